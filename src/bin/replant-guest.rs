@@ -1,0 +1,3 @@
+//! The init of the sandbox.
+
+fn main() {}

@@ -1,0 +1,6 @@
+//! The command line: one file a command, the error's kind decides the exit code.
+
+pub mod exit;
+pub mod run;
+
+pub use run::main;

@@ -1,0 +1,6 @@
+//! What happens inside the sandbox: inspect a guest, make findings and a recipe, carry it out.
+//!
+//! Runs in `replant-guest`; its types are also what the host reads back. Knows nothing of
+//! plans, states or providers.
+
+pub mod report;

@@ -1,0 +1,17 @@
+//! The vocabulary every other module speaks: addresses, sizes, digests, specs. A leaf.
+
+pub mod address;
+pub mod digest;
+pub mod hardware;
+pub mod size;
+pub mod spec;
+
+pub use address::{Address, InstanceAddress, InstanceKey, ParseAddressError, Part};
+pub use digest::{ClientToken, Digest, ParseDigestError};
+pub use hardware::{Architecture, BootMode, Firmware, Hypervisor};
+pub use size::{Bytes, GIB, KIB, MIB, TIB};
+pub use spec::{
+    AccessNodeSpec, AttributePath, DesiredState, DiskSpec, DriversPolicy, GuestSpec, ImageSpec, InstanceSpec,
+    LaunchMethod, LaunchSpec, LifecycleSpec, LocalProviderSpec, NetworkPolicy, OutputSpec, ProviderSpec,
+    VolumeType,
+};

@@ -1,0 +1,334 @@
+//! What the user asked for: the evaluated configuration as plain values.
+//!
+//! Attribute paths (`instance_type`, `disk.root.size`, `tags.Name`, `guest.network`) name the
+//! places that may be unknown until apply, are sensitive, or have a span in the source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{BootMode, InstanceAddress};
+use crate::diagnostic::Span;
+
+/// A path to an attribute within an instance, as `disk.root.size`.
+pub type AttributePath = String;
+
+/// An image as the configuration names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct ImageSpec {
+    /// The file: as written when absolute, else joined to the configuration's directory.
+    pub path: PathBuf,
+    /// The format when it is said, `None` for `auto`: `raw`, `vmdk`, `qcow2`, `ova`, …
+    pub format: Option<String>,
+}
+
+/// An EBS volume type under EC2's name.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum VolumeType {
+    /// General purpose SSD, third generation; the default.
+    #[default]
+    Gp3,
+    /// General purpose SSD, second generation.
+    Gp2,
+    /// Provisioned IOPS SSD.
+    Io1,
+    /// Provisioned IOPS SSD, second generation.
+    Io2,
+    /// Throughput optimized HDD.
+    St1,
+    /// Cold HDD.
+    Sc1,
+    /// Magnetic.
+    Standard,
+}
+
+impl VolumeType {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Gp3, Self::Gp2, Self::Io1, Self::Io2, Self::St1, Self::Sc1, Self::Standard];
+
+    /// EC2's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gp3 => "gp3",
+            Self::Gp2 => "gp2",
+            Self::Io1 => "io1",
+            Self::Io2 => "io2",
+            Self::St1 => "st1",
+            Self::Sc1 => "sc1",
+            Self::Standard => "standard",
+        }
+    }
+}
+
+/// One disk of an instance. Under an instance-wide `image`, a disk block changes what the image
+/// says of the disk of that name; attributes left out are `None` and decided while planning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DiskSpec {
+    /// The block's label.
+    pub name: String,
+    /// Its own image; `None` when the instance's image brings it, or for an empty disk (then a
+    /// size is required).
+    pub image: Option<ImageSpec>,
+    /// The volume's type.
+    pub volume_type: VolumeType,
+    /// The volume's size in GiB; `None`: the image's size rounded up.
+    pub size: Option<u64>,
+    /// Whether a larger volume's last partition and filesystem grow offline.
+    pub grow: bool,
+    /// Provisioned IOPS.
+    pub iops: Option<u32>,
+    /// Provisioned throughput in MiB/s (gp3).
+    pub throughput: Option<u32>,
+    /// Whether the volume is encrypted.
+    pub encrypted: Option<bool>,
+    /// The KMS key.
+    pub kms_key_id: Option<String>,
+    /// Whether the volume dies with its instance.
+    pub delete_on_termination: bool,
+    /// Whether a snapshot is taken before the volume is destroyed; `None`: only when a
+    /// replacement would lose newer data than the backup's.
+    pub final_snapshot: Option<bool>,
+    /// Its tags beside the instance's.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl DiskSpec {
+    /// A disk of that name with every default.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            image: None,
+            volume_type: VolumeType::default(),
+            size: None,
+            grow: false,
+            iops: None,
+            throughput: None,
+            encrypted: None,
+            kms_key_id: None,
+            delete_on_termination: true,
+            final_snapshot: None,
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
+/// How far an instance is brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DesiredState {
+    /// Started and healthy.
+    #[default]
+    Running,
+    /// Made, with its volumes, not started from them.
+    Stopped,
+    /// Volumes kept in sync, no instance.
+    Standby,
+}
+
+impl DesiredState {
+    /// The word in a configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Standby => "standby",
+        }
+    }
+}
+
+/// What becomes of the guest's network settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkPolicy {
+    /// The guest asks DHCP; EC2 hands it the instance's address.
+    #[default]
+    Dhcp,
+    /// As `Dhcp`, and the instance takes the static address the guest had.
+    Keep,
+}
+
+/// Whether the guest is prepared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DriversPolicy {
+    /// Inspect, inject what is missing, refuse what cannot boot.
+    #[default]
+    Auto,
+    /// Write the disk as it is; nothing in it is changed.
+    None,
+}
+
+/// The `guest` block.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GuestSpec {
+    /// What becomes of its network settings.
+    pub network: NetworkPolicy,
+    /// Whether it is prepared.
+    pub drivers: DriversPolicy,
+}
+
+/// How an instance comes to its volumes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LaunchMethod {
+    /// A stub is launched and its root volume swapped for the restored one.
+    #[default]
+    Swap,
+    /// The volumes are snapshotted and registered as an AMI.
+    Image,
+}
+
+/// The `launch` block.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LaunchSpec {
+    /// Swap or image.
+    pub method: LaunchMethod,
+    /// The stub's AMI; `None`: chosen by architecture, boot mode and platform.
+    pub base_ami: Option<String>,
+    /// The boot mode; `None`: what the guest's disk needs.
+    pub boot_mode: Option<BootMode>,
+    /// A regular expression that the console shows when the guest is up, instead of a login
+    /// prompt (`local` only).
+    pub console_pattern: Option<String>,
+    /// Seconds that the guest may take to come up; `None`: the provider's default.
+    pub boot_timeout: Option<u32>,
+}
+
+/// The `lifecycle` block.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LifecycleSpec {
+    /// Refuse to destroy it; remembered in the state.
+    pub prevent_destroy: bool,
+    /// A changed image replaces an instance that has already started.
+    pub replace_on_image_change: bool,
+}
+
+/// One instance to restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceSpec {
+    /// Its address.
+    pub address: InstanceAddress,
+    /// An image for the whole instance (an OVA, or the image of its only disk).
+    pub image: Option<ImageSpec>,
+    /// Its disk blocks, in the order of the configuration; the first is the root disk.
+    pub disks: Vec<DiskSpec>,
+    /// EC2's instance type.
+    pub instance_type: String,
+    /// The subnet.
+    pub subnet_id: Option<String>,
+    /// The private address.
+    pub private_ip: Option<Ipv4Addr>,
+    /// The security groups.
+    pub security_group_ids: Vec<String>,
+    /// The key pair's name.
+    pub key_name: Option<String>,
+    /// The instance profile's name.
+    pub iam_instance_profile: Option<String>,
+    /// The user data, set after the swap.
+    pub user_data: Option<String>,
+    /// Whether EC2 refuses to terminate it.
+    pub termination_protection: bool,
+    /// How far it is brought.
+    pub state: DesiredState,
+    /// The guest's preparation.
+    pub guest: GuestSpec,
+    /// How it comes to its volumes.
+    pub launch: LaunchSpec,
+    /// Its tags, also on its volumes.
+    pub tags: BTreeMap<String, String>,
+    /// What must be up before it: said and implied by references.
+    pub depends_on: BTreeSet<InstanceAddress>,
+    /// Its lifecycle.
+    pub lifecycle: LifecycleSpec,
+    /// Attributes whose value is known only after apply; the fields then hold their default.
+    pub unknown: BTreeSet<AttributePath>,
+    /// Attributes that must never be shown.
+    pub sensitive: BTreeSet<AttributePath>,
+    /// Where each attribute stands in the configuration (`""` is the block's own header).
+    #[serde(skip)]
+    pub spans: BTreeMap<AttributePath, Span>,
+}
+
+impl InstanceSpec {
+    /// Where an attribute stands, else the nearest enclosing block, else the instance's header.
+    #[must_use]
+    pub fn span(&self, path: &str) -> Option<Span> {
+        let mut path = path;
+        loop {
+            if let Some(span) = self.spans.get(path) {
+                return Some(span.clone());
+            }
+            if path.is_empty() {
+                return None;
+            }
+            path = path.rfind('.').map_or("", |dot| &path[..dot]);
+        }
+    }
+}
+
+/// The `provider "local"` block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LocalProviderSpec {
+    /// The cloud's directory, joined to the configuration's.
+    pub directory: PathBuf,
+    /// The zone of the access node and of everything made.
+    pub zone: String,
+    /// Most memory that a started instance gets from this machine, in MiB.
+    pub memory: u32,
+    /// QEMU's accelerator: `auto`, `kvm` or `tcg`.
+    pub accelerator: String,
+    /// How long a started guest may take to come up, in seconds, unless its `launch` block says.
+    pub boot_timeout: u32,
+}
+
+impl Default for LocalProviderSpec {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from(".replant/cloud"),
+            zone: "local-1a".to_owned(),
+            memory: 1024,
+            accelerator: "auto".to_owned(),
+            boot_timeout: 600,
+        }
+    }
+}
+
+/// The provider that a configuration names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ProviderSpec {
+    /// A cloud in a directory.
+    Local(LocalProviderSpec),
+}
+
+/// The `access_node` block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AccessNodeSpec {
+    /// The block's label.
+    pub name: String,
+    /// EC2's id, or `self`.
+    pub instance_id: String,
+    /// The most volumes to hot-add at once; `None`: as many as it has free slots.
+    pub max_attachments: Option<u32>,
+}
+
+/// An output whose value may be unknown until apply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OutputSpec {
+    /// Its value; `None` while it is unknown.
+    pub value: Option<serde_json::Value>,
+    /// Whether it must never be shown unasked.
+    pub sensitive: bool,
+    /// What it is for.
+    pub description: Option<String>,
+}

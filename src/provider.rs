@@ -1,0 +1,105 @@
+//! One narrow trait over a cloud's calls, in EC2's terms. The calls are primitive; what they add
+//! up to (waves, the swap, recovery) is `apply`'s.
+
+pub mod types;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+pub use types::{
+    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, InstanceId, InstanceState,
+    InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError, ProviderErrorKind,
+    RunInstance, SnapshotId, SnapshotState, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeState,
+    VolumeView,
+};
+
+use crate::diagnostic::Diagnostic;
+
+/// Tag that carries the state's lineage.
+pub const TAG_WORKSPACE: &str = "replant:workspace";
+/// Tag that carries the address.
+pub const TAG_ADDRESS: &str = "replant:address";
+/// Tag that carries the client token.
+pub const TAG_TOKEN: &str = "replant:token";
+
+/// A cloud. Calls return when the provider accepted them, not when their effect is complete:
+/// states are polled by describing. Repeating a call that carries a client token returns what the
+/// first made. Describing never fails for an id that does not exist: it is left out.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// `local` or `aws`.
+    fn name(&self) -> &'static str;
+
+    /// What stands in the way of what will be asked, known before anything is made (a missing
+    /// program, say). `starts_instances`: whether any instance will be started.
+    async fn preflight(&self, starts_instances: bool) -> Vec<Diagnostic>;
+
+    /// The access node: where it is, what it offers.
+    async fn access_node(&self) -> Result<AccessNode, ProviderError>;
+
+    /// Facts of these instance types; unknown names are left out.
+    async fn instance_types(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, InstanceTypeFacts>, ProviderError>;
+
+    /// Makes an empty volume.
+    async fn create_volume(&self, request: &CreateVolume) -> Result<VolumeView, ProviderError>;
+    /// The volumes that a filter names.
+    async fn volumes(&self, filter: &Filter) -> Result<Vec<VolumeView>, ProviderError>;
+    /// Changes a volume in place.
+    async fn modify_volume(&self, id: &VolumeId, request: &ModifyVolume) -> Result<(), ProviderError>;
+    /// Deletes a volume that is not attached.
+    async fn delete_volume(&self, id: &VolumeId) -> Result<(), ProviderError>;
+    /// Attaches a volume to an instance (the access node or a restored one) under a device name.
+    /// Attaching what is already attached just so succeeds.
+    async fn attach_volume(
+        &self,
+        id: &VolumeId,
+        instance: &InstanceId,
+        device: &str,
+    ) -> Result<(), ProviderError>;
+    /// Detaches a volume from an instance. Detaching what is not attached succeeds.
+    async fn detach_volume(&self, id: &VolumeId, instance: &InstanceId) -> Result<(), ProviderError>;
+    /// The block device (or file) of a volume that is attached to the access node, proven to be
+    /// that volume (promise 1). Runs on the access node.
+    async fn device(&self, id: &VolumeId) -> Result<DeviceFacts, ProviderError>;
+
+    /// Launches a stub instance.
+    async fn run_instance(&self, request: &RunInstance) -> Result<InstanceView, ProviderError>;
+    /// The instances that a filter names.
+    async fn instances(&self, filter: &Filter) -> Result<Vec<InstanceView>, ProviderError>;
+    /// Starts a stopped instance.
+    async fn start_instance(&self, id: &InstanceId) -> Result<(), ProviderError>;
+    /// Stops a running instance. Stopping a stopped one succeeds.
+    async fn stop_instance(&self, id: &InstanceId) -> Result<(), ProviderError>;
+    /// Terminates an instance; its volumes with `delete_on_termination` go with it. Terminating a
+    /// terminated one succeeds.
+    async fn terminate_instance(&self, id: &InstanceId) -> Result<(), ProviderError>;
+    /// Changes an instance; some changes need it stopped.
+    async fn modify_instance(&self, id: &InstanceId, request: &ModifyInstance) -> Result<(), ProviderError>;
+    /// Whether a started instance came up.
+    async fn instance_status(&self, id: &InstanceId) -> Result<StatusCheck, ProviderError>;
+    /// What its serial console showed.
+    async fn console_output(&self, id: &InstanceId) -> Result<ConsoleOutput, ProviderError>;
+
+    /// Sets and removes tags of a volume, instance or snapshot.
+    async fn change_tags(
+        &self,
+        id: &str,
+        set: &TagMap,
+        remove: &BTreeSet<String>,
+    ) -> Result<(), ProviderError>;
+
+    /// Snapshots a volume.
+    async fn create_snapshot(&self, request: &CreateSnapshot) -> Result<SnapshotView, ProviderError>;
+    /// The snapshots that a filter names.
+    async fn snapshots(&self, filter: &Filter) -> Result<Vec<SnapshotView>, ProviderError>;
+    /// Deletes a snapshot.
+    async fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), ProviderError>;
+
+    /// Where evidence of a boot is kept on this machine, when it is a file.
+    fn console_log(&self, id: &InstanceId) -> Option<PathBuf>;
+}

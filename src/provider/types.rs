@@ -1,0 +1,435 @@
+//! Requests, views and errors of the provider trait.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Architecture, BootMode, ClientToken, Hypervisor, VolumeType};
+
+/// Tags by key.
+pub type TagMap = BTreeMap<String, String>;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub String);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// `vol-` and 17 hexadecimal digits.
+    VolumeId
+);
+id!(
+    /// `i-` and 17 hexadecimal digits.
+    InstanceId
+);
+id!(
+    /// `snap-` and 17 hexadecimal digits.
+    SnapshotId
+);
+
+/// Why a call failed, in kinds that a caller acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderErrorKind {
+    /// What it names does not exist (or not yet).
+    NotFound,
+    /// The state of what it names forbids it now.
+    IncorrectState,
+    /// A parameter is wrong or does not fit the others.
+    InvalidParameter,
+    /// A limit or quota is reached.
+    LimitExceeded,
+    /// No permission.
+    Unauthorized,
+    /// Too many calls.
+    Throttled,
+    /// The service or the way to it failed; whether the call took effect is not known.
+    Unavailable,
+    /// The device is not proven to be the volume (promise 1).
+    DeviceRefused,
+    /// A local file or program failed.
+    Io,
+}
+
+/// A failed call.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {code}: {message}")]
+pub struct ProviderError {
+    /// EC2's operation name: `AttachVolume`.
+    pub operation: &'static str,
+    /// The kind.
+    pub kind: ProviderErrorKind,
+    /// EC2's error code: `VolumeInUse`.
+    pub code: String,
+    /// What it says, with ids.
+    pub message: String,
+    /// What lies below.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl ProviderError {
+    /// An error without a cause below it.
+    #[must_use]
+    pub fn new(
+        operation: &'static str,
+        kind: ProviderErrorKind,
+        code: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { operation, kind, code: code.into(), message: message.into(), source: None }
+    }
+
+    /// Whether the same call can succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.kind, ProviderErrorKind::Throttled | ProviderErrorKind::Unavailable)
+    }
+}
+
+/// Which resources to describe. All conditions that are given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// These ids only, when not empty.
+    pub ids: BTreeSet<String>,
+    /// These tags with these values.
+    pub tags: TagMap,
+}
+
+impl Filter {
+    /// By one id.
+    #[must_use]
+    pub fn id(id: impl fmt::Display) -> Self {
+        Self { ids: BTreeSet::from([id.to_string()]), tags: TagMap::new() }
+    }
+
+    /// By one tag.
+    #[must_use]
+    pub fn tag(key: &str, value: impl fmt::Display) -> Self {
+        Self { ids: BTreeSet::new(), tags: TagMap::from([(key.to_owned(), value.to_string())]) }
+    }
+}
+
+/// The access node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AccessNode {
+    /// Its instance id.
+    pub instance_id: InstanceId,
+    /// Its zone.
+    pub zone: String,
+    /// Its type.
+    pub instance_type: String,
+    /// What it runs on.
+    pub hypervisor: Hypervisor,
+    /// Device names that are free now, in the order to use them (`xvdf` … `xvdz`), already cut to
+    /// what the type allows.
+    pub free_slots: Vec<String>,
+    /// EBS bandwidth in MiB/s, when it is known.
+    pub ebs_bandwidth: Option<u32>,
+}
+
+/// What an instance type is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceTypeFacts {
+    /// Its name.
+    pub name: String,
+    /// What it runs on.
+    pub hypervisor: Hypervisor,
+    /// Its architecture.
+    pub architecture: Architecture,
+    /// The boot modes it supports.
+    pub boot_modes: BTreeSet<BootMode>,
+    /// Whether its network needs ENA.
+    pub ena_required: bool,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory: u64,
+}
+
+/// CreateVolume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CreateVolume {
+    /// Repeating with the same token returns the same volume.
+    pub token: ClientToken,
+    /// The zone.
+    pub zone: String,
+    /// GiB.
+    pub size: u64,
+    /// The type.
+    pub volume_type: VolumeType,
+    /// Provisioned IOPS.
+    pub iops: Option<u32>,
+    /// Provisioned MiB/s.
+    pub throughput: Option<u32>,
+    /// Whether it is encrypted.
+    pub encrypted: Option<bool>,
+    /// The KMS key.
+    pub kms_key_id: Option<String>,
+    /// Its tags.
+    pub tags: TagMap,
+}
+
+/// ModifyVolume: what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModifyVolume {
+    /// GiB, only upwards.
+    pub size: Option<u64>,
+    /// The type.
+    pub volume_type: Option<VolumeType>,
+    /// Provisioned IOPS.
+    pub iops: Option<u32>,
+    /// Provisioned MiB/s.
+    pub throughput: Option<u32>,
+}
+
+/// A volume's state under EC2's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VolumeState {
+    /// Being made.
+    Creating,
+    /// Free.
+    Available,
+    /// Attached.
+    InUse,
+    /// Being deleted.
+    Deleting,
+    /// Deleted, still described for a while.
+    Deleted,
+    /// Broken.
+    Error,
+}
+
+/// A volume in a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AttachmentView {
+    /// To which instance.
+    pub instance_id: InstanceId,
+    /// Under which device name.
+    pub device: String,
+    /// EC2's `attaching`, `attached`, `detaching`, `busy`.
+    pub state: String,
+    /// Whether the volume dies with the instance.
+    pub delete_on_termination: bool,
+}
+
+/// A volume as described.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VolumeView {
+    /// Its id.
+    pub id: VolumeId,
+    /// Its zone.
+    pub zone: String,
+    /// GiB.
+    pub size: u64,
+    /// The type.
+    pub volume_type: VolumeType,
+    /// Provisioned IOPS.
+    pub iops: Option<u32>,
+    /// Provisioned MiB/s.
+    pub throughput: Option<u32>,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// The KMS key.
+    pub kms_key_id: Option<String>,
+    /// Its state.
+    pub state: VolumeState,
+    /// Where it is attached.
+    pub attachment: Option<AttachmentView>,
+    /// Its tags.
+    pub tags: TagMap,
+}
+
+/// The device of a volume on the access node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceFacts {
+    /// The volume it was proven to be.
+    pub volume_id: VolumeId,
+    /// Its path.
+    pub path: PathBuf,
+    /// Its exact size in bytes.
+    pub size: u64,
+    /// A regular file (holes of a fresh one read as zeros).
+    pub is_file: bool,
+}
+
+/// RunInstances of one stub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunInstance {
+    /// Repeating with the same token returns the same instance.
+    pub token: ClientToken,
+    /// The base AMI; `None`: the provider chooses by architecture, boot mode and platform.
+    pub base_ami: Option<String>,
+    /// The type.
+    pub instance_type: String,
+    /// The architecture of the guest.
+    pub architecture: Architecture,
+    /// The boot mode of the guest.
+    pub boot_mode: BootMode,
+    /// `linux` or `windows`.
+    pub platform: String,
+    /// The zone.
+    pub zone: String,
+    /// The subnet.
+    pub subnet_id: Option<String>,
+    /// The private address.
+    pub private_ip: Option<Ipv4Addr>,
+    /// Security groups.
+    pub security_group_ids: Vec<String>,
+    /// Key pair.
+    pub key_name: Option<String>,
+    /// Instance profile.
+    pub iam_instance_profile: Option<String>,
+    /// Its tags.
+    pub tags: TagMap,
+    /// `local`: what the console shows when the guest is up.
+    pub console_pattern: Option<String>,
+    /// `local`: seconds that the guest may take to come up.
+    pub boot_timeout: Option<u32>,
+}
+
+/// ModifyInstanceAttribute and its like: what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModifyInstance {
+    /// The type (stopped only).
+    pub instance_type: Option<String>,
+    /// The user data (stopped only). Never stored.
+    #[serde(skip)]
+    pub user_data: Option<String>,
+    /// Security groups.
+    pub security_group_ids: Option<Vec<String>>,
+    /// Termination protection.
+    pub termination_protection: Option<bool>,
+    /// Device name to whether its volume dies with the instance.
+    pub delete_on_termination: BTreeMap<String, bool>,
+    /// `local`: what the console shows when the guest is up.
+    pub console_pattern: Option<String>,
+    /// `local`: seconds that the guest may take to come up.
+    pub boot_timeout: Option<u32>,
+}
+
+/// An instance's state under EC2's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceState {
+    /// Being launched or started.
+    Pending,
+    /// Running.
+    Running,
+    /// Being stopped.
+    Stopping,
+    /// Stopped.
+    Stopped,
+    /// Being terminated.
+    ShuttingDown,
+    /// Gone, still described for a while.
+    Terminated,
+}
+
+/// An instance as described.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceView {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its type.
+    pub instance_type: String,
+    /// Its zone.
+    pub zone: String,
+    /// Its subnet.
+    pub subnet_id: Option<String>,
+    /// Its private address.
+    pub private_ip: Option<Ipv4Addr>,
+    /// Its security groups.
+    pub security_group_ids: Vec<String>,
+    /// Its state.
+    pub state: InstanceState,
+    /// The device name of its root.
+    pub root_device: String,
+    /// Device name to attached volume.
+    pub volumes: BTreeMap<String, VolumeId>,
+    /// Its boot mode.
+    pub boot_mode: BootMode,
+    /// Whether EC2 refuses to terminate it.
+    pub termination_protection: bool,
+    /// Its tags.
+    pub tags: TagMap,
+}
+
+/// Whether a started instance came up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum StatusCheck {
+    /// Not known yet.
+    Initializing,
+    /// It is up; what showed it.
+    Ok {
+        /// The console line, or the checks' names.
+        evidence: String,
+    },
+    /// It is not coming up.
+    Impaired {
+        /// What is known of this failure, when it is recognised.
+        reason: String,
+        /// The console's last lines.
+        evidence: String,
+    },
+}
+
+/// A serial console's text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConsoleOutput {
+    /// The last 64 KiB, with control characters removed.
+    pub text: String,
+}
+
+/// CreateSnapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CreateSnapshot {
+    /// Found again by this token in its tags.
+    pub token: ClientToken,
+    /// Of which volume.
+    pub volume_id: VolumeId,
+    /// What for.
+    pub description: String,
+    /// Its tags.
+    pub tags: TagMap,
+}
+
+/// A snapshot's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotState {
+    /// Being taken.
+    Pending,
+    /// Complete.
+    Completed,
+    /// Failed.
+    Error,
+}
+
+/// A snapshot as described.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotView {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Of which volume.
+    pub volume_id: VolumeId,
+    /// Its state.
+    pub state: SnapshotState,
+    /// Its tags.
+    pub tags: TagMap,
+}

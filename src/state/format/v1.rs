@@ -1,0 +1,332 @@
+//! Version 1 of `replant.state.json` and of the journal's records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Address, Architecture, BootMode, Digest, InstanceAddress, VolumeType};
+use crate::provider::{
+    CreateSnapshot, CreateVolume, InstanceId, ModifyInstance, ModifyVolume, RunInstance, SnapshotId, TagMap,
+    VolumeId,
+};
+
+/// The version this file describes.
+pub const VERSION: u32 = 1;
+
+/// The state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Who wrote it: Replant's version.
+    pub replant_version: String,
+    /// A random UUID that names this state for ever; also the workspace tag's value.
+    pub lineage: String,
+    /// Counts changes of content; a run that changes nothing leaves it.
+    pub serial: u64,
+    /// The provider that everything lives in: `local` or `aws`.
+    pub provider: Option<String>,
+    /// Resources by address (`instance.web`, `instance.web.volume.root`).
+    pub resources: BTreeMap<Address, Resource>,
+    /// Outputs of the last apply. A sensitive output's value is not kept.
+    pub outputs: BTreeMap<String, Output>,
+}
+
+/// An output of the last apply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Its value; `None` when it is sensitive.
+    pub value: Option<serde_json::Value>,
+    /// Whether it is sensitive.
+    pub sensitive: bool,
+}
+
+/// A resource.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Resource {
+    /// A volume.
+    Volume(Box<VolumeResource>),
+    /// An instance.
+    Instance(Box<InstanceResource>),
+}
+
+/// An image as it was when a volume was written from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageFacts {
+    /// The image's file, as the configuration names it.
+    pub path: PathBuf,
+    /// The disk inside an OVA.
+    pub member: Option<String>,
+    /// The detected format, pinned.
+    pub format: String,
+    /// The disk's size in bytes.
+    pub size: u64,
+    /// The image's identity.
+    pub identity: Digest,
+}
+
+/// What a finished write left on a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WriteFacts {
+    /// From which image.
+    pub image: ImageFacts,
+    /// Digest of the content: of the block digests in order.
+    pub content: Digest,
+    /// Bytes written as data.
+    pub data_bytes: u64,
+    /// Bytes that are zero.
+    pub zero_bytes: u64,
+    /// The manifest, relative to the state's directory.
+    pub manifest: PathBuf,
+    /// Whether it was read back and compared.
+    pub verified: bool,
+    /// When it finished (RFC 3339).
+    pub finished_at: String,
+}
+
+/// What a finished driver injection left on a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DriversFacts {
+    /// Digest of the recipe.
+    pub recipe: Digest,
+    /// How many bytes of blocks were written over this volume's content.
+    pub overlay_bytes: u64,
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeResource {
+    /// Its id.
+    pub id: VolumeId,
+    /// Its zone.
+    pub zone: String,
+    /// GiB.
+    pub size: u64,
+    /// The type.
+    pub volume_type: VolumeType,
+    /// Provisioned IOPS, as configured.
+    pub iops: Option<u32>,
+    /// Provisioned MiB/s, as configured.
+    pub throughput: Option<u32>,
+    /// Whether it is encrypted, as configured.
+    pub encrypted: Option<bool>,
+    /// The KMS key, as configured.
+    pub kms_key_id: Option<String>,
+    /// Whether it dies with its instance.
+    pub delete_on_termination: bool,
+    /// The user's tags on it.
+    pub tags: TagMap,
+    /// Whether destroying it is refused (its instance's `lifecycle`).
+    pub prevent_destroy: bool,
+    /// Asked for when it is destroyed.
+    pub final_snapshot: Option<bool>,
+    /// Its content; `None` until written, also for an empty disk.
+    pub write: Option<WriteFacts>,
+    /// Its preparation; `None` until done, or when there is none.
+    pub drivers: Option<DriversFacts>,
+    /// The slot of the access node it is in now.
+    pub slot: Option<String>,
+}
+
+/// How far a launch has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LaunchPhase {
+    /// The stub exists, its own root still in it.
+    Stub,
+    /// Stopped, its volumes are the restored ones; never started from them.
+    Swapped,
+    /// Started from its volumes at least once: they may hold newer data than the backup.
+    Started,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceResource {
+    /// Its id.
+    pub id: InstanceId,
+    /// How far its launch has come.
+    pub phase: LaunchPhase,
+    /// Its type.
+    pub instance_type: String,
+    /// Its architecture.
+    pub architecture: Architecture,
+    /// Its boot mode.
+    pub boot_mode: BootMode,
+    /// Its zone.
+    pub zone: String,
+    /// Its subnet, as configured.
+    pub subnet_id: Option<String>,
+    /// Its private address, as EC2 gave it.
+    pub private_ip: Option<Ipv4Addr>,
+    /// Its security groups, as configured.
+    pub security_group_ids: Vec<String>,
+    /// Its key pair, as configured.
+    pub key_name: Option<String>,
+    /// Its instance profile, as configured.
+    pub iam_instance_profile: Option<String>,
+    /// Digest of its user data (the text may hold secrets).
+    pub user_data: Option<Digest>,
+    /// Termination protection.
+    pub termination_protection: bool,
+    /// `running` or `stopped`, as last brought.
+    pub state: String,
+    /// Its disks in order, the root first.
+    pub disks: Vec<String>,
+    /// The user's tags on it.
+    pub tags: TagMap,
+    /// What must outlive it when destroying.
+    pub depends_on: BTreeSet<InstanceAddress>,
+    /// Whether destroying it is refused.
+    pub prevent_destroy: bool,
+    /// Its last start failed; the next apply tries again or replaces.
+    pub tainted: bool,
+}
+
+/// A change of the state that a step leaves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum StateChange {
+    /// The resource is now this.
+    Put {
+        /// Its address.
+        address: Address,
+        /// What it is.
+        resource: Resource,
+    },
+    /// The resource is gone.
+    Remove {
+        /// Its address.
+        address: Address,
+    },
+    /// All outputs are now these.
+    Outputs {
+        /// By name.
+        outputs: BTreeMap<String, Output>,
+    },
+    /// Everything lives in this provider.
+    Provider {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// An intent's number: counts up within a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct IntentId(pub u64);
+
+/// What is about to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Intent {
+    /// Its number.
+    pub id: IntentId,
+    /// For which node.
+    pub address: Address,
+    /// What.
+    pub operation: Operation,
+}
+
+/// A call or a write that changes something outside, as data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "operation", rename_all = "snake_case")]
+pub enum Operation {
+    /// CreateVolume.
+    CreateVolume(Box<CreateVolume>),
+    /// ModifyVolume.
+    ModifyVolume {
+        /// Which.
+        id: VolumeId,
+        /// To what.
+        request: ModifyVolume,
+    },
+    /// DeleteVolume.
+    DeleteVolume {
+        /// Which.
+        id: VolumeId,
+    },
+    /// AttachVolume.
+    AttachVolume {
+        /// Which.
+        id: VolumeId,
+        /// To which instance.
+        instance: InstanceId,
+        /// Under which device name.
+        device: String,
+    },
+    /// DetachVolume.
+    DetachVolume {
+        /// Which.
+        id: VolumeId,
+        /// From which instance.
+        instance: InstanceId,
+    },
+    /// Writing an image's content onto a device.
+    Write {
+        /// The volume.
+        id: VolumeId,
+        /// The image's identity.
+        image: Digest,
+        /// The manifest, relative to the state's directory.
+        manifest: PathBuf,
+    },
+    /// Writing an overlay's blocks onto a device.
+    WriteOverlay {
+        /// The volume.
+        id: VolumeId,
+        /// The recipe.
+        recipe: Digest,
+    },
+    /// RunInstances.
+    RunInstance(Box<RunInstance>),
+    /// StartInstances.
+    StartInstance {
+        /// Which.
+        id: InstanceId,
+    },
+    /// StopInstances.
+    StopInstance {
+        /// Which.
+        id: InstanceId,
+    },
+    /// TerminateInstances.
+    TerminateInstance {
+        /// Which.
+        id: InstanceId,
+    },
+    /// ModifyInstanceAttribute. User data is not in it.
+    ModifyInstance {
+        /// Which.
+        id: InstanceId,
+        /// To what.
+        request: ModifyInstance,
+    },
+    /// CreateTags and DeleteTags.
+    ChangeTags {
+        /// Of which resource.
+        id: String,
+        /// Tags to set.
+        set: TagMap,
+        /// Tags to remove.
+        remove: BTreeSet<String>,
+    },
+    /// CreateSnapshot.
+    CreateSnapshot(Box<CreateSnapshot>),
+    /// DeleteSnapshot.
+    DeleteSnapshot {
+        /// Which.
+        id: SnapshotId,
+    },
+}
