@@ -8,9 +8,11 @@
 pub mod apply;
 pub mod cli;
 pub mod diagnostic;
+pub mod graph;
 pub mod guest;
 pub mod image;
 pub mod model;
+pub mod observe;
 pub mod plan;
 pub mod provider;
 pub mod state;

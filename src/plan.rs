@@ -9,8 +9,8 @@ pub mod step;
 
 pub use action::{Action, Reason};
 pub use change::{
-    AccessNodePlan, AttributeChange, Binding, Change, GuestPlan, ImageBinding, Mode, OutputChange, Plan,
-    Prediction, Shown, Summary, VERSION, Wave,
+    AccessNodePlan, AttributeChange, Binding, Change, GuestPlan, Mode, OutputChange, Plan, Prediction, Shown,
+    Summary, VERSION, Wave,
 };
 pub use step::{
     DriversPlan, InstancePlan, LaunchPlan, Node, OverlayPlan, Start, Step, VolumePlan, VolumeUpdate,

@@ -1,7 +1,6 @@
 //! A plan as data: what a reviewer reads, what `apply` is bound to.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +9,7 @@ use super::{Action, Node, Reason};
 use crate::diagnostic::Diagnostic;
 use crate::guest::report::{FileDiff, Finding, GuestFacts};
 use crate::model::{Address, Digest, InstanceAddress};
+use crate::state::ImageFacts;
 
 /// The version of the plan's format.
 pub const VERSION: u32 = 1;
@@ -79,23 +79,7 @@ pub struct Binding {
     /// Digest of the state's resources, which catches a crashed run's journal too.
     pub resources: Digest,
     /// The images.
-    pub images: Vec<ImageBinding>,
-}
-
-/// An image a plan was computed from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ImageBinding {
-    /// Its file.
-    pub path: PathBuf,
-    /// The disk inside an OVA.
-    pub member: Option<String>,
-    /// Its format, detected or said.
-    pub format: String,
-    /// The disk's size in bytes.
-    pub size: u64,
-    /// Its identity.
-    pub identity: Digest,
+    pub images: Vec<ImageFacts>,
 }
 
 /// The access node as planned with.

@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ImageBinding;
 use crate::model::{Address, Architecture, BootMode, Digest, InstanceAddress, VolumeType};
 use crate::provider::{InstanceId, TagMap, VolumeId};
+use crate::state::ImageFacts;
 
 /// One node of the execution graph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -121,7 +121,7 @@ pub struct VolumeUpdate {
 #[serde(deny_unknown_fields)]
 pub struct WritePlan {
     /// From which image.
-    pub image: ImageBinding,
+    pub image: ImageFacts,
     /// Bytes of data by the image's metadata.
     pub data_bytes: u64,
     /// Bytes of zeros by the image's metadata.
