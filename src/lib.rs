@@ -12,3 +12,4 @@ pub mod image;
 pub mod model;
 pub mod provider;
 pub mod state;
+pub mod ui;
