@@ -56,8 +56,8 @@ pub enum Resource {
     Instance(Box<InstanceResource>),
 }
 
-/// An image as it was when a volume was written from it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// An image as it was when a volume was written or a plan made from it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFacts {
     /// The image's file, as the configuration names it.
