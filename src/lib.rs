@@ -16,3 +16,4 @@ pub mod observe;
 pub mod plan;
 pub mod provider;
 pub mod state;
+pub mod ui;
