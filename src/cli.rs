@@ -2,5 +2,6 @@
 
 pub mod exit;
 pub mod run;
+pub mod terminal;
 
 pub use run::main;

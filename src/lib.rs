@@ -5,11 +5,16 @@
 //! providers; only `ui` and `cli` print; only `provider::aws` names the AWS SDK. A test reads the
 //! `use crate::` lines and enforces this.
 
+pub mod apply;
 pub mod cli;
 pub mod copy;
 pub mod diagnostic;
+pub mod graph;
 pub mod guest;
 pub mod image;
 pub mod model;
+pub mod observe;
+pub mod plan;
 pub mod provider;
 pub mod state;
+pub mod ui;

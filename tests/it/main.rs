@@ -3,4 +3,5 @@
 
 mod image;
 mod layers;
+mod state;
 mod support;

@@ -1,0 +1,18 @@
+//! What will happen, decided in full before anything does: pure and synchronous (promise 3).
+//!
+//! (desired machines, state, observed reality) → plan. The plan holds the execution graph;
+//! `apply` only does what it is told.
+
+pub mod action;
+pub mod change;
+pub mod step;
+
+pub use action::{Action, Reason};
+pub use change::{
+    AccessNodePlan, AttributeChange, Binding, Change, GuestPlan, Mode, OutputChange, Plan, Prediction, Shown,
+    Summary, VERSION, Wave,
+};
+pub use step::{
+    DriversPlan, InstancePlan, LaunchPlan, Node, OverlayPlan, Start, Step, VolumePlan, VolumeUpdate,
+    WritePlan,
+};

@@ -1,0 +1,7 @@
+//! The state: files, lock, journal; crashes and damage at every place.
+
+mod crash;
+mod damage;
+mod format;
+mod sample;
+mod store;
