@@ -16,7 +16,9 @@ use crate::provider::{
     InstanceId, Provider, ProviderError, ProviderErrorKind, TAG_ADDRESS, TAG_TOKEN, TAG_WORKSPACE, TagMap,
 };
 use crate::state::format::v1::Output;
-use crate::state::{InstanceResource, IntentId, Operation, Resource, State, StateChange, Store, VolumeResource};
+use crate::state::{
+    InstanceResource, IntentId, Operation, Resource, State, StateChange, Store, VolumeResource,
+};
 
 /// Changed blocks by machine and disk.
 pub type Overlays = BTreeMap<(InstanceAddress, String), Overlay>;
@@ -68,7 +70,7 @@ pub struct Context {
     /// How it goes.
     pub options: Options,
     /// Memory and bandwidth of all writes together.
-    pub budget: copy::Budget,
+    pub budget: Arc<copy::Budget>,
     /// Writes at once.
     pub writers: tokio::sync::Semaphore,
     /// Bytes put on volumes, and what showed that instances are up.
@@ -136,7 +138,12 @@ impl Context {
     ///
     /// # Errors
     /// The journal's.
-    pub async fn fail(&self, id: IntentId, error: String, changes: Vec<StateChange>) -> Result<(), ApplyError> {
+    pub async fn fail(
+        &self,
+        id: IntentId,
+        error: String,
+        changes: Vec<StateChange>,
+    ) -> Result<(), ApplyError> {
         let store = Arc::clone(&self.store);
         self.blocking(move || store.fail(id, &error, changes)).await
     }
@@ -184,7 +191,11 @@ impl Context {
     ///
     /// # Errors
     /// When it is not there.
-    pub fn volume(&self, instance: &InstanceAddress, disk: &str) -> Result<(Address, VolumeResource), ApplyError> {
+    pub fn volume(
+        &self,
+        instance: &InstanceAddress,
+        disk: &str,
+    ) -> Result<(Address, VolumeResource), ApplyError> {
         let address = instance.volume(disk);
         match self.store.resource(&address) {
             Some(Resource::Volume(volume)) => Ok((address, *volume)),
@@ -235,5 +246,8 @@ pub fn put_volume(address: &Address, volume: VolumeResource) -> StateChange {
 /// The change that an instance of the state is now this.
 #[must_use]
 pub fn put_instance(instance: &InstanceAddress, resource: InstanceResource) -> StateChange {
-    StateChange::Put { address: instance.part(Part::Instance), resource: Resource::Instance(Box::new(resource)) }
+    StateChange::Put {
+        address: instance.part(Part::Instance),
+        resource: Resource::Instance(Box::new(resource)),
+    }
 }

@@ -142,34 +142,44 @@ impl ApplyError {
 #[must_use]
 pub fn provider(error: &ProviderError) -> Diagnostic {
     let (code, summary, help) = match error.kind {
-        ProviderErrorKind::NotFound => {
-            ("provider::not_found", "Something does not exist", "plan again: it may have been deleted outside")
-        }
-        ProviderErrorKind::IncorrectState => {
-            ("provider::incorrect_state", "Something is in the wrong state", "apply again when it has settled")
-        }
+        ProviderErrorKind::NotFound => (
+            "provider::not_found",
+            "Something does not exist",
+            "plan again: it may have been deleted outside",
+        ),
+        ProviderErrorKind::IncorrectState => (
+            "provider::incorrect_state",
+            "Something is in the wrong state",
+            "apply again when it has settled",
+        ),
         ProviderErrorKind::InvalidParameter => (
             "provider::invalid_parameter",
             "The provider refuses a value",
             "correct the configuration, plan and apply again",
         ),
-        ProviderErrorKind::LimitExceeded => {
-            ("provider::limit_exceeded", "A limit is reached", "free what is not needed or raise the limit, then apply again")
-        }
+        ProviderErrorKind::LimitExceeded => (
+            "provider::limit_exceeded",
+            "A limit is reached",
+            "free what is not needed or raise the limit, then apply again",
+        ),
         ProviderErrorKind::Unauthorized => {
             ("provider::unauthorized", "A call is not permitted", "allow it to this role, then apply again")
         }
-        ProviderErrorKind::Throttled | ProviderErrorKind::Unavailable => {
-            ("provider::unavailable", "The provider did not answer", "apply again: what was begun is finished or adopted")
-        }
+        ProviderErrorKind::Throttled | ProviderErrorKind::Unavailable => (
+            "provider::unavailable",
+            "The provider did not answer",
+            "apply again: what was begun is finished or adopted",
+        ),
         ProviderErrorKind::DeviceRefused => (
             "provider::device_refused",
             "A device is not proven to be the volume",
             "nothing was written; look at the access node's devices before applying again",
         ),
-        ProviderErrorKind::Io => {
-            ("provider::io", "A file or program of this machine failed", "mend what the message names, then apply again")
-        }
+        ProviderErrorKind::Io => (
+            "provider::io",
+            "A file or program of this machine failed",
+            "mend what the message names, then apply again",
+        ),
     };
     let mut detail = error.to_string();
     let mut source = std::error::Error::source(error);

@@ -23,7 +23,12 @@ pub fn data_device(index: usize) -> String {
 
 /// The record of an instance as it was launched for a plan.
 #[must_use]
-pub fn recorded(plan: &InstancePlan, view: &InstanceView, phase: LaunchPhase, start: Start) -> InstanceResource {
+pub fn recorded(
+    plan: &InstancePlan,
+    view: &InstanceView,
+    phase: LaunchPhase,
+    start: Start,
+) -> InstanceResource {
     InstanceResource {
         id: view.id.clone(),
         phase,

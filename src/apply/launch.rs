@@ -133,8 +133,10 @@ impl Context {
                 false => Some(self.begin(address, Operation::DeleteVolume { id: id.clone() }).await?),
             };
             let operation = Operation::DetachVolume { id: id.clone(), instance: view.id.clone() };
-            self.effect(address, operation, || self.provider.detach_volume(id, &view.id), |()| Vec::new()).await?;
-            self.wait_for_volume(id, "detached", |view| view.is_none_or(|view| view.attachment.is_none())).await?;
+            self.effect(address, operation, || self.provider.detach_volume(id, &view.id), |()| Vec::new())
+                .await?;
+            self.wait_for_volume(id, "detached", |view| view.is_none_or(|view| view.attachment.is_none()))
+                .await?;
             if let Some(deletion) = deletion {
                 super::retry::retry(&self.cancel, || self.provider.delete_volume(id)).await?;
                 self.finish(deletion, Vec::new()).await?;
@@ -174,8 +176,13 @@ impl Context {
                 instance: id.clone(),
                 device: device.clone(),
             };
-            self.effect(address, operation, || self.provider.attach_volume(&volume.id, id, device), |()| Vec::new())
-                .await?;
+            self.effect(
+                address,
+                operation,
+                || self.provider.attach_volume(&volume.id, id, device),
+                |()| Vec::new(),
+            )
+            .await?;
             self.wait_for_volume(&volume.id, "attached", |view| {
                 view.is_some_and(|view| {
                     view.state == VolumeState::InUse
@@ -194,12 +201,15 @@ impl Context {
     /// come up.
     pub async fn launch(&self, address: &Address, plan: &LaunchPlan) -> Result<String, ApplyError> {
         let machine = &address.instance;
-        let stub = self.instance(machine).ok_or_else(|| ApplyError::NotInState { address: address.clone() })?;
+        let stub =
+            self.instance(machine).ok_or_else(|| ApplyError::NotInState { address: address.clone() })?;
         let id = stub.id.clone();
         let (wanted, user_data) = self.resolved(machine, &plan.instance)?;
         let places = self.swap(address, &id, &wanted.disks).await?;
-        let delete_on_termination =
-            places.iter().map(|(device, (_, volume))| (device.clone(), volume.delete_on_termination)).collect();
+        let delete_on_termination = places
+            .iter()
+            .map(|(device, (_, volume))| (device.clone(), volume.delete_on_termination))
+            .collect();
         let request = ModifyInstance {
             delete_on_termination,
             ..self.modification(&stub, &wanted, user_data, wanted.user_data.is_some())
@@ -229,7 +239,12 @@ impl Context {
         Ok(format!("{id} is up: {evidence}"))
     }
 
-    async fn refresh_tags(&self, address: &Address, id: &InstanceId, tags: &TagMap) -> Result<InstanceView, ApplyError> {
+    async fn refresh_tags(
+        &self,
+        address: &Address,
+        id: &InstanceId,
+        tags: &TagMap,
+    ) -> Result<InstanceView, ApplyError> {
         let gone = || ApplyError::NotInState { address: address.clone() };
         let view = self.describe_instance(id).await?.ok_or_else(gone)?;
         self.change_tags(address, &id.0, tags, &view.tags).await?;
@@ -257,7 +272,12 @@ impl Context {
         }
     }
 
-    async fn modify(&self, address: &Address, id: &InstanceId, request: &ModifyInstance) -> Result<(), ApplyError> {
+    async fn modify(
+        &self,
+        address: &Address,
+        id: &InstanceId,
+        request: &ModifyInstance,
+    ) -> Result<(), ApplyError> {
         if *request == ModifyInstance::default() {
             return Ok(());
         }
@@ -292,14 +312,18 @@ impl Context {
         self.modify(address, &id, &request).await?;
         let view = self.refresh_tags(address, &id, &wanted.tags).await?;
         let now = instance::recorded(&wanted, &view, LaunchPhase::Started, plan.start);
-        self.change(vec![put_instance(machine, now)]).await?;
+        self.change(vec![put_instance(machine, InstanceResource { tainted: is.tainted, ..now.clone() })])
+            .await?;
         if plan.start == Start::Stopped {
+            self.change(vec![put_instance(machine, now)]).await?;
             return Ok(format!("{id} is stopped"));
         }
-        if view.state == InstanceState::Running {
-            return Ok(id.to_string());
-        }
-        let evidence = self.start_and_watch(address, &id).await?;
+        let evidence = match view.state {
+            InstanceState::Running if !is.tainted => return Ok(id.to_string()),
+            InstanceState::Running | InstanceState::Pending => self.watch(address, &id).await?,
+            _ => self.start_and_watch(address, &id).await?,
+        };
+        self.change(vec![put_instance(machine, now)]).await?;
         Ok(format!("{id} is up: {evidence}"))
     }
 
@@ -319,9 +343,12 @@ impl Context {
             }
             for volume in view.volumes.values().filter(|volume| self.is_of_state(volume)) {
                 let operation = Operation::DetachVolume { id: volume.clone(), instance: id.clone() };
-                self.effect(address, operation, || self.provider.detach_volume(volume, id), |()| Vec::new()).await?;
-                self.wait_for_volume(volume, "detached", |view| view.is_none_or(|view| view.attachment.is_none()))
+                self.effect(address, operation, || self.provider.detach_volume(volume, id), |()| Vec::new())
                     .await?;
+                self.wait_for_volume(volume, "detached", |view| {
+                    view.is_none_or(|view| view.attachment.is_none())
+                })
+                .await?;
             }
         }
         let operation = Operation::TerminateInstance { id: id.clone() };

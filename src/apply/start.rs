@@ -21,6 +21,14 @@ impl Context {
     pub async fn start_and_watch(&self, address: &Address, id: &InstanceId) -> Result<String, ApplyError> {
         let operation = Operation::StartInstance { id: id.clone() };
         self.effect(address, operation, || self.provider.start_instance(id), |()| Vec::new()).await?;
+        self.watch(address, id).await
+    }
+
+    /// Waits until a started instance is up; gives what showed it.
+    ///
+    /// # Errors
+    /// The provider's, a guest that does not come up, an interrupt.
+    pub async fn watch(&self, address: &Address, id: &InstanceId) -> Result<String, ApplyError> {
         self.wait_for_instance(id, Some(InstanceState::Running)).await?;
         self.progress(address, format!("{id} runs; waiting until it is up"));
         let mut pauses = Pauses::new(LONGEST);

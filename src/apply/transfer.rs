@@ -1,13 +1,14 @@
 //! The way of the data: into a slot, the image's content, the guest's drivers, out of the slot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::context::put_volume;
 use super::{ApplyError, Context, Event};
 use crate::copy;
 use crate::image;
-use crate::model::Address;
+use crate::image::BlockSource;
+use crate::model::{Address, Digest};
 use crate::plan::{DriversPlan, WritePlan};
 use crate::provider::{DeviceFacts, VolumeState};
 use crate::state::{DriversFacts, ImageFacts, Operation, VolumeResource, WriteFacts};
@@ -25,9 +26,13 @@ impl Context {
         let (volume_address, volume) = self.volume(&address.instance, disk(address))?;
         self.free_volume(address, &volume.id).await?;
         let node = self.access_node();
-        let operation =
-            Operation::AttachVolume { id: volume.id.clone(), instance: node.clone(), device: slot.to_owned() };
-        let there = put_volume(&volume_address, VolumeResource { slot: Some(slot.to_owned()), ..volume.clone() });
+        let operation = Operation::AttachVolume {
+            id: volume.id.clone(),
+            instance: node.clone(),
+            device: slot.to_owned(),
+        };
+        let there =
+            put_volume(&volume_address, VolumeResource { slot: Some(slot.to_owned()), ..volume.clone() });
         self.effect(
             address,
             operation,
@@ -52,7 +57,8 @@ impl Context {
         let node = self.access_node();
         let operation = Operation::DetachVolume { id: volume.id.clone(), instance: node.clone() };
         let out = put_volume(&volume_address, VolumeResource { slot: None, ..volume.clone() });
-        self.effect(address, operation, || self.provider.detach_volume(&volume.id, &node), |()| vec![out]).await?;
+        self.effect(address, operation, || self.provider.detach_volume(&volume.id, &node), |()| vec![out])
+            .await?;
         self.wait_for_volume(&volume.id, "detached", |view| {
             view.is_some_and(|view| view.attachment.is_none() && view.state == VolumeState::Available)
         })
@@ -62,26 +68,30 @@ impl Context {
 
     /// Opens the image that was planned with.
     fn open_image(facts: &ImageFacts) -> Result<image::Image, ApplyError> {
-        let options = image::OpenOptions {
-            format: facts.format.parse().ok(),
-            member: facts.member.clone(),
-            ..image::OpenOptions::default()
-        };
-        let image =
-            image::open(&facts.path, &options).map_err(|error| ApplyError::Image(Box::new(error)))?;
+        let options = image::OpenOptions { format: facts.format.parse().ok(), member: facts.member.clone() };
+        let image = image::open(&facts.path, &options).map_err(|error| ApplyError::Image(Box::new(error)))?;
         if image.identity().digest() != facts.identity {
             return Err(ApplyError::ImageMoved { path: facts.path.clone() });
         }
         Ok(image)
     }
 
-    fn target_options(device: &DeviceFacts, image: Option<&image::Image>) -> copy::TargetOptions {
-        copy::TargetOptions {
+    /// Opens a volume's device for writing: the provider has proven it, the target proves it again.
+    fn open_target(
+        device: &DeviceFacts,
+        image: &image::Image,
+        data: u64,
+    ) -> Result<copy::Target, ApplyError> {
+        let options = copy::TargetOptions {
+            size: image.size(),
+            data,
             expected_size: Some(device.size),
-            sources: image.map(image::Image::files).unwrap_or_default(),
-            existing: copy::Existing::Ours,
-            ..copy::TargetOptions::default()
-        }
+            image_files: image.files().map(Path::to_owned).collect(),
+            existing: copy::Existing::Keep,
+            create: false,
+            identity: Some(device.volume_id.to_string()),
+        };
+        copy::Target::open(&device.path, &options).map_err(|error| ApplyError::Copy(Box::new(error.into())))
     }
 
     /// Puts an image's content on a volume.
@@ -108,12 +118,12 @@ impl Context {
         };
         let intent = self.begin(address, operation).await?;
         let key = (address.instance.clone(), disk(address).to_owned());
-        let expect = self.overlays.get(&key).map(|overlay| overlay.read_set.clone());
+        let expect = self.overlays.get(&key).map(|overlay| overlay.read_set.clone()).unwrap_or_default();
         let (this, job_address, job) = (Arc::clone(self), address.clone(), plan.clone());
         let path = self.options.directory.join(&manifest);
         let result = self.blocking(move || this.write_now(&job_address, &job, &device, path, expect)).await;
-        let outcome = match result {
-            Ok(outcome) => outcome,
+        let written = match result {
+            Ok(written) => written,
             Err(error) => {
                 // What was fsynced stays in the manifest, and the next write goes on from there.
                 self.fail(intent, error.to_string(), Vec::new()).await?;
@@ -122,21 +132,22 @@ impl Context {
         };
         let facts = WriteFacts {
             image: plan.image.clone(),
-            content: outcome.content,
-            data_bytes: outcome.data_bytes,
-            zero_bytes: outcome.zero_bytes,
+            content: written.content,
+            data_bytes: written.data_bytes,
+            zero_bytes: written.zero_bytes,
             manifest,
-            verified: outcome.verified,
+            verified: self.options.verify,
             finished_at: jiff::Timestamp::now().to_string(),
         };
-        self.finish(intent, vec![put_volume(&volume_address, VolumeResource { write: Some(facts), ..bare })]).await?;
-        self.count(|tally| tally.bytes_written += outcome.bytes_written);
-        let verified = if outcome.verified { ", verified" } else { "" };
+        self.finish(intent, vec![put_volume(&volume_address, VolumeResource { write: Some(facts), ..bare })])
+            .await?;
+        self.count(|tally| tally.bytes_written += written.written_bytes);
+        let verified = if self.options.verify { ", verified" } else { "" };
         Ok(format!(
             "{} of data, {} of zeros{verified}, content {}",
-            crate::model::Bytes(outcome.data_bytes),
-            crate::model::Bytes(outcome.zero_bytes),
-            outcome.content.short()
+            crate::model::Bytes(written.data_bytes),
+            crate::model::Bytes(written.zero_bytes),
+            written.content.short()
         ))
     }
 
@@ -147,29 +158,49 @@ impl Context {
         plan: &WritePlan,
         device: &DeviceFacts,
         manifest: PathBuf,
-        expect: Option<image::ReadSet>,
-    ) -> Result<copy::WriteOutcome, ApplyError> {
+        expect: image::ReadSet,
+    ) -> Result<Written, ApplyError> {
         let image = Self::open_image(&plan.image)?;
+        let target = Self::open_target(device, &image, plan.data_bytes)?;
         let failed = |error| ApplyError::Copy(Box::new(error));
-        let target = copy::Target::open(&device.path, &Self::target_options(device, Some(&image)))
-            .map_err(|error| failed(error.into()))?;
+        if let Some(parent) = manifest.parent() {
+            std::fs::create_dir_all(parent)
+                .map_err(|error| ApplyError::Task(format!("cannot make {}: {error}", parent.display())))?;
+        }
         let options = copy::WriteOptions {
+            existing_manifest: existing_manifest(&manifest, plan),
             manifest: Some(manifest),
-            verify: self.options.verify,
-            threads: self.options.threads,
             expect,
-            identity: Some(plan.image.identity),
-            ..copy::WriteOptions::default()
+            threads: self.options.threads,
+            budget: Arc::clone(&self.budget),
+            ..copy::WriteOptions::new(plan.image.identity)
         };
-        let watcher = Watcher { context: self, address };
-        copy::write(&image, &target, &options, &self.budget, &watcher, &self.cancel.copies()).map_err(failed)
+        let watcher = Watcher { context: self, address, total: plan.image.size };
+        let cancel = self.cancel.copies();
+        let outcome = copy::write(&image, &target, &options, &watcher, &cancel).map_err(failed)?;
+        if self.options.verify {
+            let options =
+                copy::VerifyOptions { threads: self.options.threads, budget: Arc::clone(&self.budget) };
+            copy::verify(&target, &outcome.manifest, None, &options, &watcher, &cancel).map_err(failed)?;
+        }
+        image.reopen_check().map_err(|error| ApplyError::Image(Box::new(error)))?;
+        Ok(Written {
+            content: outcome.content,
+            data_bytes: outcome.data_bytes,
+            zero_bytes: outcome.zero_bytes,
+            written_bytes: outcome.written_bytes,
+        })
     }
 
     /// Makes the guest bootable: writes the changed blocks over the content.
     ///
     /// # Errors
     /// The device is not proven, reading or writing fails, the journal's.
-    pub async fn inject(self: &Arc<Self>, address: &Address, plan: &DriversPlan) -> Result<String, ApplyError> {
+    pub async fn inject(
+        self: &Arc<Self>,
+        address: &Address,
+        plan: &DriversPlan,
+    ) -> Result<String, ApplyError> {
         let mut bytes = 0;
         for overlay in &plan.overlays {
             bytes += overlay.bytes;
@@ -206,20 +237,24 @@ impl Context {
     ) -> Result<(), ApplyError> {
         let (volume_address, volume) = self.volume(&address.instance, disk)?;
         let device = self.provider.device(&volume.id).await?;
+        let facts = volume.write.as_ref().map(|write| write.image.clone());
+        let facts = facts.ok_or_else(|| ApplyError::NotInState { address: volume_address.clone() })?;
         let operation = Operation::WriteOverlay { id: volume.id.clone(), recipe: plan.recipe };
         let intent = self.begin(address, operation).await?;
         let (this, machine, name) = (Arc::clone(self), address.instance.clone(), disk.to_owned());
         let manifest = self.options.directory.join(Self::manifest(&volume.id));
         let result = self
             .blocking(move || {
+                let overlay = this.overlays.get(&(machine.clone(), name.clone())).ok_or_else(|| {
+                    ApplyError::Task(format!("the plan carries no blocks for disk {name} of {machine}"))
+                })?;
                 let failed = |error| ApplyError::Copy(Box::new(error));
-                let overlay = this
-                    .overlays
-                    .get(&(machine.clone(), name.clone()))
-                    .ok_or_else(|| ApplyError::Task(format!("the plan carries no blocks for disk {name} of {machine}")))?;
-                let target = copy::Target::open(&device.path, &Self::target_options(&device, None))
-                    .map_err(|error| failed(error.into()))?;
-                copy::write_overlay(overlay, &target, Some(&manifest)).map_err(failed)
+                let image = Self::open_image(&facts)?;
+                let target = Self::open_target(&device, &image, 0)?;
+                let mut manifest = copy::Manifest::open(&manifest).map_err(|error| failed(error.into()))?;
+                let options = copy::OverlayOptions::default();
+                copy::write_overlay(&target, overlay, &image, &mut manifest, &options, &this.cancel.copies())
+                    .map_err(failed)
             })
             .await;
         match result {
@@ -231,7 +266,8 @@ impl Context {
             Err(error) => {
                 // Some of the blocks may be there: the content is written anew next time.
                 self.forget_manifest(&volume.id);
-                let now = put_volume(&volume_address, VolumeResource { write: None, drivers: None, ..volume });
+                let now =
+                    put_volume(&volume_address, VolumeResource { write: None, drivers: None, ..volume });
                 self.fail(intent, error.to_string(), vec![now]).await?;
                 Err(error)
             }
@@ -239,22 +275,39 @@ impl Context {
     }
 }
 
+/// What a write left, without the manifest that it holds open.
+struct Written {
+    content: Digest,
+    data_bytes: u64,
+    zero_bytes: u64,
+    written_bytes: u64,
+}
+
+/// A manifest of the same image without an overlay is gone on with; any other is begun anew.
+fn existing_manifest(path: &Path, plan: &WritePlan) -> copy::ExistingManifest {
+    match copy::Manifest::open(path) {
+        Ok(manifest) if manifest.header().image == plan.image.identity && manifest.overlay().is_none() => {
+            copy::ExistingManifest::Resume
+        }
+        _ => copy::ExistingManifest::Replace,
+    }
+}
+
 /// Passes a copy's events on as the run's.
 struct Watcher<'a> {
     context: &'a Context,
     address: &'a Address,
+    total: u64,
 }
 
 impl copy::Observer for Watcher<'_> {
     fn event(&self, event: &copy::Event) {
-        if let copy::Event::Progress { done, total, written, verifying, .. } = event {
-            self.context.tell(&Event::WriteProgress {
-                address: self.address.clone(),
-                done: *done,
-                total: *total,
-                written: *written,
-                verifying: *verifying,
-            });
-        }
+        let (done, written, verifying) = match event {
+            copy::Event::Progress { done, written, .. } => (*done, *written, false),
+            copy::Event::Verified { done } => (*done, 0, true),
+            _ => return,
+        };
+        let (address, total) = (self.address.clone(), self.total);
+        self.context.tell(&Event::WriteProgress { address, done, total, written, verifying });
     }
 }

@@ -7,7 +7,8 @@ use super::{ApplyError, Context};
 use crate::model::{Address, ClientToken, Part};
 use crate::plan::{VolumePlan, VolumeUpdate};
 use crate::provider::{
-    CreateSnapshot, CreateVolume, InstanceState, ModifyVolume, SnapshotId, TagMap, VolumeId, VolumeState, VolumeView,
+    CreateSnapshot, CreateVolume, InstanceState, ModifyVolume, SnapshotId, TagMap, VolumeId, VolumeState,
+    VolumeView,
 };
 use crate::state::{Operation, Resource, StateChange, VolumeResource};
 
@@ -45,7 +46,8 @@ impl Context {
             encrypted: plan.encrypted,
             kms_key_id: plan.kms_key_id.clone(),
         };
-        let record = |view: &VolumeView| vec![put_volume(address, recorded(&view.id, plan, user_tags.clone()))];
+        let record =
+            |view: &VolumeView| vec![put_volume(address, recorded(&view.id, plan, user_tags.clone()))];
         let operation = Operation::CreateVolume(Box::new(request.clone()));
         let view = self.effect(address, operation, || self.provider.create_volume(&request), record).await?;
         self.wait_for_volume(&view.id, "available", |view| {
@@ -59,7 +61,11 @@ impl Context {
     ///
     /// # Errors
     /// The provider's, the journal's.
-    pub async fn update_volume(&self, address: &Address, update: &VolumeUpdate) -> Result<String, ApplyError> {
+    pub async fn update_volume(
+        &self,
+        address: &Address,
+        update: &VolumeUpdate,
+    ) -> Result<String, ApplyError> {
         let (_, volume) = self.volume(&address.instance, address.part.disk().unwrap_or_default())?;
         let view = self
             .describe_volume(&update.id)
@@ -75,9 +81,15 @@ impl Context {
         };
         if request != ModifyVolume::default() {
             let operation = Operation::ModifyVolume { id: update.id.clone(), request: request.clone() };
-            self.effect(address, operation, || self.provider.modify_volume(&update.id, &request), |()| Vec::new())
+            self.effect(
+                address,
+                operation,
+                || self.provider.modify_volume(&update.id, &request),
+                |()| Vec::new(),
+            )
+            .await?;
+            self.wait_for_volume(&update.id, "changed", |view| view.is_some_and(|view| view.size >= to.size))
                 .await?;
-            self.wait_for_volume(&update.id, "changed", |view| view.is_some_and(|view| view.size >= to.size)).await?;
         }
         let tags = self.volume_tags(address, to)?;
         self.change_tags(address, &update.id.0, &tags, &view.tags).await?;
@@ -110,14 +122,17 @@ impl Context {
             .collect();
         let remove: BTreeSet<String> = is
             .keys()
-            .filter(|key| !wanted.contains_key(*key) && !key.starts_with("replant:") && !key.starts_with("aws:"))
+            .filter(|key| {
+                !wanted.contains_key(*key) && !key.starts_with("replant:") && !key.starts_with("aws:")
+            })
             .cloned()
             .collect();
         if set.is_empty() && remove.is_empty() {
             return Ok(());
         }
         let operation = Operation::ChangeTags { id: id.to_owned(), set: set.clone(), remove: remove.clone() };
-        self.effect(address, operation, || self.provider.change_tags(id, &set, &remove), |()| Vec::new()).await
+        self.effect(address, operation, || self.provider.change_tags(id, &set, &remove), |()| Vec::new())
+            .await
     }
 
     /// Destroys a volume, after a snapshot when asked.
@@ -158,8 +173,9 @@ impl Context {
         };
         let operation = Operation::CreateSnapshot(Box::new(request.clone()));
         self.progress(address, "taking the final snapshot");
-        let view =
-            self.effect(address, operation, || self.provider.create_snapshot(&request), |_| Vec::new()).await?;
+        let view = self
+            .effect(address, operation, || self.provider.create_snapshot(&request), |_| Vec::new())
+            .await?;
         self.wait_for_snapshot(&view.id).await?;
         Ok(view.id)
     }
@@ -175,12 +191,16 @@ impl Context {
         let holder = attachment.instance_id;
         let is_node = holder == self.access_node();
         if !is_node {
-            let ours = self.store.state().resources.values().any(
-                |resource| matches!(resource, Resource::Instance(instance) if instance.id == holder),
-            );
+            let ours =
+                self.store.state().resources.values().any(
+                    |resource| matches!(resource, Resource::Instance(instance) if instance.id == holder),
+                );
             let view = self.describe_instance(&holder).await?;
             if view.is_some() && !ours {
-                return Err(ApplyError::ForeignAttachment { volume: id.to_string(), instance: holder.to_string() });
+                return Err(ApplyError::ForeignAttachment {
+                    volume: id.to_string(),
+                    instance: holder.to_string(),
+                });
             }
             if view.is_some_and(|view| !matches!(view.state, InstanceState::Stopped)) {
                 self.stop(address, &holder).await?;

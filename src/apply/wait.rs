@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::retry::retry;
 use super::{ApplyError, Context};
 use crate::provider::{
-    Filter, InstanceId, InstanceState, InstanceView, SnapshotId, SnapshotState, VolumeId, VolumeState, VolumeView,
+    Filter, InstanceId, InstanceState, InstanceView, SnapshotId, SnapshotState, VolumeId, VolumeState,
+    VolumeView,
 };
 
 /// For volumes and attachments (EC2: seconds; a busy detach can take minutes).
@@ -94,7 +95,8 @@ impl Context {
             if wanted(view.as_ref()) {
                 return Ok(view);
             }
-            let last = view.map_or_else(|| "it does not exist".to_owned(), |view| format!("{:?}", view.state));
+            let last =
+                view.map_or_else(|| "it does not exist".to_owned(), |view| format!("{:?}", view.state));
             pauses.pause(self, &format!("{id} {what}"), &last).await?;
         }
     }
@@ -103,7 +105,11 @@ impl Context {
     ///
     /// # Errors
     /// A timeout, the provider's, an interrupt; it is gone and should not be.
-    pub async fn wait_for_instance(&self, id: &InstanceId, wanted: Option<InstanceState>) -> Result<(), ApplyError> {
+    pub async fn wait_for_instance(
+        &self,
+        id: &InstanceId,
+        wanted: Option<InstanceState>,
+    ) -> Result<(), ApplyError> {
         let mut pauses = Pauses::new(INSTANCE);
         let what = wanted.map_or_else(|| format!("{id} terminated"), |state| format!("{id} {state:?}"));
         loop {

@@ -173,7 +173,9 @@ fn prepare(
     }
     let end = overlay.size.max(manifest.header().disk_size).div_ceil(READ_CHUNK);
     match overlay.read_set.chunks.keys().next_back() {
-        Some(chunk) if *chunk >= end => misfit(format!("it was computed from chunk {chunk}, beyond the disk")),
+        Some(chunk) if *chunk >= end => {
+            misfit(format!("it was computed from chunk {chunk}, beyond the disk"))
+        }
         _ => Ok(digest),
     }
 }
@@ -219,12 +221,7 @@ fn check_below(
 
 /// The read set's first mismatch in a block of the disk. A chunk that the image ends in, on a
 /// disk that has grown, was read with zeros after the image's end.
-fn mismatch_within(
-    overlay: &Overlay,
-    index: u64,
-    bytes: &[u8],
-    size: u64,
-) -> Option<(u64, Digest, Digest)> {
+fn mismatch_within(overlay: &Overlay, index: u64, bytes: &[u8], size: u64) -> Option<(u64, Digest, Digest)> {
     let whole = block::length(index, overlay.size) as usize;
     if bytes.len() >= whole || bytes.len() as u64 == BLOCK || size.is_multiple_of(READ_CHUNK) {
         return work::mismatch(&overlay.read_set, index, bytes);
@@ -237,12 +234,7 @@ fn mismatch_within(
 }
 
 /// Makes zero, beyond the image's end, what preparation read there as zeros.
-fn zero_beyond(
-    target: &Target,
-    overlay: &Overlay,
-    size: u64,
-    buffer: &mut Buffer,
-) -> Result<u64, CopyError> {
+fn zero_beyond(target: &Target, overlay: &Overlay, size: u64, buffer: &mut Buffer) -> Result<u64, CopyError> {
     let mut written = 0;
     for chunk in overlay.read_set.chunks.range(size / READ_CHUNK..).map(|(chunk, _)| chunk) {
         let start = size.max(chunk * READ_CHUNK);
@@ -273,15 +265,19 @@ fn each_block(
 }
 
 fn read(target: &Target, offset: u64, bytes: &mut [u8]) -> Result<(), CopyError> {
-    target
-        .read(offset, bytes)
-        .map_err(|source| CopyError::ReadBack { path: target.path().to_owned(), offset, source })
+    target.read(offset, bytes).map_err(|source| CopyError::ReadBack {
+        path: target.path().to_owned(),
+        offset,
+        source,
+    })
 }
 
 fn put(target: &Target, offset: u64, bytes: &[u8]) -> Result<(), CopyError> {
-    target
-        .write(offset, bytes)
-        .map_err(|source| CopyError::Write { path: target.path().to_owned(), offset, source })
+    target.write(offset, bytes).map_err(|source| CopyError::Write {
+        path: target.path().to_owned(),
+        offset,
+        source,
+    })
 }
 
 fn flush(target: &Target) -> Result<(), CopyError> {
@@ -290,9 +286,7 @@ fn flush(target: &Target) -> Result<(), CopyError> {
 
 fn stop(cancel: &Cancel, manifest: &Manifest) -> Result<(), CopyError> {
     match cancel.is_cancelled() {
-        true => {
-            Err(CopyError::Cancelled { done: manifest.done_bytes(), total: manifest.header().disk_size })
-        }
+        true => Err(CopyError::Cancelled { done: manifest.done_bytes(), total: manifest.header().disk_size }),
         false => Ok(()),
     }
 }

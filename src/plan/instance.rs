@@ -56,10 +56,15 @@ pub fn alive<'a>(
     (view.is_some() || !reality.refreshed).then_some((recorded, view))
 }
 
-/// Whether an instance's first start failed and it has not come up since.
+/// Whether an instance's first start failed. One that has come up since, or that is still coming
+/// up (its run was interrupted), has not failed.
 #[must_use]
 pub fn is_tainted(recorded: &InstanceResource, reality: &Reality) -> bool {
-    recorded.tainted && !matches!(reality.statuses.get(&recorded.id), Some(StatusCheck::Ok { .. }))
+    recorded.tainted
+        && !matches!(
+            reality.statuses.get(&recorded.id),
+            Some(StatusCheck::Ok { .. } | StatusCheck::Initializing)
+        )
 }
 
 fn guest(machine: &Machine) -> Option<&GuestFacts> {
@@ -317,7 +322,12 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
 
     let mut reasons = Vec::new();
     if recorded.tainted {
-        reasons.push(Reason::CameUp);
+        let is_up = matches!(around.reality.statuses.get(&recorded.id), Some(StatusCheck::Ok { .. }));
+        reasons.push(if is_up {
+            Reason::CameUp
+        } else {
+            Reason::Unfinished { missing: "it is still coming up".to_owned() }
+        });
     }
     if recorded.phase == LaunchPhase::Stub {
         reasons.push(Reason::Unfinished { missing: "its volumes are not attached".to_owned() });

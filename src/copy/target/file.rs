@@ -52,7 +52,8 @@ pub(super) fn open(
     let owned = || path.to_owned();
     let inspect = |source| TargetError::Inspect { path: owned(), source };
     for image in &options.image_files {
-        if fs::metadata(image).is_ok_and(|file| (file.dev(), file.ino()) == (metadata.dev(), metadata.ino())) {
+        if fs::metadata(image).is_ok_and(|file| (file.dev(), file.ino()) == (metadata.dev(), metadata.ino()))
+        {
             return Err(TargetError::IsImage { path: owned(), image: image.clone() });
         }
     }
