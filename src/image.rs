@@ -9,6 +9,7 @@ pub mod format;
 pub mod identity;
 pub mod open;
 mod opener;
+pub mod ova;
 pub mod overlay;
 mod raw;
 mod read;

@@ -34,6 +34,7 @@ pub(super) struct Opened {
 pub(super) struct Opener {
     named: PathBuf,
     directory: Option<OwnedFd>,
+    closed: bool,
     files: Vec<Opened>,
     metadata: blake3::Hasher,
     ids: BTreeMap<String, String>,
@@ -47,6 +48,7 @@ impl Opener {
         let mut opener = Self {
             named: path.to_owned(),
             directory: None,
+            closed: false,
             files: Vec::new(),
             metadata: blake3::Hasher::new(),
             ids: BTreeMap::new(),
@@ -60,6 +62,13 @@ impl Opener {
     pub(super) fn beside(&mut self, name: &[u8], by: &Path) -> Result<Window, ImageError> {
         let relative = Path::new(OsStr::from_bytes(name));
         let shown = String::from_utf8_lossy(name).into_owned();
+        if self.closed {
+            return Err(ImageError::Unsupported {
+                file: by.to_owned(),
+                what: format!("holds a disk that names another file, `{shown}`"),
+                help: "Unpack the appliance, and name the disk in it.".to_owned(),
+            });
+        }
         let escape = || ImageError::Escape { file: by.to_owned(), name: shown.clone() };
         let plain =
             relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -104,6 +113,11 @@ impl Opener {
         let window = Window::whole(Arc::clone(&file), path.clone(), identity.size, holes);
         self.files.push(Opened { file, path, identity, is_device: !holes, window: window.clone() });
         Ok(window)
+    }
+
+    /// Opens no further files: what is in an archive must not name files beside it.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
     }
 
     /// Whether the file that the user named is a block device.
