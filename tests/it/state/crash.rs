@@ -114,7 +114,7 @@ fn a_child_killed_at_any_moment_loses_nothing_that_it_was_told_is_safe() {
     };
     let directory = tempfile::tempdir().unwrap();
     let mut safe: BTreeMap<String, bool> = BTreeMap::new();
-    for round in 0..40 {
+    for round in 0..25 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "state::crash::child", "--ignored", "--nocapture", "--test-threads=1"])
             .env(CHILD, directory.path())
