@@ -6,6 +6,7 @@
 //! `use crate::` lines and enforces this.
 
 pub mod cli;
+pub mod config;
 pub mod diagnostic;
 pub mod guest;
 pub mod image;
