@@ -8,6 +8,7 @@
 pub mod apply;
 pub mod cli;
 pub mod copy;
+pub mod config;
 pub mod diagnostic;
 pub mod graph;
 pub mod guest;
