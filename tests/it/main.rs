@@ -4,3 +4,4 @@
 mod layers;
 mod state;
 mod support;
+mod ui;
