@@ -5,3 +5,4 @@ mod image;
 mod layers;
 mod state;
 mod support;
+mod ui;
