@@ -1,0 +1,4 @@
+//! Images against `qemu-img`: what Replant reads of a disk is what QEMU reads of it.
+
+mod fixture;
+mod formats;
