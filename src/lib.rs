@@ -15,4 +15,5 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod provider;
+pub mod sandbox;
 pub mod state;

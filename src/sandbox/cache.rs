@@ -73,7 +73,8 @@ impl Cache {
     #[must_use]
     pub fn get(&self, key: &Digest, request: &Request) -> Option<(Report, Vec<Overlay>)> {
         let file = File::open(self.path(key)).ok()?;
-        let mut from = Hashing { inner: BufReader::with_capacity(1 << 20, file), hasher: blake3::Hasher::new() };
+        let mut from =
+            Hashing { inner: BufReader::with_capacity(1 << 20, file), hasher: blake3::Hasher::new() };
         let mut start = [0; 8 + exchange::FRAME];
         from.read_exact(&mut start).ok()?;
         let (magic, frame) = start.split_at(8);
@@ -107,8 +108,8 @@ impl Cache {
         let mut suffix = [0; 8];
         getrandom::fill(&mut suffix).map_err(io::Error::other)?;
         let temporary = self.directory.join(format!(".{}-{:016x}", key.short(), u64::from_le_bytes(suffix)));
-        let result = write_file(&temporary, report, overlays)
-            .and_then(|()| fs::rename(&temporary, self.path(key)));
+        let result =
+            write_file(&temporary, report, overlays).and_then(|()| fs::rename(&temporary, self.path(key)));
         if result.is_err() {
             // The first failure is the one that counts.
             let _leftover = fs::remove_file(&temporary);

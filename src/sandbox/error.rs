@@ -3,12 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::diagnostic::Diagnostic;
-use crate::guest::exchange::ExchangeError;
-use crate::image::ImageError;
 use super::blocks::handover::HandoverError;
 use super::initrd::InitrdError;
 use super::link::chain;
+use crate::diagnostic::Diagnostic;
+use crate::guest::exchange::ExchangeError;
+use crate::image::ImageError;
+use crate::image::format::ParseFormatError;
 
 /// Why a sandbox gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum SandboxError {
     /// The image cannot be used.
     #[error("an image cannot be used")]
     Image(#[source] Box<ImageError>),
+    /// A pinned format does not exist.
+    #[error(transparent)]
+    Format(#[from] ParseFormatError),
     /// There are no disks, or too many.
     #[error("a sandbox takes 1 to {most} disks, not {count}")]
     Disks {
@@ -122,6 +126,9 @@ impl SandboxError {
                     .help("Put `replant` and `replant-guest` of the same build into one directory:\ncargo build --release --bins")
             }
             Self::Image(error) => error.diagnostic(),
+            Self::Format(_) => {
+                Diagnostic::error("sandbox::image_format", "The image format does not exist").detail(detail)
+            }
             Self::Disks { .. } => {
                 Diagnostic::error("sandbox::disks", "The machine has a number of disks that cannot be inspected")
                     .detail(detail)

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use super::blocks::serve::{self, ServedDisk, ServerSpec};
 use super::jail::{JailSpec, prison};
 use super::link;
+use crate::image::format::ParseFormatError;
 use crate::image::{self, BlockSource, OpenOptions};
 
 /// First argument of the block server.
@@ -48,6 +49,14 @@ fn jail() -> std::io::Result<u8> {
 }
 
 fn open(disk: &ServedDisk) -> Result<Box<dyn BlockSource>, Box<dyn std::error::Error>> {
-    let options = image::options(disk.format.as_deref(), disk.member.as_deref())?;
+    let options = options(disk.format.as_deref(), disk.member.as_deref())?;
     Ok(Box::new(image::open(&disk.image, &options)?))
+}
+
+/// How to open an image of which the format and the member may be said.
+///
+/// # Errors
+/// When the format's name is unknown.
+pub fn options(format: Option<&str>, member: Option<&str>) -> Result<OpenOptions, ParseFormatError> {
+    Ok(OpenOptions { format: format.map(str::parse).transpose()?, member: member.map(str::to_owned) })
 }

@@ -30,6 +30,12 @@ impl Programs {
         Self::with(replant, guest)
     }
 
+    /// Where `replant-guest` is when it is beside the running program.
+    #[must_use]
+    pub fn guest_beside_this() -> Option<PathBuf> {
+        std::env::current_exe().ok().map(|path| path.with_file_name("replant-guest"))
+    }
+
     /// With these two programs of Replant's.
     ///
     /// # Errors

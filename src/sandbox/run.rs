@@ -10,24 +10,24 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::blocks::handover::{self, Bounds, Handover, HandoverError};
-use super::blocks::serve::{ServedDisk, ServerSpec};
+use super::blocks::serve::{HANDOVER_SECONDS, ServedDisk, ServerSpec};
 use super::cache::Cache;
 use super::engine::uml::Uml;
 use super::engine::{Boot, Engine};
 use super::error::SandboxError;
-use super::jail::prison::{FORBIDDEN, READY};
 use super::jail::JailSpec;
+use super::jail::prison::{FORBIDDEN, READY};
 use super::programs::Programs;
 use super::request::{Outcome, Request, SandboxDisk};
 use super::{helper, initrd, link};
 use crate::guest::exchange;
 use crate::guest::report::{Job, JobDisk, PROTOCOL, Report};
-use crate::image::{self, BlockSource, Image};
+use crate::image::{self, BlockSource, Image, Overlay};
 
 /// Most bytes that are kept of a sandbox's console: its end.
 const CONSOLE: usize = 16 << 10;
 /// How long the block server may take to hand over once the sandbox is gone.
-const HANDOVER_TIME: Duration = Duration::from_secs(60);
+const HANDOVER_TIME: Duration = Duration::from_secs(HANDOVER_SECONDS as u64);
 
 /// Looks at a machine or prepares it, in a sandbox of its own. Blocks; several may run at once.
 ///
@@ -68,15 +68,15 @@ pub fn run_with(
 }
 
 fn open(disk: &SandboxDisk) -> Result<Image, SandboxError> {
-    let open = || image::open(&disk.image, &helper::options(disk.format.as_deref(), disk.member.as_deref())?);
-    open().map_err(|error| SandboxError::Image(Box::new(error)))
+    let options = helper::options(disk.format.as_deref(), disk.member.as_deref())?;
+    image::open(&disk.image, &options).map_err(|error| SandboxError::Image(Box::new(error)))
 }
 
 fn run_fresh(
     programs: &Programs,
     request: &Request,
     images: &[Image],
-) -> Result<(Report, Vec<crate::image::Overlay>), SandboxError> {
+) -> Result<(Report, Vec<Overlay>), SandboxError> {
     let engine = Uml::new(programs);
     let archive = initrd::build(&programs.guest, &engine.modules())?;
     let own_id = std::process::id();
@@ -194,8 +194,7 @@ impl Session {
             Self { server: server_child, server_link: None, server_out, jail: jail_child, console, deadline };
         link::send_spec(&server_link, server).map_err(start("tell the block server its disks"))?;
         link::send_spec(&jail_link, jail).map_err(start("tell the jail its content"))?;
-        let (answer, sockets) =
-            link::receive_descriptors(&jail_link).map_err(start("hear from the jail"))?;
+        let (answer, sockets) = link::receive_descriptors(&jail_link).map_err(start("hear from the jail"))?;
         match answer.split_first() {
             Some((&READY, _)) => {
                 // A server that is already gone says why when its result is read.

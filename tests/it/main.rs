@@ -3,4 +3,5 @@
 
 mod image;
 mod layers;
+mod sandbox;
 mod support;

@@ -233,7 +233,8 @@ impl Device {
             let file = FileOffset::new(descriptor.into(), offset?);
             let mapping = MmapRegion::from_file(file, length).map_err(|_| message.senseless())?;
             mapped.push(
-                GuestRegionMmap::new(mapping, GuestAddress(region.guest)).ok_or_else(|| message.senseless())?,
+                GuestRegionMmap::new(mapping, GuestAddress(region.guest))
+                    .ok_or_else(|| message.senseless())?,
             );
             regions.push(region);
         }
@@ -250,7 +251,12 @@ impl Device {
             .and_then(|region| region.guest.checked_add(user - region.user))
     }
 
-    fn set_addresses(&mut self, descriptors: Option<u64>, available: Option<u64>, used: Option<u64>) -> Option<()> {
+    fn set_addresses(
+        &mut self,
+        descriptors: Option<u64>,
+        available: Option<u64>,
+        used: Option<u64>,
+    ) -> Option<()> {
         let halves = |address: u64| (Some(address as u32), Some((address >> 32) as u32));
         let (descriptors, available, used) = (halves(descriptors?), halves(available?), halves(used?));
         self.queue.set_desc_table_address(descriptors.0, descriptors.1);

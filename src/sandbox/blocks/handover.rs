@@ -153,7 +153,8 @@ pub fn read_overlay(from: &mut impl Read, budget: &mut u64) -> Result<Overlay, H
         let start = index.checked_mul(OVERLAY_BLOCK).filter(|start| *start < size);
         let start = start.ok_or(HandoverError::Invalid("a block is outside its disk"))?;
         let length = (size - start).min(OVERLAY_BLOCK);
-        *budget = budget.checked_sub(length).ok_or(HandoverError::Invalid("more was changed than allowed"))?;
+        *budget =
+            budget.checked_sub(length).ok_or(HandoverError::Invalid("more was changed than allowed"))?;
         let mut data = vec![0; as_length(length)?];
         from.read_exact(&mut data)?;
         overlay.blocks.insert(index, data);

@@ -121,8 +121,5 @@ impl Message {
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes
-        .get(offset..offset.checked_add(4)?)
-        .and_then(|part| part.try_into().ok())
-        .map(u32::from_le_bytes)
+    bytes.get(offset..offset.checked_add(4)?).and_then(|part| part.try_into().ok()).map(u32::from_le_bytes)
 }

@@ -16,7 +16,12 @@ const MAX_DATA: usize = 8 << 20;
 
 /// Serves one request; gives the number of bytes written into the guest's memory. A chain that
 /// has no room for a status is left as it is: there is nobody to tell.
-pub fn serve(medium: &mut Medium, id: &str, memory: &GuestMemoryMmap, chain: DescriptorChain<&GuestMemoryMmap>) -> u32 {
+pub fn serve(
+    medium: &mut Medium,
+    id: &str,
+    memory: &GuestMemoryMmap,
+    chain: DescriptorChain<&GuestMemoryMmap>,
+) -> u32 {
     let (Ok(mut reader), Ok(mut writer)) = (chain.clone().reader(memory), chain.writer(memory)) else {
         return 0;
     };

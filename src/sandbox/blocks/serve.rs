@@ -1,14 +1,12 @@
 //! The block server's process: open the images, lock down, serve until the sandbox is gone, hand
 //! over what changed.
 
-use std::io::{self, BufWriter, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, BufWriter};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde::{Deserialize, Serialize};
 
 use super::cow::CowDisk;
@@ -17,9 +15,9 @@ use super::handover::{self, Handover};
 use super::lockdown;
 use super::medium::Medium;
 use super::message::Message;
-use crate::sandbox::jail::confine;
-use crate::sandbox::jail::prison::{MAX_SOCKETS, chain};
 use crate::image::BlockSource;
+use crate::sandbox::jail::confine;
+use crate::sandbox::link::{chain, receive_descriptors};
 
 /// What the server is to serve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +32,8 @@ pub struct ServerSpec {
     pub exchange: Vec<u8>,
     /// Most bytes that may be changed on one disk.
     pub overlay_bytes: u64,
+    /// Seconds until it ends by itself, should the parent hang.
+    pub seconds: u32,
 }
 
 /// One disk to serve.
@@ -57,6 +57,9 @@ pub fn disk_id(index: usize) -> String {
 
 /// How the server calls the job disk towards the guest.
 pub const EXCHANGE_ID: &str = "replant-job";
+
+/// Seconds that the server has for handing over, beyond the sandbox's own.
+pub const HANDOVER_SECONDS: u32 = 60;
 
 /// Opens an image's disk.
 pub type Opener = fn(&ServedDisk) -> Result<Box<dyn BlockSource>, Box<dyn std::error::Error>>;
@@ -86,6 +89,7 @@ fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Ha
     devices.push((EXCHANGE_ID.to_owned(), Medium::Memory(exchange)));
     lockdown::lock_down(spec.parent).map_err(|error| chain(&error))?;
 
+    confine::alarm(spec.seconds.saturating_add(HANDOVER_SECONDS));
     let listeners = receive_descriptors(control).map_err(|error| chain(&error))?.1;
     if listeners.len() != devices.len() {
         return Err("the jail made another number of sockets than there are devices".to_owned());
@@ -147,10 +151,7 @@ fn serve_until_gone(ports: &mut [Port], control: &UnixStream) -> io::Result<()> 
                     Link::Open(stream) => {
                         watched.push((Ready::Link(index), PollFd::new(stream, PollFlags::IN)));
                         if let Some(kick) = port.device.kick() {
-                            watched.push((
-                                Ready::Kick(index),
-                                PollFd::from_borrowed_fd(kick, PollFlags::IN),
-                            ));
+                            watched.push((Ready::Kick(index), PollFd::from_borrowed_fd(kick, PollFlags::IN)));
                         }
                     }
                     Link::Closed => {}

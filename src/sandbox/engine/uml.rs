@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Boot, Engine};
 use crate::sandbox::error::SandboxError;
-use crate::sandbox::initrd::elf;
+use crate::sandbox::initrd::{InitrdError, elf};
 use crate::sandbox::jail::spec::socket_path;
 use crate::sandbox::jail::{JailFile, JailSpec};
 use crate::sandbox::programs::Programs;
@@ -31,7 +31,7 @@ impl Engine for Uml {
     fn jail(&self, boot: &Boot<'_>) -> Result<JailSpec, SandboxError> {
         let executable = |from: PathBuf, to: String| JailFile { from, to, executable: true };
         let mut files = vec![executable(self.program.clone(), "/linux".to_owned())];
-        for library in elf::needed(&self.program)? {
+        for library in elf::needed(&self.program).map_err(InitrdError::from)? {
             files.push(executable(library.file, library.place));
         }
         let initrd = boot.initrd.to_owned();
@@ -41,7 +41,7 @@ impl Engine for Uml {
             format!("mem={}M", boot.limits.memory_mib),
             "initrd=/initrd".to_owned(),
             "con=null".to_owned(),
-            "con0=null,fd:1".to_owned(),
+            "con0=fd:0,fd:1".to_owned(),
             "quiet".to_owned(),
             "panic=-1".to_owned(),
         ];

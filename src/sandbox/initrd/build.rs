@@ -62,8 +62,8 @@ fn assemble(init: &Path, module_directory: &Path) -> Result<Vec<u8>, InitrdError
     for library in elf::needed(init)? {
         archive.file(&library.place, true, &elf::trimmed(&library.file)?);
     }
-    let versions = modules::collect(module_directory)
-        .map_err(|(path, source)| InitrdError::Module { path, source })?;
+    let versions =
+        modules::collect(module_directory).map_err(|(path, source)| InitrdError::Module { path, source })?;
     for version in versions {
         let directory = format!("{MODULES}/{}", version.version);
         let order: String = version.modules.iter().map(|(name, _)| format!("{name}\n")).collect();

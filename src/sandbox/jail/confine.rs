@@ -140,15 +140,15 @@ pub fn drop_capabilities() -> Result<(), ConfineError> {
     rustix::thread::set_no_new_privs(true).map_err(failed("promise to take no new privileges"))
 }
 
-/// Bounds what the process may use.
+/// Bounds what the process may use. Files need no bound: all it can write is in its scratch
+/// directory, which has one (and UML's sparse memory file is longer than its memory).
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn limit(file_bytes: u64, seconds: u32) -> Result<(), ConfineError> {
+pub fn limit(seconds: u32) -> Result<(), ConfineError> {
     for (resource, value) in [
         (Resource::Core, 0),
         (Resource::Nofile, 256),
-        (Resource::Fsize, file_bytes),
         (Resource::Cpu, u64::from(seconds)),
         (Resource::Memlock, 0),
         (Resource::Msgqueue, 0),
@@ -165,3 +165,12 @@ pub fn limit(file_bytes: u64, seconds: u32) -> Result<(), ConfineError> {
 
 /// The mode of a directory or program that everyone in the jail may read.
 pub const READABLE: Mode = Mode::from_raw_mode(0o755);
+
+/// Asks the kernel to end this process after so many seconds and a little: a backstop, should the
+/// parent hang. (The default action of the signal is to end.)
+pub fn alarm(seconds: u32) {
+    // SAFETY: sets a timer of this process; takes and gives plain numbers.
+    unsafe {
+        libc::alarm(seconds.saturating_add(5));
+    }
+}

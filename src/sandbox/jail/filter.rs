@@ -208,12 +208,8 @@ pub fn server() -> Result<BpfProgram, FilterError> {
     let mut rules: Rules = COMMON.iter().chain(SERVER).map(|call| (*call, Vec::new())).collect();
     #[cfg(target_arch = "x86_64")]
     rules.insert(libc::SYS_poll, Vec::new());
-    let no_code = SeccompCondition::new(
-        2,
-        SeccompCmpArgLen::Dword,
-        SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64),
-        0,
-    )?;
+    let no_code =
+        SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)?;
     rules.insert(libc::SYS_mmap, vec![SeccompRule::new(vec![no_code.clone()])?]);
     rules.insert(libc::SYS_mprotect, vec![SeccompRule::new(vec![no_code])?]);
     compile(rules)
@@ -236,12 +232,8 @@ pub fn uml() -> Result<BpfProgram, FilterError> {
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWCGROUP;
-    let no_namespace = SeccompCondition::new(
-        0,
-        SeccompCmpArgLen::Qword,
-        SeccompCmpOp::MaskedEq(namespaces as u64),
-        0,
-    )?;
+    let no_namespace =
+        SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(namespaces as u64), 0)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_namespace])?]);
     compile(rules)
 }

@@ -5,19 +5,18 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, IoSlice, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Signal, WaitOptions};
 
 use super::confine::{self, ConfineError};
 use super::filter::{self, FilterError};
 use super::spec::{JailSpec, socket_path};
+use crate::sandbox::link::{MAX_SOCKETS, chain, send_descriptors};
 
 /// First byte of the answer: the sockets follow as descriptors.
 pub const READY: u8 = 0;
@@ -95,15 +94,13 @@ fn outside(spec: &JailSpec, control: &UnixStream) -> Result<u8, PrisonError> {
         };
         files.push(open().map_err(|source| PrisonError::Open { path: file.from.clone(), source })?);
     }
-    let nothing =
-        File::open("/dev/null").map_err(|source| PrisonError::Start { step: "open /dev/null", source })?;
     confine::drop_root(spec.parent)?;
     confine::enter_namespaces()?;
-    alarm(spec.seconds);
+    confine::alarm(spec.seconds);
     match fork()? {
         Some(child) => Ok(wait_for(child)),
         None => {
-            let code = match inside(spec, files, &nothing, control) {
+            let code = match inside(spec, files, control) {
                 Ok(code) => code,
                 Err(error) => {
                     tell_failure(control, &error);
@@ -116,11 +113,11 @@ fn outside(spec: &JailSpec, control: &UnixStream) -> Result<u8, PrisonError> {
 }
 
 /// Process 1 of the jail.
-fn inside(spec: &JailSpec, files: Vec<(File, u64)>, nothing: &File, control: &UnixStream) -> Result<u8, PrisonError> {
+fn inside(spec: &JailSpec, files: Vec<(File, u64)>, control: &UnixStream) -> Result<u8, PrisonError> {
     let start = |step| move |source: io::Error| PrisonError::Start { step, source };
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|errno| start("follow its helper")(errno.into()))?;
-    alarm(spec.seconds);
+    confine::alarm(spec.seconds);
     let bytes = files.iter().map(|(_, length)| length.next_multiple_of(4096)).sum::<u64>() + ROOT_SLACK;
     let mut listeners = Vec::new();
     confine::enter_empty_root::<PrisonError>(bytes, || {
@@ -140,13 +137,16 @@ fn inside(spec: &JailSpec, files: Vec<(File, u64)>, nothing: &File, control: &Un
     confine::mount_scratch("/tmp", spec.scratch_bytes)?;
     send_listeners(control, &listeners).map_err(start("hand its sockets over"))?;
     drop(listeners);
-    confine::limit(spec.scratch_bytes, spec.seconds)?;
+    confine::limit(spec.seconds)?;
     confine::drop_capabilities()?;
     filter::apply(&filter::uml()?)?;
+    // The program's input: nothing ever comes, and it never ends (there is no /dev/null here).
+    let (silence, _kept_open) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|errno| start("make a pipe")(errno.into()))?;
     match fork()? {
         Some(child) => Ok(wait_for(child)),
         None => {
-            let error = execute(spec, nothing);
+            let error = execute(spec, &silence);
             // The answer was sent; the console's pipe is the only way left to say why.
             let _gone = rustix::io::write(rustix::stdio::stderr(), error.to_string().as_bytes());
             std::process::exit(127);
@@ -164,13 +164,13 @@ fn make_directory(path: &Path) -> Result<(), PrisonError> {
 
 fn fill(mut source: File, to: &str, executable: bool) -> Result<(), PrisonError> {
     let error = |source| PrisonError::Fill { to: to.to_owned(), source };
-    let path: PathBuf = Path::new(to).components().filter(|part| matches!(part, Component::Normal(_))).collect();
+    let path: PathBuf =
+        Path::new(to).components().filter(|part| matches!(part, Component::Normal(_))).collect();
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         make_directory(parent)?;
     }
     let mode = if executable { 0o755 } else { 0o644 };
-    let mut target =
-        File::options().write(true).create_new(true).mode(mode).open(&path).map_err(error)?;
+    let mut target = File::options().write(true).create_new(true).mode(mode).open(&path).map_err(error)?;
     io::copy(&mut source, &mut target).map_err(error)?;
     Ok(())
 }
@@ -181,10 +181,10 @@ fn send_listeners(control: &UnixStream, listeners: &[UnixListener]) -> io::Resul
 }
 
 /// Starts the program in this process; returns only when that failed.
-fn execute(spec: &JailSpec, nothing: &File) -> PrisonError {
+fn execute(spec: &JailSpec, input: &OwnedFd) -> PrisonError {
     let start = |step, source| PrisonError::Start { step, source };
-    if let Err(errno) = rustix::stdio::dup2_stdin(nothing) {
-        return start("close its input", errno.into());
+    if let Err(errno) = rustix::stdio::dup2_stdin(input) {
+        return start("set its input", errno.into());
     }
     let text = |text: &str| CString::new(text).unwrap_or_default();
     let arguments: Vec<CString> = spec.program.iter().map(|argument| text(argument)).collect();
@@ -203,15 +203,6 @@ fn execute(spec: &JailSpec, nothing: &File) -> PrisonError {
         libc::execve(program.as_ptr(), argument_pointers.as_ptr(), environment_pointers.as_ptr());
     }
     start("start the program in the jail", io::Error::last_os_error())
-}
-
-/// Asks the kernel to end this process after so many seconds and a little: a backstop, should the
-/// parent hang. (The default action of the signal is to end.)
-fn alarm(seconds: u32) {
-    // SAFETY: sets a timer of this process; takes and gives plain numbers.
-    unsafe {
-        libc::alarm(seconds.saturating_add(5));
-    }
 }
 
 /// Forks; the child gets `None`.
