@@ -39,6 +39,9 @@ pub enum Command {
 /// Parses the arguments, runs the command, gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = crate::sandbox::helper::main(std::env::args_os().skip(1)) {
+        return code;
+    }
     run(&Arguments::parse()).into()
 }
 

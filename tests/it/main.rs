@@ -4,5 +4,6 @@
 mod image;
 mod layers;
 mod state;
+mod sandbox;
 mod support;
 mod ui;
