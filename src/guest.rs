@@ -3,4 +3,6 @@
 //! Runs in `replant-guest`; its types are also what the host reads back. Knows nothing of
 //! plans, states or providers.
 
+pub mod linux;
 pub mod report;
+pub mod tree;

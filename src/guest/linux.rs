@@ -1,0 +1,3 @@
+//! Linux guests: their files, and what preparation does to them.
+
+pub mod fstab;
