@@ -5,4 +5,6 @@
 
 pub mod exchange;
 pub mod init;
+pub mod linux;
 pub mod report;
+pub mod tree;
