@@ -7,8 +7,8 @@
 
 pub mod apply;
 pub mod cli;
-pub mod copy;
 pub mod config;
+pub mod copy;
 pub mod diagnostic;
 pub mod graph;
 pub mod guest;

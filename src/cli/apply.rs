@@ -18,7 +18,6 @@ use crate::plan::build::resources_digest;
 use crate::plan::{Mode, Overlays, Plan, saved};
 use crate::state::{Lock, State, Store};
 use crate::ui::human::plan::render_plan_as;
-use crate::ui::progress;
 
 /// Writes at once: each has threads and buffers of its own, and two keep a link busy while one of
 /// them flushes.
@@ -107,7 +106,7 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
     }
     let store = Arc::new(Store::open(&workspace.paths, &lock).map_err(|error| one(error.diagnostic()))?);
     let cancel = Cancel::default();
-    let observer = progress::observer(command.run.json);
+    let observer = terminal::observer(command.run.json);
     let context = |plan: Plan, overlays: Overlays| Context {
         specs: workspace.specs(plan.mode == Mode::Destroy),
         plan: Arc::new(plan),
@@ -215,13 +214,20 @@ fn approve(plan: &Plan, json: bool) -> Result<bool, Diagnostics> {
     terminal::say(&format!("\n{question} Only `yes` is taken as yes.\n\n  Enter a value: "));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(|error| {
-        Diagnostics::from(Diagnostic::error("apply::no_answer", "The answer cannot be read").detail(error.to_string()))
+        Diagnostics::from(
+            Diagnostic::error("apply::no_answer", "The answer cannot be read").detail(error.to_string()),
+        )
     })?;
     Ok(answer.trim_end_matches(['\r', '\n']) == "yes")
 }
 
 /// A saved plan runs only on exactly what it was made from (promise 3).
-fn check_binding(plan: &Plan, state: &State, has_state: bool, workspace: &Workspace) -> Result<(), Diagnostics> {
+fn check_binding(
+    plan: &Plan,
+    state: &State,
+    has_state: bool,
+    workspace: &Workspace,
+) -> Result<(), Diagnostics> {
     let binding = &plan.binding;
     let mut moved = Vec::new();
     if binding.configuration != workspace.config.digest() {

@@ -76,7 +76,9 @@ fn draw(directory: &Path, command: &GraphCommand) -> Result<String, Diagnostics>
         .map(|machine| shape(machine, machine.spec.guest.drivers == crate::model::DriversPolicy::Auto))
         .collect();
     let graph = Graph::build(&shapes).map_err(|cycle| {
-        Diagnostics::from(Diagnostic::error("plan::cycle", "A circle of dependencies").detail(cycle.to_string()))
+        Diagnostics::from(
+            Diagnostic::error("plan::cycle", "A circle of dependencies").detail(cycle.to_string()),
+        )
     })?;
     Ok(graph.draw(match command.format {
         Language::Dot => graph::Format::Dot,

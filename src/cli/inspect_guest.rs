@@ -54,7 +54,8 @@ impl Inspector for SandboxInspector<'_> {
             None
         } else {
             let digest = Digest::of_json(&outcome.report.recipe).map_err(|error| {
-                Diagnostic::error("plan::recipe_digest", "A recipe cannot be digested").detail(error.to_string())
+                Diagnostic::error("plan::recipe_digest", "A recipe cannot be digested")
+                    .detail(error.to_string())
             })?;
             Some(digest)
         };

@@ -58,7 +58,8 @@ fn text(directory: &Path, command: &ShowCommand) -> Result<String, Diagnostic> {
     let state = Store::read(&paths).map_err(|error| error.diagnostic())?;
     if command.json {
         return serde_json::to_string_pretty(&state).map(|text| text + "\n").map_err(|error| {
-            Diagnostic::error("state::encode", "The state cannot be written as JSON").detail(error.to_string())
+            Diagnostic::error("state::encode", "The state cannot be written as JSON")
+                .detail(error.to_string())
         });
     }
     Ok(render_state(&state))

@@ -134,7 +134,9 @@ impl Workspace {
         wishes: &Wishes,
     ) -> Result<(Plan, Overlays), Diagnostics> {
         if wishes.destroy {
-            return self.plan_once(runtime, state, has_state, wishes, None).map(|(plan, overlays, _)| (plan, overlays));
+            return self
+                .plan_once(runtime, state, has_state, wishes, None)
+                .map(|(plan, overlays, _)| (plan, overlays));
         }
         let mut renewed = BTreeSet::new();
         let mut cache = None;
@@ -145,10 +147,12 @@ impl Workspace {
             let (mut plan, overlays, machines) =
                 self.plan_once(runtime, state, has_state, wishes, Some((&evaluated, cache.take())))?;
             let before = renewed.len();
-            renewed.extend(plan.changes.iter().filter(|change| is_renewal(change.action)).filter_map(|change| {
-                let is_known = state.resources.contains_key(&change.address);
-                is_known.then(|| change.address.instance.clone())
-            }));
+            renewed.extend(plan.changes.iter().filter(|change| is_renewal(change.action)).filter_map(
+                |change| {
+                    let is_known = state.resources.contains_key(&change.address);
+                    is_known.then(|| change.address.instance.clone())
+                },
+            ));
             if renewed.len() == before {
                 plan.notes.splice(0..0, warnings);
                 return Ok((plan, overlays));
@@ -227,7 +231,8 @@ fn has_started(machine: &Machine, state: &State) -> bool {
         let address = machine.spec.address.volume(disk.spec.name.as_str());
         plan::volume::of_state(state, &address).is_some_and(|volume| volume.started)
     });
-    all_volumes && instance.is_some_and(|instance| instance.phase == LaunchPhase::Started && !instance.tainted)
+    all_volumes
+        && instance.is_some_and(|instance| instance.phase == LaunchPhase::Started && !instance.tainted)
 }
 
 fn overlays_of(machines: &BTreeMap<InstanceAddress, Machine>) -> Overlays {
