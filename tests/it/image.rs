@@ -3,4 +3,7 @@
 mod appliance;
 mod fixture;
 mod formats;
+mod hostile;
+mod identity;
 mod overlay;
+mod vmdk;
