@@ -6,4 +6,5 @@ mod formats;
 mod hostile;
 mod identity;
 mod overlay;
+mod random;
 mod vmdk;
