@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
+use super::write;
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
 #[derive(Debug, Parser)]
@@ -22,7 +23,10 @@ pub struct Arguments {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Writes an image's disk onto a device or a file.
+    Write(write::Write),
+}
 
 /// Parses the arguments, runs the command, gives its exit code.
 #[must_use]
@@ -31,5 +35,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Exit {
-    match arguments.command {}
+    let directory = &arguments.directory;
+    match &arguments.command {
+        Command::Write(command) => write::run(directory, command),
+    }
 }

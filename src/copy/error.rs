@@ -143,12 +143,8 @@ impl CopyError {
                 "The image is damaged",
                 "Check the image (qemu-img check) and restore from another copy of the backup.",
             ),
-            Self::Source { .. } => {
-                error("copy::image_read", "The image cannot be read", RESUME)
-            }
-            Self::Write { .. } => {
-                error("copy::target_write", "The target cannot be written", RESUME)
-            }
+            Self::Source { .. } => error("copy::image_read", "The image cannot be read", RESUME),
+            Self::Write { .. } => error("copy::target_write", "The target cannot be written", RESUME),
             Self::ReadBack { .. } => error(
                 "copy::target_read",
                 "The target cannot be read back",

@@ -137,11 +137,12 @@ impl Reading<'_> {
                 let Some(reservation) = reservation else { break };
                 *lock(&self.running) += 1;
                 let ending = Ending(self);
-                let spawned = thread::Builder::new().name(format!("verify-{number}")).spawn_scoped(scope, move || {
-                    let _ending = ending;
-                    let _reservation = reservation;
-                    self.work();
-                });
+                let spawned =
+                    thread::Builder::new().name(format!("verify-{number}")).spawn_scoped(scope, move || {
+                        let _ending = ending;
+                        let _reservation = reservation;
+                        self.work();
+                    });
                 match spawned {
                     Ok(worker) => workers.push(worker),
                     Err(source) if number == 0 => self.fail(CopyError::Thread { source }),
@@ -201,7 +202,9 @@ impl Reading<'_> {
         let pieces = pieces.unwrap_or_default();
 
         let in_disk = block::length(index, size) as usize;
-        if pieces.is_empty() && (in_disk == 0 || recorded == Content::Zero && self.target.is_hole(offset, in_disk as u64)) {
+        if pieces.is_empty()
+            && (in_disk == 0 || recorded == Content::Zero && self.target.is_hole(offset, in_disk as u64))
+        {
             return Ok(None);
         }
         let bytes = buffer.bytes_mut(block::length(index, self.end) as usize);

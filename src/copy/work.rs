@@ -64,7 +64,8 @@ impl<'a> Work<'a> {
             let start = index * BLOCK;
             let end = start + block::length(index, size);
             while runs.next_if(|run| run.range.end <= start).is_some() {}
-            let zero = runs.peek().is_some_and(|run| run.zero && run.range.start <= start && end <= run.range.end);
+            let zero =
+                runs.peek().is_some_and(|run| run.zero && run.range.start <= start && end <= run.range.end);
             let expected = expected(self.expect, index).next().is_some();
             let unit = match (self.done.contains(index), zero, expected) {
                 (true, _, false) => continue,
@@ -152,10 +153,13 @@ mod tests {
         let units = all(&source, Ranges::default(), &ReadSet::default());
         assert_eq!(
             units,
-            [Unit::Data(0), Unit::Data(1), Unit::Zero { first: 2, count: 2 }, Unit::Data(4), Unit::Zero {
-                first: 5,
-                count: 1
-            }]
+            [
+                Unit::Data(0),
+                Unit::Data(1),
+                Unit::Zero { first: 2, count: 2 },
+                Unit::Data(4),
+                Unit::Zero { first: 5, count: 1 }
+            ]
         );
     }
 

@@ -236,12 +236,7 @@ pub(super) fn default_threads() -> usize {
 impl Job<'_> {
     /// Starts the workers, tells progress and makes checkpoints until they have ended; then the
     /// last checkpoint.
-    fn run(
-        &self,
-        manifest: &mut Manifest,
-        resumed: u64,
-        observer: &dyn Observer,
-    ) -> Result<(), CopyError> {
+    fn run(&self, manifest: &mut Manifest, resumed: u64, observer: &dyn Observer) -> Result<(), CopyError> {
         let wanted = self.options.threads.unwrap_or_else(default_threads).max(1);
         thread::scope(|scope| {
             let mut workers = Vec::new();
@@ -253,11 +248,12 @@ impl Job<'_> {
                 let Some(reservation) = reservation else { break };
                 *lock(&self.running) += 1;
                 let ending = Ending(self);
-                let spawned = thread::Builder::new().name(format!("copy-{number}")).spawn_scoped(scope, move || {
-                    let _ending = ending;
-                    let _reservation = reservation;
-                    self.work();
-                });
+                let spawned =
+                    thread::Builder::new().name(format!("copy-{number}")).spawn_scoped(scope, move || {
+                        let _ending = ending;
+                        let _reservation = reservation;
+                        self.work();
+                    });
                 match spawned {
                     Ok(worker) => workers.push(worker),
                     Err(source) if number == 0 => self.fail(CopyError::Thread { source }),

@@ -148,11 +148,9 @@ impl ManifestError {
                 "The manifest belongs to another target",
                 "Name the target that the write began on; to write this one, begin again with another manifest.",
             ),
-            Self::Unfinished { .. } => (
-                "copy::manifest_unfinished",
-                "The write has not finished",
-                "Finish it with --resume first.",
-            ),
+            Self::Unfinished { .. } => {
+                ("copy::manifest_unfinished", "The write has not finished", "Finish it with --resume first.")
+            }
             Self::OtherOverlay { .. } => (
                 "copy::manifest_overlay",
                 "The target does not hold what was expected",

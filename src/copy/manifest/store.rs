@@ -73,8 +73,8 @@ impl Manifest {
     /// When there is no room for temporary files.
     pub fn temporary(header: Header) -> Result<Self, ManifestError> {
         let path = std::env::temp_dir();
-        let file = tempfile::tempfile()
-            .map_err(|source| ManifestError::Create { path: path.clone(), source })?;
+        let file =
+            tempfile::tempfile().map_err(|source| ManifestError::Create { path: path.clone(), source })?;
         Self::over_file(&path, file, header)
     }
 
@@ -137,9 +137,7 @@ impl Manifest {
     fn lock(&self) -> Result<(), ManifestError> {
         self.file.try_lock().map_err(|error| match error {
             std::fs::TryLockError::WouldBlock => ManifestError::Locked { path: self.path.clone() },
-            std::fs::TryLockError::Error(source) => {
-                ManifestError::Open { path: self.path.clone(), source }
-            }
+            std::fs::TryLockError::Error(source) => ManifestError::Open { path: self.path.clone(), source },
         })
     }
 
@@ -246,7 +244,8 @@ impl Manifest {
     pub fn sample(&self, wanted: u64) -> Result<Vec<u64>, ManifestError> {
         let total = self.done.count();
         let mut found = Vec::new();
-        let Some(step) = total.checked_sub(1).map(|last| (last / wanted.max(2).saturating_sub(1)).max(1)) else {
+        let Some(step) = total.checked_sub(1).map(|last| (last / wanted.max(2).saturating_sub(1)).max(1))
+        else {
             return Ok(found);
         };
         let mut place = 0;
@@ -375,9 +374,10 @@ impl Manifest {
             slots.resize((count * v1::SLOT) as usize, 0);
             retry::target(|| self.file.read_exact_at(&mut slots, v1::TABLE + first * v1::SLOT)).map_err(
                 |source| match source.kind() {
-                    io::ErrorKind::UnexpectedEof => {
-                        ManifestError::Damaged { path: self.path.clone(), what: "its table is cut off".to_owned() }
-                    }
+                    io::ErrorKind::UnexpectedEof => ManifestError::Damaged {
+                        path: self.path.clone(),
+                        what: "its table is cut off".to_owned(),
+                    },
                     _ => ManifestError::Read { path: self.path.clone(), source },
                 },
             )?;

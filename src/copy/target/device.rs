@@ -100,8 +100,10 @@ impl Device {
 
     /// Refuses it when anything uses it, a partition of it, or the disk it is part of.
     pub(super) fn refuse_if_used(&self, path: &Path) -> Result<(), TargetError> {
-        let inspect =
-            |place: &Path| { let place = place.to_owned(); move |source| TargetError::Inspect { path: place, source } };
+        let inspect = |place: &Path| {
+            let place = place.to_owned();
+            move |source| TargetError::Inspect { path: place, source }
+        };
         let family = self.family().map_err(inspect(&self.directory))?;
         let numbers: BTreeSet<Number> = family.iter().map(|(number, _)| *number).collect();
 

@@ -52,7 +52,8 @@ pub(super) fn open(
     let owned = || path.to_owned();
     let inspect = |source| TargetError::Inspect { path: owned(), source };
     for image in &options.image_files {
-        if fs::metadata(image).is_ok_and(|file| (file.dev(), file.ino()) == (metadata.dev(), metadata.ino())) {
+        if fs::metadata(image).is_ok_and(|file| (file.dev(), file.ino()) == (metadata.dev(), metadata.ino()))
+        {
             return Err(TargetError::IsImage { path: owned(), image: image.clone() });
         }
     }
@@ -87,7 +88,7 @@ pub(super) fn open(
         return Err(TargetError::HoldsData { path: owned(), what });
     }
     let mut size = opened.len();
-    if size < options.size && options.expected_size.is_none() {
+    if blank && size < options.size && options.expected_size.is_none() && options.existing != Existing::Keep {
         size = options.size;
     }
     check_size(path, size, options)?;

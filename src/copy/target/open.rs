@@ -71,11 +71,7 @@ impl Target {
     }
 }
 
-fn open_device(
-    path: &Path,
-    metadata: &fs::Metadata,
-    options: &TargetOptions,
-) -> Result<Target, TargetError> {
+fn open_device(path: &Path, metadata: &fs::Metadata, options: &TargetOptions) -> Result<Target, TargetError> {
     let owned = || path.to_owned();
     let inspect = |source| TargetError::Inspect { path: owned(), source };
     let device = Device::find(metadata.rdev()).map_err(inspect)?;
@@ -129,9 +125,7 @@ fn refuse_signatures(target: &Target) -> Result<(), TargetError> {
     target.read(0, &mut start).map_err(inspect)?;
     target.read(target.size() - end.len() as u64, &mut end).map_err(inspect)?;
     match signature::find(&start, &end) {
-        Some(what) => {
-            Err(TargetError::HoldsData { path: target.path().to_owned(), what: what.to_owned() })
-        }
+        Some(what) => Err(TargetError::HoldsData { path: target.path().to_owned(), what: what.to_owned() }),
         None => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::copy;
 use crate::diagnostic::Diagnostic;
 
 /// The version of the lines.
@@ -24,6 +25,10 @@ pub struct Line<'a> {
 pub enum Said<'a> {
     /// A diagnostic.
     Diagnostic(&'a Diagnostic),
+    /// `replant write` goes on.
+    Copy(&'a copy::Event),
+    /// `replant write` is done.
+    Written(&'a copy::Receipt),
 }
 
 impl Line<'_> {
