@@ -17,5 +17,6 @@ pub mod state;
 pub mod terminal;
 pub mod workspace;
 pub mod write;
+pub mod validate;
 
 pub use run::main;

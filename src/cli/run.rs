@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use super::exit::Exit;
 use super::{apply, completions, graph, man, output, plan, schema, show, state};
 use super::write;
+use super::{completions, man, output, schema, state, validate};
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
 #[derive(Debug, Parser)]
@@ -35,6 +36,8 @@ pub enum Command {
     Show(show::ShowCommand),
     /// Draws the graph of the configuration's restore.
     Graph(graph::GraphCommand),
+    /// Checks the configuration.
+    Validate(validate::Validate),
     /// Prints the outputs of the last apply.
     Output(output::Outputs),
     /// Looks at the state or changes what it says.
@@ -66,6 +69,7 @@ fn run(arguments: &Arguments) -> Exit {
         Command::Destroy(command) => apply::destroy(directory, command),
         Command::Show(command) => show::run(directory, command),
         Command::Graph(command) => graph::run(directory, command),
+        Command::Validate(command) => validate::run(directory, command),
         Command::Output(command) => output::run(directory, command),
         Command::State(command) => state::run(directory, command),
         Command::Schema(command) => schema::run(command),
