@@ -97,7 +97,7 @@ impl Sparse {
     }
 
     fn table(&self, index: u64, sector: u32) -> Result<Arc<Vec<u32>>, SourceError> {
-        self.tables.get(index, || {
+        self.tables.get((0, index), || {
             let length = usize::try_from(self.header.entries * 4).unwrap_or(usize::MAX);
             Ok(numbers(&self.file.read_vec(u64::from(sector) * SECTOR, length)?))
         })
