@@ -6,5 +6,10 @@
 pub mod exchange;
 pub mod init;
 pub mod linux;
+pub mod disk;
+pub mod exchange;
+pub mod init;
+pub mod linux;
+pub mod prepare;
 pub mod report;
 pub mod tree;
