@@ -3,6 +3,10 @@
 //! Runs in `replant-guest`; its types are also what the host reads back. Knows nothing of
 //! plans, states or providers.
 
+pub mod draft;
+pub mod findings;
 pub mod linux;
+pub mod mask;
+pub mod prepare;
 pub mod report;
 pub mod tree;

@@ -61,7 +61,8 @@ impl ModuleSet {
         let config = tree.read_if_there(&format!("/boot/config-{release}"), MOST_CONFIG)?.unwrap_or_default();
         let config = String::from_utf8_lossy(&config);
         for (driver, option) in DRIVERS {
-            if config.lines().any(|line| line.strip_prefix(option).is_some_and(|value| value.trim() == "=y")) {
+            if config.lines().any(|line| line.strip_prefix(option).is_some_and(|value| value.trim() == "=y"))
+            {
                 set.builtin.insert(module_name(driver));
             }
         }
@@ -163,7 +164,8 @@ impl ModuleSet {
     pub fn softdep_lines<'s>(&'s self, names: &'s BTreeSet<String>) -> impl Iterator<Item = &'s str> {
         self.soft_dependencies.lines().filter(|line| {
             let mut words = line.split_ascii_whitespace();
-            words.next() == Some("softdep") && words.next().is_some_and(|name| names.contains(&module_name(name)))
+            words.next() == Some("softdep")
+                && words.next().is_some_and(|name| names.contains(&module_name(name)))
         })
     }
 

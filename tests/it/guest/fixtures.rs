@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 /// Runs a shell script, fails the test when it fails, gives its output.
 #[track_caller]
 pub fn shell(script: &str) -> String {
-    let output = Command::new("bash").args(["-euo", "pipefail", "-c", script]).stdin(Stdio::null()).output().unwrap();
+    let output =
+        Command::new("bash").args(["-euo", "pipefail", "-c", script]).stdin(Stdio::null()).output().unwrap();
     assert!(
         output.status.success(),
         "{script}\n{}{}",

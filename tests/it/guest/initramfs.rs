@@ -4,10 +4,10 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use replant::guest::linux::index;
 use replant::guest::linux::initramfs::addition::{self, holds};
 use replant::guest::linux::initramfs::unpack::{Archive, unpack};
 use replant::guest::linux::modules::ModuleSet;
-use replant::guest::linux::index;
 use replant::guest::tree::Tree;
 
 use super::fixtures::{Kernel, kernel, mkinitramfs, shell};
@@ -81,6 +81,5 @@ fn every_compression_of_mkinitramfs() {
         let path = directory.path().join(compression);
         mkinitramfs(kernel, compression, &WITHOUT, &path);
         extend_and_check(kernel, &path);
-        assert!(shell(&format!("lsinitramfs {}", path.display())).contains("conf/initramfs.conf"));
     }
 }

@@ -99,8 +99,7 @@ impl Addition {
 #[must_use]
 pub fn keep(path: &str) -> bool {
     let in_modules = path.starts_with("lib/modules/") || path.starts_with("usr/lib/modules/");
-    in_modules
-        && matches!(path.rsplit('/').next(), Some("modules.dep" | "modules.alias" | "modules.softdep"))
+    in_modules && matches!(path.rsplit('/').next(), Some("modules.dep" | "modules.alias" | "modules.softdep"))
 }
 
 /// Whether an archive holds a module, in whatever packing.
@@ -157,7 +156,8 @@ pub fn make(
         let prefix = if root.is_empty() { String::new() } else { format!("/{root}") };
         files.insert(path, hint::script(&prefix, drivers, &loaded).into_bytes());
     }
-    let (bytes, members) = maker.segment(files, before_lz4.unwrap_or(archive.length), before_lz4.is_some())?;
+    let (bytes, members) =
+        maker.segment(files, before_lz4.unwrap_or(archive.length), before_lz4.is_some())?;
     Ok(Addition {
         offset: before_lz4.unwrap_or(archive.length),
         bytes,
@@ -199,8 +199,12 @@ impl Maker<'_> {
     /// Whether the archive's modules are unpacked ones. mkinitramfs unpacks what it copies, so the
     /// root's names say nothing; an archive without modules gets plain ones, which always load.
     fn plain_names(&self, directory: &str) -> bool {
-        let mut names =
-            self.archive.members.iter().filter(|(path, member)| is_module(path, member)).map(|(path, _)| path);
+        let mut names = self
+            .archive
+            .members
+            .iter()
+            .filter(|(path, member)| is_module(path, member))
+            .map(|(path, _)| path);
         !self.root.is_empty()
             || names.clone().all(|path| path.ends_with(".ko"))
             || names.any(|path| path.starts_with(directory) && path.ends_with(".ko"))
@@ -218,7 +222,9 @@ impl Maker<'_> {
     fn has_module(&self, directory: &str, path: &str) -> bool {
         let name = module_name(path);
         self.archive.members.iter().any(|(member_path, member)| {
-            member_path.starts_with(directory) && is_module(member_path, member) && module_name(member_path) == name
+            member_path.starts_with(directory)
+                && is_module(member_path, member)
+                && module_name(member_path) == name
         })
     }
 
@@ -238,8 +244,7 @@ impl Maker<'_> {
             };
             let present = self.present(directory);
             dependencies = text("modules.dep").unwrap_or_else(|| self.root_lines(&present, plain));
-            aliases = text("modules.alias")
-                .unwrap_or_else(|| joined(self.modules.alias_lines(&present)));
+            aliases = text("modules.alias").unwrap_or_else(|| joined(self.modules.alias_lines(&present)));
             soft = text("modules.softdep").unwrap_or_else(|| joined(self.modules.softdep_lines(&present)));
         }
         let known: BTreeSet<String> =

@@ -81,7 +81,9 @@ impl Compression {
             Self::Xz => Box::new(XzDecoder::new_stream(source, Stream::new_stream_decoder(LZMA_MEMORY, 0)?)),
             Self::Lzma => Box::new(XzDecoder::new_stream(source, Stream::new_lzma_decoder(LZMA_MEMORY)?)),
             Self::Bzip2 => Box::new(BzDecoder::new(source)),
-            Self::Lz4 => Box::new(Lz4Legacy { source, block: Vec::new(), position: 0, started: false, done: false }),
+            Self::Lz4 => {
+                Box::new(Lz4Legacy { source, block: Vec::new(), position: 0, started: false, done: false })
+            }
             Self::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?.single_frame();
                 decoder.window_log_max(ZSTD_WINDOW)?;

@@ -59,7 +59,8 @@ impl Generator {
 /// the files in load order. Every line succeeds: the init must go on whatever happens.
 #[must_use]
 pub fn script(root: &str, drivers: &[&str], files: &[String]) -> String {
-    let mut text = String::from("# Replant: the disk drivers of the machine that this guest was restored to.\n");
+    let mut text =
+        String::from("# Replant: the disk drivers of the machine that this guest was restored to.\n");
     let directory = if root.is_empty() { String::new() } else { format!("-d {root} ") };
     for driver in drivers {
         text.push_str(&format!("modprobe -q {directory}{driver} >/dev/null 2>&1 || :\n"));

@@ -184,8 +184,7 @@ pub fn unpack(source: impl Read, keep: &dyn Fn(&str) -> bool) -> Result<Archive,
             Some(0) => source.consume(1),
             Some(b'0') if offset % 4 == 0 => unpacker.plain(&mut source, offset)?,
             Some(_) => {
-                let compression =
-                    Compression::recognize(&start).ok_or(UnpackError::BadMagic { offset })?;
+                let compression = Compression::recognize(&start).ok_or(UnpackError::BadMagic { offset })?;
                 unpacker.compressed(&mut source, offset, compression)?;
             }
         }
@@ -273,8 +272,7 @@ impl Unpacker<'_> {
         offset: u64,
         compression: Compression,
     ) -> Result<(), UnpackError> {
-        let damaged =
-            |source| UnpackError::Damaged { offset, compression: compression.name(), source };
+        let damaged = |source| UnpackError::Damaged { offset, compression: compression.name(), source };
         let taken = Rc::clone(&source.taken);
         let reader = compression.reader(&mut *source).map_err(damaged)?;
         let mut stream = Stream {
