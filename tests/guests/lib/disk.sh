@@ -4,11 +4,10 @@ new_uuid() { cat /proc/sys/kernel/random/uuid; }
 # put FILE DISK SECTOR: a partition's content in its place, holes kept.
 put() { dd if="$1" of="$2" bs=1M seek=$(($3 * 512)) oflag=seek_bytes conv=notrunc,sparse status=none; }
 
-# swap_partition DISK SECTOR UUID
+# swap_partition DISK SECTOR SECTORS UUID
 swap_partition() {
-    local size=$(($(stat -c %s "$1") - $2 * 512))
-    truncate -s "$size" "$work/swap"
-    mkswap --quiet -U "$3" "$work/swap"
+    truncate -s $(($3 * 512)) "$work/swap"
+    mkswap --quiet -U "$4" "$work/swap"
     put "$work/swap" "$1" "$2"
     rm "$work/swap"
 }
