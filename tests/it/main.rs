@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod guests;
+mod guest;
 mod image;
 mod layers;
+mod sandbox;
 mod state;
 mod support;
+mod ui;
