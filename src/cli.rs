@@ -1,13 +1,19 @@
 //! The command line: one file a command, the error's kind decides the exit code.
 
+pub mod apply;
 pub mod completions;
 pub mod exit;
+pub mod graph;
+pub mod inspect_guest;
 pub mod man;
 pub mod output;
+pub mod plan;
 pub mod run;
 pub mod schema;
+pub mod show;
 pub mod state;
 pub mod terminal;
 pub mod validate;
+pub mod workspace;
 
 pub use run::main;

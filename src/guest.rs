@@ -3,4 +3,8 @@
 //! Runs in `replant-guest`; its types are also what the host reads back. Knows nothing of
 //! plans, states or providers.
 
+pub mod exchange;
+pub mod init;
+pub mod linux;
 pub mod report;
+pub mod tree;

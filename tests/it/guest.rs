@@ -1,0 +1,4 @@
+//! Preparation of guests: real initramfs archives, faithful trees, hostile input.
+
+mod fixtures;
+mod initramfs;
