@@ -13,6 +13,7 @@ pub mod schema;
 pub mod show;
 pub mod state;
 pub mod terminal;
+pub mod validate;
 pub mod workspace;
 
 pub use run::main;

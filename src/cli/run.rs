@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
+use super::{completions, man, output, schema, state, validate};
 use super::{apply, completions, graph, man, output, plan, schema, show, state};
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
@@ -24,6 +25,8 @@ pub struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Checks the configuration.
+    Validate(validate::Validate),
     /// Shows what `apply` would do, down to the files inside the guests.
     Plan(plan::PlanCommand),
     /// Does what the plan says: a saved one, or one that it makes and shows first.
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Exit {
     let directory = &arguments.directory;
     match &arguments.command {
+        Command::Validate(command) => validate::run(directory, command),
         Command::Plan(command) => plan::run(directory, command),
         Command::Apply(command) => apply::run(directory, command),
         Command::Destroy(command) => apply::destroy(directory, command),
