@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::{apply, completions, graph, man, output, plan, schema, show, state};
 use super::write;
 use super::{completions, man, output, schema, state, validate};
+use super::{apply, completions, graph, man, output, plan, schema, show, state};
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
 #[derive(Debug, Parser)]
@@ -26,6 +27,8 @@ pub struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Checks the configuration.
+    Validate(validate::Validate),
     /// Shows what `apply` would do, down to the files inside the guests.
     Plan(plan::PlanCommand),
     /// Does what the plan says: a saved one, or one that it makes and shows first.
@@ -36,8 +39,6 @@ pub enum Command {
     Show(show::ShowCommand),
     /// Draws the graph of the configuration's restore.
     Graph(graph::GraphCommand),
-    /// Checks the configuration.
-    Validate(validate::Validate),
     /// Prints the outputs of the last apply.
     Output(output::Outputs),
     /// Looks at the state or changes what it says.
@@ -64,12 +65,12 @@ pub fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Exit {
     let directory = &arguments.directory;
     match &arguments.command {
+        Command::Validate(command) => validate::run(directory, command),
         Command::Plan(command) => plan::run(directory, command),
         Command::Apply(command) => apply::run(directory, command),
         Command::Destroy(command) => apply::destroy(directory, command),
         Command::Show(command) => show::run(directory, command),
         Command::Graph(command) => graph::run(directory, command),
-        Command::Validate(command) => validate::run(directory, command),
         Command::Output(command) => output::run(directory, command),
         Command::State(command) => state::run(directory, command),
         Command::Schema(command) => schema::run(command),
