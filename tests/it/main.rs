@@ -8,5 +8,6 @@ mod image;
 mod layers;
 mod sandbox;
 mod state;
+mod provider;
 mod support;
 mod ui;
