@@ -75,7 +75,7 @@ pub(super) fn parse_body(
     let place = Place { file, start: 0, end: 0 };
     match hcl::edit::parser::parse_body(&source.text) {
         Ok(body) => {
-            let (attributes, blocks) = Lower { file }.body(&body, place);
+            let (attributes, blocks) = Lower { file, text: &source.text }.body(&body, place);
             Some(Block { kind: Arc::from("file"), place, labels: Vec::new(), attributes, blocks })
         }
         Err(error) => {

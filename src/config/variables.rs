@@ -246,7 +246,7 @@ impl Reader<'_> {
             return Given { value: Ok(Value::string(text)), place, how };
         }
         let value = match hcl::edit::parser::parse_expr(text) {
-            Ok(expr) => self.constant(&Lower { file }.root(&expr), "A variable's value").ok_or(Failure::Reported),
+            Ok(expr) => self.constant(&Lower { file, text }.root(&expr), "A variable's value").ok_or(Failure::Reported),
             Err(error) => Err(self
                 .error(place, "config::syntax", "a value is not written correctly")
                 .detail(format!(

@@ -1,7 +1,7 @@
 //! All of Replant's integration tests, one binary (linking once is quicker than forty times).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
+mod config;
 mod image;
 mod layers;
-mod state;
 mod support;
