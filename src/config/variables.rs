@@ -459,6 +459,9 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The reader checks names itself, before it evaluates.
+static NONE_FAULTY: BTreeSet<Place> = BTreeSet::new();
+
 fn evaluator<'a>(
     sources: &'a Sources,
     directory: &'a Path,
@@ -472,6 +475,7 @@ fn evaluator<'a>(
         variables,
         locals: RefCell::default(),
         instances: RefCell::default(),
+        faulty: &NONE_FAULTY,
         trace: RefCell::default(),
     }
 }
