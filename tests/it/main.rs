@@ -9,5 +9,8 @@ mod layers;
 mod sandbox;
 mod state;
 mod provider;
+mod config;
+mod image;
+mod layers;
 mod support;
 mod ui;
