@@ -1,8 +1,12 @@
 //! All of Replant's integration tests, one binary (linking once is quicker than forty times).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
+mod guests;
 mod guest;
+mod copy;
 mod image;
 mod layers;
 mod sandbox;
+mod state;
 mod support;
+mod ui;
