@@ -11,6 +11,7 @@ pub mod open;
 mod opener;
 pub mod ova;
 pub mod overlay;
+mod qcow2;
 mod raw;
 mod read;
 pub mod source;

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
+use super::{apply, completions, graph, man, output, plan, schema, show, state};
+use super::write;
 use super::{completions, man, output, schema, state, validate};
 use super::{apply, completions, graph, man, output, plan, schema, show, state};
 
@@ -47,6 +49,8 @@ pub enum Command {
     Completions(completions::Completions),
     /// Prints the manual page, or writes the pages of all commands into a directory.
     Man(man::Man),
+    /// Writes an image's disk onto a device or a file.
+    Write(write::Write),
 }
 
 /// Parses the arguments, runs the command, gives its exit code.
@@ -72,5 +76,6 @@ fn run(arguments: &Arguments) -> Exit {
         Command::Schema(command) => schema::run(command),
         Command::Completions(command) => completions::run(command),
         Command::Man(command) => man::run(command),
+        Command::Write(command) => write::run(directory, command),
     }
 }

@@ -1,8 +1,10 @@
 //! For people: diagnostics, plans, progress, receipts.
 
 pub mod diagnostics;
+pub mod event;
 pub mod paint;
 pub mod plan;
+pub mod receipt;
 pub mod state;
 pub mod text;
 pub mod units;

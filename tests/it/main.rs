@@ -3,6 +3,7 @@
 
 mod guests;
 mod guest;
+mod copy;
 mod image;
 mod layers;
 mod sandbox;

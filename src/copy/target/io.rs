@@ -137,20 +137,21 @@ impl Target {
         if length == 0 || self.is_hole(offset, length) {
             return Ok(0);
         }
-        let mut at = offset;
-        let end = offset + length;
-        if self.punches.load(Ordering::Relaxed) {
-            let whole = match self.parts.kind {
-                Kind::File => length,
-                Kind::Device => length - length % ALIGN as u64,
-            };
-            if whole > 0 && self.punch(offset, whole)? {
-                at += whole;
-            }
-        }
-        let mut written = 0;
+        let (end, mut at, mut written) = (offset + length, offset, 0);
+        // A device deallocates whole sectors only.
+        let (first, last) = match self.parts.kind {
+            Kind::File => (offset, end),
+            Kind::Device => (offset.next_multiple_of(ALIGN as u64), end - end % ALIGN as u64),
+        };
+        let punched =
+            first < last && self.punches.load(Ordering::Relaxed) && self.punch(first, last - first)?;
         while at < end {
-            let piece = (end - at).min(BLOCK);
+            if punched && at == first {
+                at = last;
+                continue;
+            }
+            let until = if punched && at < first { first } else { end };
+            let piece = (until - at).min(BLOCK);
             let bytes = scratch.bytes_mut(piece as usize);
             self.read(at, bytes)?;
             if !is_zero(bytes) {

@@ -57,6 +57,7 @@ fn glyph(action: Action, paint: Paint) -> String {
         Action::Update => paint.yellow("~"),
         Action::Delete => paint.red("-"),
         Action::Replace => format!("{}/{}", paint.red("-"), paint.green("+")),
+        Action::Forget => paint.red("."),
     }
 }
 
@@ -73,6 +74,7 @@ fn legend(plan: &Plan, changed: &[&Change], paint: Paint) -> String {
         (Action::Update, "  ", "update in-place"),
         (Action::Replace, "", "destroy and then create replacement"),
         (Action::Delete, "  ", "destroy"),
+        (Action::Forget, "  ", "forget, without destroying"),
     ] {
         if changed.iter().any(|change| change.action == action) {
             text.push_str(&format!("{indent}{} {word}\n", glyph(action, paint)));
@@ -99,6 +101,7 @@ fn resource(change: &Change, paint: Paint, width: usize) -> String {
         Action::Update => "will be updated in-place".to_owned(),
         Action::Replace => format!("must be {}", paint.red("replaced")),
         Action::Delete => format!("will be {}", paint.red("destroyed")),
+        Action::Forget => "will no longer be managed by Replant, and not be destroyed".to_owned(),
     };
     let address = harmless(&change.address.to_string());
     let mut text = format!("  {} {}\n", paint.bold(&format!("# {address}")), paint.bold(&fate));
