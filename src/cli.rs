@@ -18,6 +18,5 @@ pub mod terminal;
 pub mod workspace;
 pub mod write;
 pub mod validate;
-pub mod workspace;
 
 pub use run::main;

@@ -6,10 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
-use super::{apply, completions, graph, man, output, plan, schema, show, state};
-use super::write;
-use super::{completions, man, output, schema, state, validate};
-use super::{apply, completions, graph, man, output, plan, schema, show, state};
+use super::{apply, completions, graph, man, output, plan, schema, show, state, validate, write};
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
 #[derive(Debug, Parser)]

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::copy;
+use crate::apply::Event;
 use crate::diagnostic::Diagnostic;
+use crate::plan::Plan;
 
 /// The version of the lines.
 pub const VERSION: u32 = 1;
@@ -25,10 +26,10 @@ pub struct Line<'a> {
 pub enum Said<'a> {
     /// A diagnostic.
     Diagnostic(&'a Diagnostic),
-    /// `replant write` goes on.
-    Copy(&'a copy::Event),
-    /// `replant write` is done.
-    Written(&'a copy::Receipt),
+    /// A plan.
+    Plan(&'a Plan),
+    /// An event of a run.
+    Event(&'a Event),
 }
 
 impl Line<'_> {
@@ -49,6 +50,18 @@ impl Line<'_> {
 #[must_use]
 pub fn render_diagnostic(diagnostic: &Diagnostic) -> String {
     Line { version: VERSION, said: Said::Diagnostic(diagnostic) }.render()
+}
+
+/// A plan as a line.
+#[must_use]
+pub fn render_plan(plan: &Plan) -> String {
+    Line { version: VERSION, said: Said::Plan(plan) }.render()
+}
+
+/// An event as a line.
+#[must_use]
+pub fn render_event(event: &Event) -> String {
+    Line { version: VERSION, said: Said::Event(event) }.render()
 }
 
 /// Diagnostics, one a line.
