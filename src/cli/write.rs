@@ -94,7 +94,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Why it failed: for people, and for the exit code.
 struct Failure {
-    diagnostic: Diagnostic,
+    diagnostic: Box<Diagnostic>,
     exit: Exit,
 }
 
@@ -104,13 +104,13 @@ impl From<CopyError> for Failure {
             CopyError::Cancelled { .. } => Exit::Interrupted,
             _ => Exit::Failure,
         };
-        Self { diagnostic: error.diagnostic(), exit }
+        Self { diagnostic: Box::new(error.diagnostic()), exit }
     }
 }
 
 impl From<Diagnostic> for Failure {
     fn from(diagnostic: Diagnostic) -> Self {
-        Self { diagnostic, exit: Exit::Failure }
+        Self { diagnostic: Box::new(diagnostic), exit: Exit::Failure }
     }
 }
 
