@@ -22,4 +22,4 @@ lint:
 	@.ci/lint
 
 bench:
-	@tests/bench/run
+	@bench/run
