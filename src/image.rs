@@ -9,10 +9,13 @@ pub mod format;
 pub mod identity;
 pub mod open;
 mod opener;
+pub mod ova;
 pub mod overlay;
+mod qcow2;
 mod raw;
 mod read;
 pub mod source;
+mod vhd;
 mod vmdk;
 mod window;
 

@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod cli;
+pub mod config;
 pub mod copy;
 pub mod diagnostic;
 pub mod graph;
@@ -16,5 +17,6 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod provider;
+pub mod sandbox;
 pub mod state;
 pub mod ui;

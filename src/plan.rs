@@ -4,14 +4,27 @@
 //! `apply` only does what it is told.
 
 pub mod action;
+pub mod assemble;
+pub mod attributes;
+pub mod build;
 pub mod change;
+pub mod check;
+pub mod destroy;
+pub mod guest;
+pub mod instance;
+pub mod lint;
+pub mod predict;
+pub mod saved;
 pub mod step;
+pub mod volume;
 
 pub use action::{Action, Reason};
+pub use build::{Request, plan};
 pub use change::{
     AccessNodePlan, AttributeChange, Binding, Change, GuestPlan, Mode, OutputChange, Plan, Prediction, Shown,
     Summary, VERSION, Wave,
 };
+pub use saved::Overlays;
 pub use step::{
     DriversPlan, InstancePlan, LaunchPlan, Node, OverlayPlan, Start, Step, VolumePlan, VolumeUpdate,
     WritePlan,

@@ -1,5 +1,7 @@
 //! Which format a file is of, by its content.
 
+use std::path::Path;
+
 use super::error::ImageError;
 use super::format::Format;
 use super::source::SourceError;
@@ -105,6 +107,16 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 /// Decides the format of a file: what was said, else what its content shows, else raw when its
 /// name says so or it is a block device.
 pub(super) fn detect(file: &Window, said: Option<Format>, is_device: bool) -> Result<Format, ImageError> {
+    detect_named(file, file.path(), said, is_device)
+}
+
+/// As [`detect`], of a file that has another name (in an appliance).
+pub(super) fn detect_named(
+    file: &Window,
+    name: &Path,
+    said: Option<Format>,
+    is_device: bool,
+) -> Result<Format, ImageError> {
     if said == Some(Format::Raw) {
         return Ok(Format::Raw);
     }
@@ -121,7 +133,7 @@ pub(super) fn detect(file: &Window, said: Option<Format>, is_device: bool) -> Re
             None => Err(other("of no format that Replant knows", said)),
         };
     }
-    let extension = file.path().extension().map(|extension| extension.to_ascii_lowercase());
+    let extension = name.extension().map(|extension| extension.to_ascii_lowercase());
     let named_raw =
         is_device || extension.is_some_and(|extension| RAW_NAMES.iter().any(|name| extension == *name));
     match found {

@@ -6,15 +6,18 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::detect::detect;
+use super::detect::{detect, detect_named};
 use super::error::ImageError;
 use super::extent::Layout;
 use super::format::Format;
 use super::identity::Identity;
 use super::opener::{Opened, Opener, look};
+use super::ova;
+use super::qcow2;
 use super::raw::Raw;
 use super::read;
 use super::source::{BlockSource, Run, SourceError};
+use super::vhd;
 use super::vmdk;
 use super::window::Window;
 
@@ -72,6 +75,9 @@ pub struct Image {
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, ImageError> {
     let (mut opener, file) = Opener::new(path)?;
     let format = detect(&file, options.format, opener.is_device())?;
+    if matches!(format, Format::Ova | Format::Ovf) {
+        return open_member(path, opener, &file, options.member.as_deref());
+    }
     if let Some(member) = &options.member {
         return Err(ImageError::NotAnAppliance { file: path.to_owned(), member: member.clone() });
     }
@@ -79,18 +85,37 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, ImageError> {
     Ok(Image::new(path, found, opener, None))
 }
 
+/// Opens a disk of an appliance where it lies.
+fn open_member(
+    path: &Path,
+    mut opener: Opener,
+    file: &Window,
+    member: Option<&str>,
+) -> Result<Image, ImageError> {
+    let container = ova::open_container(&mut opener, file)?;
+    let disk = container.appliance.disk(member)?;
+    let content = container.disk(&mut opener, disk)?;
+    if container.is_archive() {
+        opener.close();
+    }
+    let name = disk.file.as_deref().unwrap_or(&disk.id);
+    let format = detect_named(&content, Path::new(name), None, false)?;
+    let found = open_as(format, &mut opener, content)?;
+    Ok(Image::new(path, found, opener, Some(disk.id.clone())))
+}
+
 /// Opens a disk of a known format.
-fn open_as(format: Format, opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
+pub(super) fn open_as(format: Format, opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
     match format {
         Format::Raw => raw(opener, file),
         Format::Vmdk => vmdk::open(opener, file),
-        Format::Qcow2 | Format::Vhd | Format::Vhdx | Format::Ova | Format::Ovf => {
-            Err(ImageError::Unsupported {
-                file: file.path().to_owned(),
-                what: format!("is a {format} image"),
-                help: "Convert it first, for example with `qemu-img convert -O qcow2`.".to_owned(),
-            })
-        }
+        Format::Qcow2 => qcow2::open(opener, file),
+        Format::Vhd => vhd::open(opener, file),
+        Format::Vhdx | Format::Ova | Format::Ovf => Err(ImageError::Unsupported {
+            file: file.path().to_owned(),
+            what: format!("is a {format} image"),
+            help: "Convert it first, for example with `qemu-img convert -O qcow2`.".to_owned(),
+        }),
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::provider::{
-    AccessNode, Filter, InstanceId, InstanceTypeFacts, InstanceView, Provider, ProviderError, StatusCheck, VolumeId,
-    VolumeView,
+    AccessNode, Filter, InstanceId, InstanceTypeFacts, InstanceView, Provider, ProviderError, StatusCheck,
+    VolumeId, VolumeView,
 };
 use crate::state::{Resource, State};
 

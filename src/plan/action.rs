@@ -17,6 +17,8 @@ pub enum Action {
     Replace,
     /// It is destroyed.
     Delete,
+    /// It stays where it is and leaves the state.
+    Forget,
 }
 
 impl Action {
@@ -29,6 +31,7 @@ impl Action {
             Self::Update => "~",
             Self::Replace => "-/+",
             Self::Delete => "-",
+            Self::Forget => ".",
         }
     }
 }
@@ -68,8 +71,10 @@ pub enum Reason {
         /// What: `size: 40 GiB, was 20 GiB`.
         what: String,
     },
-    /// The last start failed.
+    /// Its first start failed.
     Tainted,
+    /// An earlier start failed, and it has come up since.
+    CameUp,
     /// Something it is made from is replaced.
     Replaced {
         /// Which address.
@@ -98,7 +103,8 @@ impl std::fmt::Display for Reason {
             Self::RecipeChanged => write!(f, "the guest's preparation changed"),
             Self::DeletedOutside => write!(f, "it was deleted outside Replant"),
             Self::ChangedOutside { what } => write!(f, "it was changed outside Replant ({what})"),
-            Self::Tainted => write!(f, "its last start failed"),
+            Self::Tainted => write!(f, "its first start failed"),
+            Self::CameUp => write!(f, "its first start was thought to have failed, and it has come up since"),
             Self::Replaced { address } => write!(f, "{address} is replaced"),
             Self::StateChanged { from, to } => write!(f, "it is {from} and shall be {to}"),
         }

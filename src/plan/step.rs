@@ -37,6 +37,11 @@ pub enum Step {
         /// Whether a snapshot is taken first.
         final_snapshot: bool,
     },
+    /// Leave a volume where it is and forget it.
+    ForgetVolume {
+        /// Which.
+        id: VolumeId,
+    },
     /// Put the volume in a slot of the access node.
     Attach,
     /// Put the disk's content on the volume.
@@ -66,6 +71,7 @@ impl Step {
             Self::CreateVolume(_) => "create volume",
             Self::UpdateVolume(_) => "change volume",
             Self::DeleteVolume { .. } => "destroy volume",
+            Self::ForgetVolume { .. } => "forget volume",
             Self::Attach => "attach",
             Self::Write(_) => "write",
             Self::Drivers(_) => "inject drivers",

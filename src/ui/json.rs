@@ -2,4 +2,4 @@
 
 pub mod line;
 
-pub use line::{Line, Said, render_diagnostic, render_diagnostics};
+pub use line::{Line, Said, render_diagnostic, render_diagnostics, render_event, render_plan};

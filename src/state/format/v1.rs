@@ -136,6 +136,8 @@ pub struct VolumeResource {
     pub drivers: Option<DriversFacts>,
     /// The slot of the access node it is in now.
     pub slot: Option<String>,
+    /// An instance has been started from it: it may hold newer data than the backup.
+    pub started: bool,
 }
 
 /// How far a launch has come.
@@ -190,7 +192,7 @@ pub struct InstanceResource {
     pub depends_on: BTreeSet<InstanceAddress>,
     /// Whether destroying it is refused.
     pub prevent_destroy: bool,
-    /// Its last start failed; the next apply tries again or replaces.
+    /// Its first start failed; the next apply restores it again.
     pub tainted: bool,
 }
 

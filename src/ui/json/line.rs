@@ -3,8 +3,10 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::apply::Event;
 use crate::copy;
 use crate::diagnostic::Diagnostic;
+use crate::plan::Plan;
 
 /// The version of the lines.
 pub const VERSION: u32 = 1;
@@ -25,6 +27,10 @@ pub struct Line<'a> {
 pub enum Said<'a> {
     /// A diagnostic.
     Diagnostic(&'a Diagnostic),
+    /// A plan.
+    Plan(&'a Plan),
+    /// An event of a run.
+    Event(&'a Event),
     /// `replant write` goes on.
     Copy(&'a copy::Event),
     /// `replant write` is done.
@@ -49,6 +55,18 @@ impl Line<'_> {
 #[must_use]
 pub fn render_diagnostic(diagnostic: &Diagnostic) -> String {
     Line { version: VERSION, said: Said::Diagnostic(diagnostic) }.render()
+}
+
+/// A plan as a line.
+#[must_use]
+pub fn render_plan(plan: &Plan) -> String {
+    Line { version: VERSION, said: Said::Plan(plan) }.render()
+}
+
+/// An event as a line.
+#[must_use]
+pub fn render_event(event: &Event) -> String {
+    Line { version: VERSION, said: Said::Event(event) }.render()
 }
 
 /// Diagnostics, one a line.
