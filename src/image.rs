@@ -1,7 +1,27 @@
 //! Disk images as extents: every format read-only, its metadata parsed to where the data is.
 
+mod cache;
+mod codec;
+mod detect;
+pub mod error;
+mod extent;
+pub mod format;
+pub mod identity;
+pub mod open;
+mod opener;
+pub mod ova;
 pub mod overlay;
+mod qcow2;
+mod raw;
+mod read;
 pub mod source;
+mod vhd;
+mod vmdk;
+mod window;
 
+pub use error::ImageError;
+pub use format::Format;
+pub use identity::{FileIdentity, Identity};
+pub use open::{Image, OpenOptions, open};
 pub use overlay::{Overlay, ReadSet};
-pub use source::{BlockSource, SourceError};
+pub use source::{BlockSource, Run, SourceError};

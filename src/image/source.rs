@@ -83,3 +83,23 @@ pub trait BlockSource: Send + Sync {
     /// As `read_at`.
     fn runs(&self, range: Range<u64>) -> Result<Vec<Run>, SourceError>;
 }
+
+macro_rules! through {
+    ($($pointer:ty),*) => {$(
+        impl<S: BlockSource + ?Sized> BlockSource for $pointer {
+            fn size(&self) -> u64 {
+                (**self).size()
+            }
+
+            fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+                (**self).read_at(offset, buffer)
+            }
+
+            fn runs(&self, range: Range<u64>) -> Result<Vec<Run>, SourceError> {
+                (**self).runs(range)
+            }
+        }
+    )*};
+}
+
+through!(&S, Box<S>, std::sync::Arc<S>);

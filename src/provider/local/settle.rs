@@ -192,7 +192,9 @@ impl Desk<'_> {
     }
 
     fn release(&self, id: &VolumeId, instance: &InstanceRecord) -> Result<(), Failure> {
-        let Some(mut volume) = self.store.read::<VolumeRecord>(&id.0)? else { return Ok(()) };
+        let Some(volume) = self.store.read::<VolumeRecord>(&id.0)? else { return Ok(()) };
+        // A detachment that was complete before the instance's end is none of its business.
+        let Some(mut volume) = self.settle_volume(volume)? else { return Ok(()) };
         let Some(attachment) = volume.attachment.take_if(|attachment| attachment.instance == instance.id)
         else {
             return Ok(());

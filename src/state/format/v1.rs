@@ -56,8 +56,8 @@ pub enum Resource {
     Instance(Box<InstanceResource>),
 }
 
-/// An image as it was when a volume was written from it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// An image as it was when a volume was written or a plan made from it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFacts {
     /// The image's file, as the configuration names it.
@@ -136,6 +136,8 @@ pub struct VolumeResource {
     pub drivers: Option<DriversFacts>,
     /// The slot of the access node it is in now.
     pub slot: Option<String>,
+    /// An instance has been started from it: it may hold newer data than the backup.
+    pub started: bool,
 }
 
 /// How far a launch has come.
@@ -190,7 +192,7 @@ pub struct InstanceResource {
     pub depends_on: BTreeSet<InstanceAddress>,
     /// Whether destroying it is refused.
     pub prevent_destroy: bool,
-    /// Its last start failed; the next apply tries again or replaces.
+    /// Its first start failed; the next apply restores it again.
     pub tainted: bool,
 }
 
@@ -328,5 +330,73 @@ pub enum Operation {
     DeleteSnapshot {
         /// Which.
         id: SnapshotId,
+    },
+}
+
+/// A line of the journal. On disk, `crc` is the line's first member, so that it can cover the
+/// bytes of all that follows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JournalLine {
+    /// CRC-32 (IEEE) of the line's bytes after this member's comma, without the line feed; eight
+    /// lower-case hexadecimal digits.
+    pub crc: String,
+    /// Counts the lines from 0.
+    pub sequence: u64,
+    /// So many lines were known to be on disk when this one was written.
+    pub durable: u64,
+    /// What it records.
+    pub record: Record,
+}
+
+/// What a line of the journal records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "record", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Record {
+    /// The first line, and no other: which state it continues.
+    Open {
+        /// [`VERSION`].
+        version: u32,
+        /// Which Replant wrote it.
+        replant_version: String,
+        /// The state's lineage.
+        lineage: String,
+        /// The state's serial.
+        serial: u64,
+        /// Digest of the state file's bytes; `None` when there was none.
+        state: Option<Digest>,
+    },
+    /// Something is about to be done.
+    Begin {
+        /// What.
+        intent: Intent,
+    },
+    /// It is done.
+    Finish {
+        /// Which intent.
+        id: IntentId,
+        /// What it left.
+        changes: Vec<StateChange>,
+    },
+    /// It certainly had no effect.
+    Fail {
+        /// Which intent.
+        id: IntentId,
+        /// Why, for people.
+        error: String,
+        /// What is known now all the same.
+        changes: Vec<StateChange>,
+    },
+    /// The state changes without an effect outside.
+    Change {
+        /// How.
+        changes: Vec<StateChange>,
+    },
+    /// All changes so far are about to be in the state file.
+    Commit {
+        /// The state's new serial.
+        serial: u64,
+        /// Digest of the new state file's bytes.
+        state: Digest,
     },
 }

@@ -1,0 +1,197 @@
+//! Why a node failed, and what that looks like to a person.
+
+use std::path::PathBuf;
+
+use crate::diagnostic::Diagnostic;
+use crate::model::Address;
+use crate::provider::{ProviderError, ProviderErrorKind};
+use crate::state::StateError;
+
+/// Why a node failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A call failed.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The journal or the state could not be written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// An image could not be opened.
+    #[error("cannot open the image")]
+    Image(#[source] Box<crate::image::ImageError>),
+    /// Writing a volume failed.
+    #[error("cannot write the volume")]
+    Copy(#[source] Box<crate::copy::CopyError>),
+    /// The image is not the one that was planned with.
+    #[error("{} changed since the plan was made", path.display())]
+    ImageMoved {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// Something did not reach a state in time.
+    #[error("{what} took longer than {seconds} s")]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// The limit.
+        seconds: u64,
+        /// What was seen last.
+        last: String,
+    },
+    /// Something the step needs is not in the state.
+    #[error("{address} is not in the state")]
+    NotInState {
+        /// What.
+        address: Address,
+    },
+    /// A volume is attached to something that is not ours.
+    #[error("{volume} is attached to {instance}, which Replant does not manage")]
+    ForeignAttachment {
+        /// The volume.
+        volume: String,
+        /// Where.
+        instance: String,
+    },
+    /// A started instance did not come up.
+    #[error("{instance} did not come up: {reason}")]
+    Boot {
+        /// The instance.
+        instance: String,
+        /// What is known of the failure.
+        reason: String,
+        /// The console's last lines.
+        evidence: String,
+        /// Its console's file.
+        console: Option<PathBuf>,
+    },
+    /// The configuration does not give a value that the step needs.
+    #[error("{}", .0.summary)]
+    Values(Box<Diagnostic>),
+    /// The user interrupted.
+    #[error("interrupted")]
+    Interrupted,
+    /// A task of ours ended badly.
+    #[error("a task ended unexpectedly: {0}")]
+    Task(String),
+}
+
+impl ApplyError {
+    /// Whether applying again can help without anybody changing anything.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Provider(error) => error.is_retryable(),
+            Self::Copy(error) => error.is_retryable(),
+            Self::Timeout { .. } | Self::Interrupted => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the call that failed certainly changed nothing.
+    #[must_use]
+    pub fn certainly_had_no_effect(&self) -> bool {
+        matches!(self, Self::Provider(error) if error.kind != ProviderErrorKind::Unavailable)
+    }
+
+    /// What a person is told.
+    #[must_use]
+    pub fn diagnostic(&self, address: &Address) -> Diagnostic {
+        match self {
+            Self::Provider(error) => provider(error),
+            Self::State(error) => error.diagnostic(),
+            Self::Image(error) => error.diagnostic(),
+            Self::Copy(error) => error.diagnostic(),
+            Self::ImageMoved { path } => Diagnostic::error("apply::image_moved", "An image changed since the plan")
+                .detail(format!(
+                    "{} is not the file that the plan was made from, so nothing was written from it.",
+                    path.display()
+                ))
+                .help("plan again, look at what changed, and apply that"),
+            Self::Timeout { what, seconds, last } => {
+                Diagnostic::error("apply::timeout", "Something took longer than it may")
+                    .detail(format!("{what} was not seen within {seconds} s; last seen: {last}."))
+                    .help("apply again: what was made is in the state, and the rest goes on from there")
+            }
+            Self::NotInState { address } => Diagnostic::error("apply::not_in_state", "A resource is not in the state")
+                .detail(format!("{address} should have been made by an earlier step."))
+                .help("apply again; if that does not help, this is a mistake in Replant"),
+            Self::ForeignAttachment { volume, instance } => {
+                Diagnostic::error("apply::foreign_attachment", "A volume is attached elsewhere")
+                    .detail(format!(
+                        "{volume} is attached to {instance}, which is not in this state. Replant takes no volume from an instance it does not know."
+                    ))
+                    .help("detach it there, then apply again")
+            }
+            Self::Boot { instance, reason, evidence, console } => {
+                let mut detail = format!("{instance}: {reason}\nThe console's last lines:\n{evidence}");
+                if let Some(console) = console {
+                    detail.push_str(&format!("\nThe whole console is in {}", console.display()));
+                }
+                Diagnostic::error("apply::boot_failed", "An instance did not come up")
+                    .detail(detail)
+                    .help("everything is left in place; `replant inspect` on its image shows what the guest needs")
+                    .help("after a change, apply again: the instance is restored anew")
+            }
+            Self::Values(diagnostic) => (**diagnostic).clone(),
+            Self::Interrupted => Diagnostic::error("apply::interrupted", "Interrupted")
+                .detail("The state is intact and knows everything that was made.")
+                .help("apply again to go on from there, or destroy"),
+            Self::Task(what) => Diagnostic::error("apply::task", "A task ended unexpectedly")
+                .detail(what.clone())
+                .help("this is a mistake in Replant; the state is intact, apply again"),
+        }
+        .about(address)
+    }
+}
+
+/// A provider's error for a person.
+#[must_use]
+pub fn provider(error: &ProviderError) -> Diagnostic {
+    let (code, summary, help) = match error.kind {
+        ProviderErrorKind::NotFound => (
+            "provider::not_found",
+            "Something does not exist",
+            "plan again: it may have been deleted outside",
+        ),
+        ProviderErrorKind::IncorrectState => (
+            "provider::incorrect_state",
+            "Something is in the wrong state",
+            "apply again when it has settled",
+        ),
+        ProviderErrorKind::InvalidParameter => (
+            "provider::invalid_parameter",
+            "The provider refuses a value",
+            "correct the configuration, plan and apply again",
+        ),
+        ProviderErrorKind::LimitExceeded => (
+            "provider::limit_exceeded",
+            "A limit is reached",
+            "free what is not needed or raise the limit, then apply again",
+        ),
+        ProviderErrorKind::Unauthorized => {
+            ("provider::unauthorized", "A call is not permitted", "allow it to this role, then apply again")
+        }
+        ProviderErrorKind::Throttled | ProviderErrorKind::Unavailable => (
+            "provider::unavailable",
+            "The provider did not answer",
+            "apply again: what was begun is finished or adopted",
+        ),
+        ProviderErrorKind::DeviceRefused => (
+            "provider::device_refused",
+            "A device is not proven to be the volume",
+            "nothing was written; look at the access node's devices before applying again",
+        ),
+        ProviderErrorKind::Io => (
+            "provider::io",
+            "A file or program of this machine failed",
+            "mend what the message names, then apply again",
+        ),
+    };
+    let mut detail = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        detail.push_str(&format!("\nbecause: {cause}"));
+        source = cause.source();
+    }
+    Diagnostic::error(code, summary).detail(detail).help(help)
+}

@@ -1,0 +1,374 @@
+//! Instances: the stub, the swap of its volumes for the restored ones, changes, the end.
+
+use std::collections::BTreeMap;
+
+use super::context::{put_instance, put_volume};
+use super::{ApplyError, Context, instance};
+use crate::model::{Address, InstanceAddress, Part};
+use crate::plan::{InstancePlan, LaunchPlan, Start};
+use crate::provider::{
+    InstanceId, InstanceState, InstanceView, ModifyInstance, RunInstance, TagMap, VolumeId, VolumeState,
+};
+use crate::state::format::v1::LaunchPhase;
+use crate::state::{InstanceResource, Operation, Resource, StateChange, VolumeResource};
+
+impl Context {
+    /// The instance's plan with the values that are known only now, and its user data.
+    fn resolved(
+        &self,
+        machine: &InstanceAddress,
+        plan: &InstancePlan,
+    ) -> Result<(InstancePlan, Option<String>), ApplyError> {
+        if plan.unknown.is_empty() && plan.user_data.is_none() {
+            return Ok((plan.clone(), None));
+        }
+        let spec = self
+            .specs
+            .instance(machine, &self.store.state())
+            .map_err(|diagnostic| ApplyError::Values(Box::new(diagnostic)))?;
+        let mut plan = plan.clone();
+        for path in std::mem::take(&mut plan.unknown) {
+            match path.split('.').next().unwrap_or_default() {
+                "private_ip" => plan.private_ip = spec.private_ip,
+                "subnet_id" => plan.subnet_id.clone_from(&spec.subnet_id),
+                "security_group_ids" => plan.security_group_ids.clone_from(&spec.security_group_ids),
+                "key_name" => plan.key_name.clone_from(&spec.key_name),
+                "iam_instance_profile" => plan.iam_instance_profile.clone_from(&spec.iam_instance_profile),
+                "user_data" => {
+                    plan.user_data =
+                        spec.user_data.as_ref().map(|text| crate::model::Digest::of(text.as_bytes()));
+                }
+                _ => plan.tags.clone_from(&spec.tags),
+            }
+        }
+        Ok((plan, spec.user_data))
+    }
+
+    /// Launches the stub and waits until it runs.
+    ///
+    /// # Errors
+    /// The provider's, the journal's, a timeout, a value that is missing.
+    pub async fn stub(&self, address: &Address, plan: &InstancePlan) -> Result<String, ApplyError> {
+        let (plan, _) = self.resolved(&address.instance, plan)?;
+        let token = self.token()?;
+        let instance_address = address.instance.part(Part::Instance);
+        let request = RunInstance {
+            tags: self.tags(&plan.tags, &instance_address, &token),
+            token,
+            base_ami: plan.base_ami.clone(),
+            instance_type: plan.instance_type.clone(),
+            architecture: plan.architecture,
+            boot_mode: plan.boot_mode,
+            platform: plan.platform.clone(),
+            zone: plan.zone.clone(),
+            subnet_id: plan.subnet_id.clone(),
+            private_ip: plan.private_ip,
+            security_group_ids: plan.security_group_ids.clone(),
+            key_name: plan.key_name.clone(),
+            iam_instance_profile: plan.iam_instance_profile.clone(),
+            console_pattern: plan.console_pattern.clone(),
+            boot_timeout: plan.boot_timeout,
+        };
+        let record = |view: &InstanceView| {
+            let resource = instance::recorded(&plan, view, LaunchPhase::Stub, Start::Stopped);
+            vec![put_instance(&address.instance, resource)]
+        };
+        let operation = Operation::RunInstance(Box::new(request.clone()));
+        let view = self.effect(address, operation, || self.provider.run_instance(&request), record).await?;
+        self.wait_for_instance(&view.id, Some(InstanceState::Running)).await?;
+        Ok(view.id.to_string())
+    }
+
+    /// Stops an instance and waits for it.
+    ///
+    /// # Errors
+    /// The provider's, the journal's, a timeout.
+    pub async fn stop(&self, address: &Address, id: &InstanceId) -> Result<(), ApplyError> {
+        let Some(view) = self.describe_instance(id).await? else { return Ok(()) };
+        if view.state == InstanceState::Pending {
+            self.wait_for_instance(id, Some(InstanceState::Running)).await?;
+        }
+        if view.state != InstanceState::Stopped {
+            self.progress(address, format!("stopping {id}"));
+            let operation = Operation::StopInstance { id: id.clone() };
+            self.effect(address, operation, || self.provider.stop_instance(id), |()| Vec::new()).await?;
+            self.wait_for_instance(id, Some(InstanceState::Stopped)).await?;
+        }
+        Ok(())
+    }
+
+    /// The volumes of a machine with the device names that they take on the instance.
+    fn places(
+        &self,
+        machine: &InstanceAddress,
+        disks: &[String],
+        root_device: &str,
+    ) -> Result<BTreeMap<String, (Address, VolumeResource)>, ApplyError> {
+        disks
+            .iter()
+            .enumerate()
+            .map(|(index, disk)| {
+                let device =
+                    if index == 0 { root_device.to_owned() } else { instance::data_device(index - 1) };
+                Ok((device, self.volume(machine, disk)?))
+            })
+            .collect()
+    }
+
+    /// Takes everything off an instance that is not where it shall be; deletes what is the stub's.
+    async fn clear(
+        &self,
+        address: &Address,
+        view: &InstanceView,
+        places: &BTreeMap<String, (Address, VolumeResource)>,
+    ) -> Result<(), ApplyError> {
+        for (device, id) in &view.volumes {
+            if places.get(device).is_some_and(|(_, volume)| volume.id == *id) {
+                continue;
+            }
+            let ours = self.is_of_state(id);
+            // Said before the detachment, so that a crash between the two leaves no orphan.
+            let deletion = match ours {
+                true => None,
+                false => Some(self.begin(address, Operation::DeleteVolume { id: id.clone() }).await?),
+            };
+            let operation = Operation::DetachVolume { id: id.clone(), instance: view.id.clone() };
+            self.effect(address, operation, || self.provider.detach_volume(id, &view.id), |()| Vec::new())
+                .await?;
+            self.wait_for_volume(id, "detached", |view| view.is_none_or(|view| view.attachment.is_none()))
+                .await?;
+            if let Some(deletion) = deletion {
+                super::retry::retry(&self.cancel, || self.provider.delete_volume(id)).await?;
+                self.finish(deletion, Vec::new()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_of_state(&self, id: &VolumeId) -> bool {
+        self.store
+            .state()
+            .resources
+            .values()
+            .any(|resource| matches!(resource, Resource::Volume(volume) if volume.id == *id))
+    }
+
+    /// Puts the restored volumes where the stub's root was.
+    async fn swap(
+        &self,
+        address: &Address,
+        id: &InstanceId,
+        disks: &[String],
+    ) -> Result<BTreeMap<String, (Address, VolumeResource)>, ApplyError> {
+        self.stop(address, id).await?;
+        let gone = || ApplyError::NotInState { address: address.clone() };
+        let view = self.describe_instance(id).await?.ok_or_else(gone)?;
+        let places = self.places(&address.instance, disks, &view.root_device)?;
+        self.progress(address, "swapping the restored volumes in");
+        self.clear(address, &view, &places).await?;
+        for (device, (_, volume)) in &places {
+            if view.volumes.get(device) == Some(&volume.id) {
+                continue;
+            }
+            self.free_volume(address, &volume.id).await?;
+            let operation = Operation::AttachVolume {
+                id: volume.id.clone(),
+                instance: id.clone(),
+                device: device.clone(),
+            };
+            self.effect(
+                address,
+                operation,
+                || self.provider.attach_volume(&volume.id, id, device),
+                |()| Vec::new(),
+            )
+            .await?;
+            self.wait_for_volume(&volume.id, "attached", |view| {
+                view.is_some_and(|view| {
+                    view.state == VolumeState::InUse
+                        && view.attachment.as_ref().is_some_and(|attachment| attachment.state == "attached")
+                })
+            })
+            .await?;
+        }
+        Ok(places)
+    }
+
+    /// Brings an instance that has not started to its state: swap, attributes, start.
+    ///
+    /// # Errors
+    /// The provider's, the journal's, a timeout, a value that is missing, a guest that does not
+    /// come up.
+    pub async fn launch(&self, address: &Address, plan: &LaunchPlan) -> Result<String, ApplyError> {
+        let machine = &address.instance;
+        let stub =
+            self.instance(machine).ok_or_else(|| ApplyError::NotInState { address: address.clone() })?;
+        let id = stub.id.clone();
+        let (wanted, user_data) = self.resolved(machine, &plan.instance)?;
+        let places = self.swap(address, &id, &wanted.disks).await?;
+        let delete_on_termination = places
+            .iter()
+            .map(|(device, (_, volume))| (device.clone(), volume.delete_on_termination))
+            .collect();
+        let request = ModifyInstance {
+            delete_on_termination,
+            ..self.modification(&stub, &wanted, user_data, wanted.user_data.is_some())
+        };
+        self.modify(address, &id, &request).await?;
+        let view = self.refresh_tags(address, &id, &wanted.tags).await?;
+        let swapped = instance::recorded(&wanted, &view, LaunchPhase::Swapped, Start::Stopped);
+        self.change(vec![put_instance(machine, swapped.clone())]).await?;
+        if plan.start == Start::Stopped {
+            return Ok(format!("{id} is stopped"));
+        }
+        // Said before the start: from its first moment on the guest may write newer data.
+        let with = |started| {
+            let volumes = places.values();
+            volumes
+                .map(|(address, volume)| put_volume(address, VolumeResource { started, ..volume.clone() }))
+                .collect::<Vec<StateChange>>()
+        };
+        let mut changes = with(true);
+        let started = InstanceResource {
+            phase: LaunchPhase::Started,
+            state: "running".to_owned(),
+            tainted: true,
+            ..swapped.clone()
+        };
+        changes.push(put_instance(machine, started.clone()));
+        self.change(changes).await?;
+        if let Err(error) = self.start(address, &id).await {
+            if error.certainly_had_no_effect() {
+                let mut changes = with(false);
+                changes.push(put_instance(machine, swapped));
+                self.change(changes).await?;
+            }
+            return Err(error);
+        }
+        let evidence = self.watch(address, &id).await?;
+        let up = InstanceResource { tainted: false, ..started };
+        self.change(vec![put_instance(machine, up)]).await?;
+        Ok(format!("{id} is up: {evidence}"))
+    }
+
+    async fn refresh_tags(
+        &self,
+        address: &Address,
+        id: &InstanceId,
+        tags: &TagMap,
+    ) -> Result<InstanceView, ApplyError> {
+        let gone = || ApplyError::NotInState { address: address.clone() };
+        let view = self.describe_instance(id).await?.ok_or_else(gone)?;
+        self.change_tags(address, &id.0, tags, &view.tags).await?;
+        Ok(view)
+    }
+
+    /// What of an instance's attributes must change in the provider.
+    fn modification(
+        &self,
+        is: &InstanceResource,
+        wanted: &InstancePlan,
+        user_data: Option<String>,
+        set_user_data: bool,
+    ) -> ModifyInstance {
+        ModifyInstance {
+            instance_type: (is.instance_type != wanted.instance_type).then(|| wanted.instance_type.clone()),
+            user_data: user_data.filter(|_| set_user_data),
+            security_group_ids: (is.security_group_ids != wanted.security_group_ids)
+                .then(|| wanted.security_group_ids.clone()),
+            termination_protection: (is.termination_protection != wanted.termination_protection)
+                .then_some(wanted.termination_protection),
+            delete_on_termination: BTreeMap::new(),
+            console_pattern: wanted.console_pattern.clone(),
+            boot_timeout: wanted.boot_timeout,
+        }
+    }
+
+    async fn modify(
+        &self,
+        address: &Address,
+        id: &InstanceId,
+        request: &ModifyInstance,
+    ) -> Result<(), ApplyError> {
+        if *request == ModifyInstance::default() {
+            return Ok(());
+        }
+        let operation = Operation::ModifyInstance { id: id.clone(), request: request.clone() };
+        self.effect(address, operation, || self.provider.modify_instance(id, request), |()| Vec::new()).await
+    }
+
+    /// Changes an instance that has started.
+    ///
+    /// # Errors
+    /// As [`Context::launch`]; a guest that does not come up again keeps its data and its record.
+    pub async fn update_instance(&self, address: &Address, plan: &LaunchPlan) -> Result<String, ApplyError> {
+        let machine = &address.instance;
+        let is = self.instance(machine).ok_or_else(|| ApplyError::NotInState { address: address.clone() })?;
+        let id = is.id.clone();
+        let (wanted, user_data) = self.resolved(machine, &plan.instance)?;
+        if plan.stop_first || plan.start == Start::Stopped {
+            self.stop(address, &id).await?;
+        }
+        let gone = || ApplyError::NotInState { address: address.clone() };
+        let before = self.describe_instance(&id).await?.ok_or_else(gone)?;
+        let seen = InstanceResource {
+            instance_type: before.instance_type.clone(),
+            security_group_ids: before.security_group_ids.clone(),
+            termination_protection: before.termination_protection,
+            ..is.clone()
+        };
+        let mut request = self.modification(&seen, &wanted, user_data, is.user_data != wanted.user_data);
+        if wanted.security_group_ids.is_empty() {
+            request.security_group_ids = None;
+        }
+        self.modify(address, &id, &request).await?;
+        let view = self.refresh_tags(address, &id, &wanted.tags).await?;
+        let now = instance::recorded(&wanted, &view, LaunchPhase::Started, plan.start);
+        self.change(vec![put_instance(machine, InstanceResource { tainted: is.tainted, ..now.clone() })])
+            .await?;
+        if plan.start == Start::Stopped {
+            self.change(vec![put_instance(machine, now)]).await?;
+            return Ok(format!("{id} is stopped"));
+        }
+        let evidence = match view.state {
+            InstanceState::Running if !is.tainted => return Ok(id.to_string()),
+            InstanceState::Running | InstanceState::Pending => self.watch(address, &id).await?,
+            _ => {
+                self.start(address, &id).await?;
+                self.watch(address, &id).await?
+            }
+        };
+        self.change(vec![put_instance(machine, now)]).await?;
+        Ok(format!("{id} is up: {evidence}"))
+    }
+
+    /// Ends an instance. Its volumes of the state are detached first and stay.
+    ///
+    /// # Errors
+    /// The provider's, the journal's, a timeout.
+    pub async fn terminate(&self, address: &Address, id: &InstanceId) -> Result<String, ApplyError> {
+        let gone = vec![StateChange::Remove { address: address.clone() }];
+        let Some(view) = self.describe_instance(id).await? else {
+            self.change(gone).await?;
+            return Ok(format!("{id} was gone already"));
+        };
+        if view.state != InstanceState::ShuttingDown {
+            if view.volumes.values().any(|volume| self.is_of_state(volume)) {
+                self.stop(address, id).await?;
+            }
+            for volume in view.volumes.values().filter(|volume| self.is_of_state(volume)) {
+                let operation = Operation::DetachVolume { id: volume.clone(), instance: id.clone() };
+                self.effect(address, operation, || self.provider.detach_volume(volume, id), |()| Vec::new())
+                    .await?;
+                self.wait_for_volume(volume, "detached", |view| {
+                    view.is_none_or(|view| view.attachment.is_none())
+                })
+                .await?;
+            }
+        }
+        let operation = Operation::TerminateInstance { id: id.clone() };
+        self.effect(address, operation, || self.provider.terminate_instance(id), |()| gone).await?;
+        self.wait_for_instance(id, None).await?;
+        Ok(id.to_string())
+    }
+}

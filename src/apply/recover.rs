@@ -1,0 +1,188 @@
+//! Settling what an earlier run began and did not end: adopted when it is there, finished when it
+//! can be, nothing made twice (promise 2). Runs before the plan, under the lock.
+
+use std::collections::BTreeMap;
+
+use super::context::{put_instance, put_volume};
+use super::retry::retry;
+use super::{ApplyError, Context, Event, volume};
+use crate::model::{Address, Architecture, BootMode};
+use crate::plan::{InstancePlan, Start};
+use crate::provider::{Filter, InstanceId, RunInstance, TAG_TOKEN, VolumeId};
+use crate::state::format::v1::LaunchPhase;
+use crate::state::{Intent, Operation, Resource, StateChange, VolumeResource};
+
+/// Settles every intent of an earlier run, then takes our volumes out of the access node's slots.
+///
+/// # Errors
+/// The provider's, the journal's, a timeout. What is settled by then stays settled.
+pub async fn recover(context: &Context) -> Result<(), ApplyError> {
+    for intent in context.store.pending() {
+        let address = intent.address.clone();
+        let what = settle(context, intent).await?;
+        context.tell(&Event::Recovered { address, what });
+    }
+    leave_slots(context).await
+}
+
+async fn settle(context: &Context, intent: Intent) -> Result<String, ApplyError> {
+    let Intent { id, address, operation } = intent;
+    let (changes, what) = match operation {
+        Operation::CreateVolume(request) => {
+            let view = retry(&context.cancel, || context.provider.create_volume(&request)).await?;
+            let what = format!("{} was being made; it is adopted", view.id);
+            (volume::adopted(&address, &request, &view).into_iter().collect(), what)
+        }
+        Operation::RunInstance(request) => {
+            let view = retry(&context.cancel, || context.provider.run_instance(&request)).await?;
+            let what = format!("{} was being launched; it is adopted", view.id);
+            let resource =
+                super::instance::recorded(&launched_plan(&request), &view, LaunchPhase::Stub, Start::Stopped);
+            (vec![put_instance(&address.instance, resource)], what)
+        }
+        Operation::DeleteVolume { id } => {
+            finish_deletion(context, &address, &id).await?;
+            let is_recorded =
+                matches!(context.store.resource(&address), Some(Resource::Volume(volume)) if volume.id == id);
+            let gone = is_recorded.then(|| StateChange::Remove { address: address.clone() });
+            (gone.into_iter().collect(), format!("{id} was being destroyed; it is gone"))
+        }
+        Operation::TerminateInstance { id } => {
+            finish_termination(context, &id).await?;
+            let is_recorded = matches!(
+                context.store.resource(&address),
+                Some(Resource::Instance(instance)) if instance.id == id
+            );
+            let gone = is_recorded.then(|| StateChange::Remove { address: address.clone() });
+            (gone.into_iter().collect(), format!("{id} was being terminated; it is gone"))
+        }
+        Operation::WriteOverlay { id, .. } => {
+            context.forget_manifest(&id);
+            let changes = unwritten(context, &id);
+            (changes, format!("drivers were being injected into {id}; its content is written anew"))
+        }
+        Operation::Write { id, .. } => {
+            (Vec::new(), format!("{id} was being written; the write goes on from its last checkpoint"))
+        }
+        Operation::CreateSnapshot(request) => {
+            let filter = Filter::tag(TAG_TOKEN, &request.token);
+            let found = retry(&context.cancel, || context.provider.snapshots(&filter)).await?;
+            let what = found.first().map_or_else(
+                || format!("a snapshot of {} was not begun yet", request.volume_id),
+                |snapshot| format!("{} of {} was being taken; it stays", snapshot.id, request.volume_id),
+            );
+            (Vec::new(), what)
+        }
+        Operation::AttachVolume { id, .. } => (Vec::new(), format!("{id} was being attached")),
+        Operation::DetachVolume { id, .. } => (Vec::new(), format!("{id} was being detached")),
+        Operation::StartInstance { id } => (Vec::new(), format!("{id} was being started")),
+        Operation::StopInstance { id } => (Vec::new(), format!("{id} was being stopped")),
+        Operation::ModifyVolume { id, .. } => (Vec::new(), format!("{id} was being changed")),
+        Operation::ModifyInstance { id, .. } => (Vec::new(), format!("{id} was being changed")),
+        Operation::ChangeTags { id, .. } => (Vec::new(), format!("the tags of {id} were being changed")),
+        Operation::DeleteSnapshot { id } => {
+            retry(&context.cancel, || context.provider.delete_snapshot(&id)).await?;
+            (Vec::new(), format!("{id} was being deleted; it is gone"))
+        }
+    };
+    context.finish(id, changes).await?;
+    Ok(what)
+}
+
+async fn finish_deletion(context: &Context, address: &Address, id: &VolumeId) -> Result<(), ApplyError> {
+    if context.describe_volume(id).await?.is_none() {
+        return Ok(());
+    }
+    context.free_volume(address, id).await?;
+    retry(&context.cancel, || context.provider.delete_volume(id)).await?;
+    context.wait_for_volume(id, "gone", |view| view.is_none()).await?;
+    Ok(())
+}
+
+async fn finish_termination(context: &Context, id: &InstanceId) -> Result<(), ApplyError> {
+    if context.describe_instance(id).await?.is_none() {
+        return Ok(());
+    }
+    retry(&context.cancel, || context.provider.terminate_instance(id)).await?;
+    context.wait_for_instance(id, None).await
+}
+
+/// The volumes of the state with this id, their content unknown.
+fn unwritten(context: &Context, id: &VolumeId) -> Vec<StateChange> {
+    let state = context.store.state();
+    let volumes = state.resources.iter().filter_map(|(address, resource)| match resource {
+        Resource::Volume(volume) if volume.id == *id => Some((address, volume)),
+        _ => None,
+    });
+    volumes
+        .map(|(address, volume)| {
+            put_volume(address, VolumeResource { write: None, drivers: None, ..(**volume).clone() })
+        })
+        .collect()
+}
+
+/// What RunInstances was asked for, as a plan; what it does not carry the plan that follows sets.
+fn launched_plan(request: &RunInstance) -> InstancePlan {
+    let RunInstance { architecture, boot_mode, .. } = request;
+    let (architecture, boot_mode): (Architecture, BootMode) = (*architecture, *boot_mode);
+    InstancePlan {
+        instance_type: request.instance_type.clone(),
+        architecture,
+        boot_mode,
+        platform: request.platform.clone(),
+        base_ami: request.base_ami.clone(),
+        zone: request.zone.clone(),
+        subnet_id: request.subnet_id.clone(),
+        private_ip: request.private_ip,
+        security_group_ids: request.security_group_ids.clone(),
+        key_name: request.key_name.clone(),
+        iam_instance_profile: request.iam_instance_profile.clone(),
+        user_data: None,
+        termination_protection: false,
+        tags: request
+            .tags
+            .iter()
+            .filter(|(key, _)| !key.starts_with("replant:"))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        console_pattern: request.console_pattern.clone(),
+        boot_timeout: request.boot_timeout,
+        disks: Vec::new(),
+        depends_on: std::collections::BTreeSet::new(),
+        prevent_destroy: false,
+        unknown: std::collections::BTreeSet::new(),
+    }
+}
+
+/// Volumes that an earlier run left in slots: out, so that every run begins with free slots.
+async fn leave_slots(context: &Context) -> Result<(), ApplyError> {
+    let state = context.store.state();
+    let node = context.access_node();
+    let volumes: BTreeMap<&VolumeId, (&Address, &VolumeResource)> = state
+        .resources
+        .iter()
+        .filter_map(|(address, resource)| match resource {
+            Resource::Volume(volume) => Some((&volume.id, (address, &**volume))),
+            Resource::Instance(_) => None,
+        })
+        .collect();
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    let ids = volumes.keys().map(ToString::to_string).collect();
+    let filter = Filter { ids, ..Filter::default() };
+    for view in retry(&context.cancel, || context.provider.volumes(&filter)).await? {
+        let Some((address, _)) = volumes.get(&view.id) else { continue };
+        if view.attachment.is_some_and(|attachment| attachment.instance_id == node) {
+            context.free_volume(address, &view.id).await?;
+            let what = format!("{} was left in a slot of the access node; it is detached", view.id);
+            context.tell(&Event::Recovered { address: (*address).clone(), what });
+        }
+    }
+    let slotless = volumes
+        .values()
+        .filter(|(_, volume)| volume.slot.is_some())
+        .map(|(address, volume)| put_volume(address, VolumeResource { slot: None, ..(*volume).clone() }))
+        .collect();
+    context.change(slotless).await
+}

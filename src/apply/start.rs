@@ -1,0 +1,59 @@
+//! Starting an instance and watching it come up.
+
+use std::time::Duration;
+
+use super::retry::retry;
+use super::wait::Pauses;
+use super::{ApplyError, Context};
+use crate::model::Address;
+use crate::provider::{InstanceId, InstanceState, StatusCheck};
+use crate::state::Operation;
+
+/// The longest that anything is waited for to come up; the provider gives up earlier by its own
+/// limit and says why.
+const LONGEST: Duration = Duration::from_secs(2 * 3600);
+
+impl Context {
+    /// Starts an instance; does not wait for it.
+    ///
+    /// # Errors
+    /// The provider's, the journal's.
+    pub async fn start(&self, address: &Address, id: &InstanceId) -> Result<(), ApplyError> {
+        let operation = Operation::StartInstance { id: id.clone() };
+        self.effect(address, operation, || self.provider.start_instance(id), |()| Vec::new()).await
+    }
+
+    /// Waits until a started instance is up; gives what showed it.
+    ///
+    /// # Errors
+    /// The provider's, a guest that does not come up, an interrupt.
+    pub async fn watch(&self, address: &Address, id: &InstanceId) -> Result<String, ApplyError> {
+        self.wait_for_instance(id, Some(InstanceState::Running)).await?;
+        self.progress(address, format!("{id} runs; waiting until it is up"));
+        let mut pauses = Pauses::new(LONGEST);
+        loop {
+            match retry(&self.cancel, || self.provider.instance_status(id)).await? {
+                StatusCheck::Ok { evidence } => {
+                    self.count(|tally| {
+                        tally.evidence.insert(address.instance.clone(), evidence.clone());
+                    });
+                    return Ok(evidence);
+                }
+                StatusCheck::Impaired { reason, evidence } => {
+                    self.count(|tally| {
+                        tally.evidence.insert(address.instance.clone(), reason.clone());
+                    });
+                    return Err(ApplyError::Boot {
+                        instance: id.to_string(),
+                        reason,
+                        evidence,
+                        console: self.provider.console_log(id),
+                    });
+                }
+                StatusCheck::Initializing => {
+                    pauses.pause(self, &format!("{id} up"), "its status checks are not complete").await?;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Volumes: make, change, destroy, forget.
+
+use std::collections::BTreeSet;
+
+use super::context::put_volume;
+use super::{ApplyError, Context};
+use crate::model::{Address, ClientToken, Part};
+use crate::plan::{VolumePlan, VolumeUpdate};
+use crate::provider::{
+    CreateSnapshot, CreateVolume, InstanceState, ModifyVolume, SnapshotId, TagMap, VolumeId, VolumeState,
+    VolumeView,
+};
+use crate::state::{Operation, Resource, StateChange, VolumeResource};
+
+impl Context {
+    /// The user's tags of a volume; those not known while planning are evaluated now.
+    fn volume_tags(&self, address: &Address, plan: &VolumePlan) -> Result<TagMap, ApplyError> {
+        if let Some(tags) = &plan.tags {
+            return Ok(tags.clone());
+        }
+        let spec = self
+            .specs
+            .instance(&address.instance, &self.store.state())
+            .map_err(|diagnostic| ApplyError::Values(Box::new(diagnostic)))?;
+        let mut tags = spec.tags;
+        let disk = spec.disks.into_iter().find(|disk| Some(disk.name.as_str()) == address.part.disk());
+        tags.extend(disk.map(|disk| disk.tags).unwrap_or_default());
+        Ok(tags)
+    }
+
+    /// Makes an empty volume and waits until it is there.
+    ///
+    /// # Errors
+    /// The provider's, the journal's, a timeout.
+    pub async fn create_volume(&self, address: &Address, plan: &VolumePlan) -> Result<String, ApplyError> {
+        let token = self.token()?;
+        let user_tags = self.volume_tags(address, plan)?;
+        let request = CreateVolume {
+            tags: self.tags(&user_tags, address, &token),
+            token,
+            zone: plan.zone.clone(),
+            size: plan.size,
+            volume_type: plan.volume_type,
+            iops: plan.iops,
+            throughput: plan.throughput,
+            encrypted: plan.encrypted,
+            kms_key_id: plan.kms_key_id.clone(),
+        };
+        let record =
+            |view: &VolumeView| vec![put_volume(address, recorded(&view.id, plan, user_tags.clone()))];
+        let operation = Operation::CreateVolume(Box::new(request.clone()));
+        let view = self.effect(address, operation, || self.provider.create_volume(&request), record).await?;
+        self.wait_for_volume(&view.id, "available", |view| {
+            view.is_some_and(|view| matches!(view.state, VolumeState::Available | VolumeState::InUse))
+        })
+        .await?;
+        Ok(view.id.to_string())
+    }
+
+    /// Changes a volume in place, in the provider as far as it differs there.
+    ///
+    /// # Errors
+    /// The provider's, the journal's.
+    pub async fn update_volume(
+        &self,
+        address: &Address,
+        update: &VolumeUpdate,
+    ) -> Result<String, ApplyError> {
+        let (_, volume) = self.volume(&address.instance, address.part.disk().unwrap_or_default())?;
+        let view = self
+            .describe_volume(&update.id)
+            .await?
+            .ok_or_else(|| ApplyError::NotInState { address: address.clone() })?;
+        let to = &update.to;
+        let differs = |wanted: Option<u32>, is: Option<u32>| wanted.filter(|_| wanted != is);
+        let request = ModifyVolume {
+            size: (to.size != view.size).then_some(to.size),
+            volume_type: (to.volume_type != view.volume_type).then_some(to.volume_type),
+            iops: differs(to.iops, view.iops),
+            throughput: differs(to.throughput, view.throughput),
+        };
+        if request != ModifyVolume::default() {
+            let operation = Operation::ModifyVolume { id: update.id.clone(), request: request.clone() };
+            self.effect(
+                address,
+                operation,
+                || self.provider.modify_volume(&update.id, &request),
+                |()| Vec::new(),
+            )
+            .await?;
+            self.wait_for_volume(&update.id, "changed", |view| view.is_some_and(|view| view.size >= to.size))
+                .await?;
+        }
+        let tags = self.volume_tags(address, to)?;
+        self.change_tags(address, &update.id.0, &tags, &view.tags).await?;
+        let now = VolumeResource {
+            write: volume.write,
+            drivers: volume.drivers,
+            slot: volume.slot,
+            started: volume.started,
+            ..recorded(&update.id, to, tags)
+        };
+        self.change(vec![put_volume(address, now)]).await?;
+        Ok(update.id.to_string())
+    }
+
+    /// Sets the user's tags, removes those that left the configuration; ours and AWS's stay.
+    ///
+    /// # Errors
+    /// The provider's, the journal's.
+    pub async fn change_tags(
+        &self,
+        address: &Address,
+        id: &str,
+        wanted: &TagMap,
+        is: &TagMap,
+    ) -> Result<(), ApplyError> {
+        let set: TagMap = wanted
+            .iter()
+            .filter(|(key, value)| is.get(*key) != Some(*value))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        let remove: BTreeSet<String> = is
+            .keys()
+            .filter(|key| {
+                !wanted.contains_key(*key) && !key.starts_with("replant:") && !key.starts_with("aws:")
+            })
+            .cloned()
+            .collect();
+        if set.is_empty() && remove.is_empty() {
+            return Ok(());
+        }
+        let operation = Operation::ChangeTags { id: id.to_owned(), set: set.clone(), remove: remove.clone() };
+        self.effect(address, operation, || self.provider.change_tags(id, &set, &remove), |()| Vec::new())
+            .await
+    }
+
+    /// Destroys a volume, after a snapshot when asked.
+    ///
+    /// # Errors
+    /// The provider's, the journal's, a timeout; it is attached to something that is not ours.
+    pub async fn delete_volume(
+        &self,
+        address: &Address,
+        id: &VolumeId,
+        final_snapshot: bool,
+    ) -> Result<String, ApplyError> {
+        if self.describe_volume(id).await?.is_none() {
+            self.change(vec![StateChange::Remove { address: address.clone() }]).await?;
+            return Ok(format!("{id} was gone already"));
+        }
+        let mut detail = id.to_string();
+        if final_snapshot {
+            let snapshot = self.snapshot(address, id).await?;
+            detail.push_str(&format!(", kept as {snapshot}"));
+        }
+        self.free_volume(address, id).await?;
+        let gone = vec![StateChange::Remove { address: address.clone() }];
+        let operation = Operation::DeleteVolume { id: id.clone() };
+        self.effect(address, operation, || self.provider.delete_volume(id), |()| gone).await?;
+        self.wait_for_volume(id, "gone", |view| view.is_none()).await?;
+        self.forget_manifest(id);
+        Ok(detail)
+    }
+
+    async fn snapshot(&self, address: &Address, id: &VolumeId) -> Result<SnapshotId, ApplyError> {
+        let token: ClientToken = self.token()?;
+        let request = CreateSnapshot {
+            tags: self.tags(&TagMap::new(), address, &token),
+            token,
+            volume_id: id.clone(),
+            description: format!("final snapshot of {address}, taken by Replant before {id} was destroyed"),
+        };
+        let operation = Operation::CreateSnapshot(Box::new(request.clone()));
+        self.progress(address, "taking the final snapshot");
+        let view = self
+            .effect(address, operation, || self.provider.create_snapshot(&request), |_| Vec::new())
+            .await?;
+        self.wait_for_snapshot(&view.id).await?;
+        Ok(view.id)
+    }
+
+    /// Takes a volume off whatever of ours it is attached to.
+    ///
+    /// # Errors
+    /// The provider's, the journal's, a timeout; it is attached to something that is not ours.
+    pub async fn free_volume(&self, address: &Address, id: &VolumeId) -> Result<(), ApplyError> {
+        let Some(attachment) = self.describe_volume(id).await?.and_then(|view| view.attachment) else {
+            return Ok(());
+        };
+        let holder = attachment.instance_id;
+        let is_node = holder == self.access_node();
+        if !is_node {
+            let ours =
+                self.store.state().resources.values().any(
+                    |resource| matches!(resource, Resource::Instance(instance) if instance.id == holder),
+                );
+            let view = self.describe_instance(&holder).await?;
+            if view.is_some() && !ours {
+                return Err(ApplyError::ForeignAttachment {
+                    volume: id.to_string(),
+                    instance: holder.to_string(),
+                });
+            }
+            if view.is_some_and(|view| !matches!(view.state, InstanceState::Stopped)) {
+                self.stop(address, &holder).await?;
+            }
+        }
+        let operation = Operation::DetachVolume { id: id.clone(), instance: holder.clone() };
+        self.effect(address, operation, || self.provider.detach_volume(id, &holder), |()| Vec::new()).await?;
+        self.wait_for_volume(id, "detached", |view| {
+            view.is_none_or(|view| view.attachment.is_none() && view.state != VolumeState::InUse)
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Leaves a volume where it is, and the state without it.
+    ///
+    /// # Errors
+    /// The provider's, the journal's; it is attached to something that is not ours.
+    pub async fn forget_volume(&self, address: &Address, id: &VolumeId) -> Result<String, ApplyError> {
+        self.free_volume(address, id).await?;
+        self.change(vec![StateChange::Remove { address: address.clone() }]).await?;
+        self.forget_manifest(id);
+        Ok(format!("{id} stays"))
+    }
+
+    /// Where a volume's manifest lies, from the state's directory.
+    #[must_use]
+    pub fn manifest(id: &VolumeId) -> std::path::PathBuf {
+        std::path::Path::new(".replant/manifests").join(format!("{id}.manifest"))
+    }
+
+    /// Removes a volume's manifest: its content is no longer what the manifest says.
+    pub fn forget_manifest(&self, id: &VolumeId) {
+        // A manifest that stays is refused later by the volume's facts; losing it costs a full write.
+        let _ = std::fs::remove_file(self.options.directory.join(Self::manifest(id)));
+    }
+}
+
+/// A fresh volume of the state.
+fn recorded(id: &VolumeId, plan: &VolumePlan, tags: TagMap) -> VolumeResource {
+    VolumeResource {
+        id: id.clone(),
+        zone: plan.zone.clone(),
+        size: plan.size,
+        volume_type: plan.volume_type,
+        iops: plan.iops,
+        throughput: plan.throughput,
+        encrypted: plan.encrypted,
+        kms_key_id: plan.kms_key_id.clone(),
+        delete_on_termination: plan.delete_on_termination,
+        tags,
+        prevent_destroy: plan.prevent_destroy,
+        final_snapshot: plan.final_snapshot,
+        write: None,
+        drivers: None,
+        slot: None,
+        started: false,
+    }
+}
+
+/// The volume of the state that a repeated CreateVolume gave, in a run that recovers it. What the
+/// request does not carry is the default; the plan that follows sets it.
+#[must_use]
+pub fn adopted(address: &Address, request: &CreateVolume, view: &VolumeView) -> Option<StateChange> {
+    matches!(address.part, Part::Volume(_)).then(|| {
+        let plan = VolumePlan {
+            zone: request.zone.clone(),
+            size: request.size,
+            volume_type: request.volume_type,
+            iops: request.iops,
+            throughput: request.throughput,
+            encrypted: request.encrypted,
+            kms_key_id: request.kms_key_id.clone(),
+            delete_on_termination: true,
+            tags: None,
+            prevent_destroy: false,
+            final_snapshot: None,
+        };
+        let tags = request.tags.iter().filter(|(key, _)| !key.starts_with("replant:"));
+        put_volume(
+            address,
+            recorded(&view.id, &plan, tags.map(|(key, value)| (key.clone(), value.clone())).collect()),
+        )
+    })
+}

@@ -1,0 +1,145 @@
+//! Waiting for states, by describing again and again, with a stated limit.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::retry::retry;
+use super::{ApplyError, Context};
+use crate::provider::{
+    Filter, InstanceId, InstanceState, InstanceView, SnapshotId, SnapshotState, VolumeId, VolumeState,
+    VolumeView,
+};
+
+/// For volumes and attachments (EC2: seconds; a busy detach can take minutes).
+pub const VOLUME: Duration = Duration::from_secs(300);
+/// For an instance to run, stop or end (EC2: a stop may take minutes).
+pub const INSTANCE: Duration = Duration::from_secs(600);
+/// For a snapshot (EC2: hours for terabytes).
+pub const SNAPSHOT: Duration = Duration::from_secs(12 * 3600);
+
+/// The first pause between two looks; each next is longer by half, up to [`LONGEST`].
+const FIRST: Duration = Duration::from_millis(40);
+/// The longest pause between two looks.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Pauses that grow, up to a limit.
+pub struct Pauses {
+    next: Duration,
+    deadline: Instant,
+    limit: Duration,
+}
+
+impl Pauses {
+    /// Pauses for at most this long in all.
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        Self { next: FIRST, deadline: Instant::now() + limit, limit }
+    }
+
+    /// Pauses.
+    ///
+    /// # Errors
+    /// The limit is reached, or the user interrupts for the second time.
+    pub async fn pause(&mut self, context: &Context, what: &str, last: &str) -> Result<(), ApplyError> {
+        if Instant::now() >= self.deadline {
+            return Err(ApplyError::Timeout {
+                what: what.to_owned(),
+                seconds: self.limit.as_secs(),
+                last: last.to_owned(),
+            });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(self.next) => {}
+            () = context.cancel.reached(2) => return Err(ApplyError::Interrupted),
+        }
+        self.next = (self.next + self.next / 2).min(LONGEST);
+        Ok(())
+    }
+}
+
+impl Context {
+    /// A volume as it is, when it exists.
+    ///
+    /// # Errors
+    /// The provider's.
+    pub async fn describe_volume(&self, id: &VolumeId) -> Result<Option<VolumeView>, ApplyError> {
+        let filter = Filter::id(id);
+        let found = retry(&self.cancel, || self.provider.volumes(&filter)).await?;
+        Ok(found.into_iter().next().filter(|view| view.state != VolumeState::Deleted))
+    }
+
+    /// An instance as it is, when it exists.
+    ///
+    /// # Errors
+    /// The provider's.
+    pub async fn describe_instance(&self, id: &InstanceId) -> Result<Option<InstanceView>, ApplyError> {
+        let filter = Filter::id(id);
+        let found = retry(&self.cancel, || self.provider.instances(&filter)).await?;
+        Ok(found.into_iter().next().filter(|view| view.state != InstanceState::Terminated))
+    }
+
+    /// Waits until a volume is as wanted. Right after its creation it may not exist yet.
+    ///
+    /// # Errors
+    /// A timeout, the provider's, an interrupt.
+    pub async fn wait_for_volume(
+        &self,
+        id: &VolumeId,
+        what: &str,
+        wanted: impl Fn(Option<&VolumeView>) -> bool,
+    ) -> Result<Option<VolumeView>, ApplyError> {
+        let mut pauses = Pauses::new(VOLUME);
+        loop {
+            let view = self.describe_volume(id).await?;
+            if wanted(view.as_ref()) {
+                return Ok(view);
+            }
+            let last =
+                view.map_or_else(|| "it does not exist".to_owned(), |view| format!("{:?}", view.state));
+            pauses.pause(self, &format!("{id} {what}"), &last).await?;
+        }
+    }
+
+    /// Waits until an instance is in a state (or gone, for `None`).
+    ///
+    /// # Errors
+    /// A timeout, the provider's, an interrupt; it is gone and should not be.
+    pub async fn wait_for_instance(
+        &self,
+        id: &InstanceId,
+        wanted: Option<InstanceState>,
+    ) -> Result<(), ApplyError> {
+        let mut pauses = Pauses::new(INSTANCE);
+        let what = wanted.map_or_else(|| format!("{id} terminated"), |state| format!("{id} {state:?}"));
+        loop {
+            let state = self.describe_instance(id).await?.map(|view| view.state);
+            if state == wanted {
+                return Ok(());
+            }
+            let last = state.map_or_else(|| "it does not exist".to_owned(), |state| format!("{state:?}"));
+            pauses.pause(self, &what, &last).await?;
+        }
+    }
+
+    /// Waits until a snapshot is complete.
+    ///
+    /// # Errors
+    /// It failed, a timeout, the provider's, an interrupt.
+    pub async fn wait_for_snapshot(&self, id: &SnapshotId) -> Result<(), ApplyError> {
+        let mut pauses = Pauses::new(SNAPSHOT);
+        let filter = Filter::id(id);
+        loop {
+            let found = retry(&self.cancel, || self.provider.snapshots(&filter)).await?;
+            let state = found.into_iter().next().map(|view| view.state);
+            match state {
+                Some(SnapshotState::Completed) => return Ok(()),
+                Some(SnapshotState::Error) => {
+                    return Err(ApplyError::Task(format!("the snapshot {id} failed at the provider")));
+                }
+                Some(SnapshotState::Pending) | None => {}
+            }
+            pauses.pause(self, &format!("the snapshot {id} completed"), &format!("{state:?}")).await?;
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! From evaluated blocks to the model's specifications, attribute by attribute.
+
+mod attributes;
+mod disk;
+mod instance;
+mod settings;
+
+pub(super) use attributes::{Decoder, Sink};
+pub(super) use instance::instance;
+pub(super) use settings::{access_node, provider, required_version};

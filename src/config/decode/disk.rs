@@ -1,0 +1,97 @@
+//! The `disk` block, and images.
+
+use std::path::PathBuf;
+
+use super::attributes::Decoder;
+use crate::config::limits;
+use crate::config::source::Place;
+use crate::model::{DiskSpec, ImageSpec, VolumeType};
+
+/// The formats that can be said; `auto` is to look.
+const FORMATS: [(&str, Option<&str>); 7] = [
+    ("auto", None),
+    ("raw", Some("raw")),
+    ("vmdk", Some("vmdk")),
+    ("qcow2", Some("qcow2")),
+    ("vhd", Some("vhd")),
+    ("vhdx", Some("vhdx")),
+    ("ova", Some("ova")),
+];
+
+impl Decoder<'_, '_> {
+    /// An image and its format; the file must exist.
+    pub(super) fn image(&mut self, format_name: &str) -> Option<(ImageSpec, Place)> {
+        let format = self.word(format_name, &FORMATS).flatten();
+        let (text, place) = self.string("image")?;
+        let path = self.evaluator.directory.join(&text);
+        let path: PathBuf = path.strip_prefix("./").map(PathBuf::from).unwrap_or(path);
+        let sensitive = self.sink.sensitive.contains(&format!("{}image", self.prefix));
+        let shown = if sensitive { "the image".to_owned() } else { path.display().to_string() };
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => {
+                self.error(
+                    place,
+                    "config::image_is_directory",
+                    "an image is a directory",
+                    &format!("{shown} is a directory; an image is a file."),
+                    "name the image's file: the .ova, the .vmdk descriptor, the .qcow2 …",
+                );
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.error(
+                    place,
+                    "config::missing_image",
+                    "an image does not exist",
+                    &format!("{shown}: {error}. Paths are relative to the configuration's directory."),
+                    "check the path, or copy the image there",
+                );
+            }
+        }
+        Some((ImageSpec { path, format: format.map(str::to_owned) }, place))
+    }
+
+    /// The disk of a block; `brought`: the instance's image brings its content.
+    pub(super) fn disk(&mut self, root: bool, brought: bool) -> DiskSpec {
+        let mut disk = DiskSpec::new(self.block.label());
+        let image = self.image("format");
+        disk.image = image.map(|(image, _)| image);
+        let types = VolumeType::ALL.map(|volume_type| (volume_type.as_str(), volume_type));
+        if let Some(volume_type) = self.word("type", &types) {
+            disk.volume_type = volume_type;
+        }
+        disk.size = self.whole("size", 1, 65_536, " GiB").map(u64::from);
+        disk.grow = self.bool("grow").unwrap_or(false);
+        disk.iops = self.whole("iops", 1, 256_000, "");
+        disk.throughput = self.whole("throughput", 1, 2_000, " MiB/s");
+        disk.encrypted = self.bool("encrypted");
+        disk.kms_key_id = self.string("kms_key_id").map(|(id, _)| id);
+        disk.delete_on_termination = self.bool("delete_on_termination").unwrap_or(true);
+        disk.final_snapshot = self.bool("final_snapshot");
+        disk.tags = self.tags();
+        if self.block.attribute("image").is_none() && !brought {
+            if root {
+                self.error(
+                    self.block.place,
+                    "config::missing_image",
+                    "the root disk has no image",
+                    &format!(
+                        "The first disk, `{}`, is the one that boots, and nothing says what is on it.",
+                        disk.name
+                    ),
+                    "add `image = \"…\"` to this disk, or to the instance",
+                );
+            } else if self.block.attribute("size").is_none() {
+                self.error(
+                    self.block.place,
+                    "config::missing_size",
+                    "an empty disk has no size",
+                    &format!("The disk `{}` has neither an image nor a size.", disk.name),
+                    "add `size = …` in GiB for an empty disk, or `image = \"…\"`",
+                );
+            }
+        }
+        limits::disk(self, &disk, root);
+        disk
+    }
+}

@@ -1,0 +1,235 @@
+//! EC2's limits, so far as they follow from the configuration alone.
+//!
+//! Volume limits: the EBS user guide, "Amazon EBS volume types" (2026). Tags: the EC2 user
+//! guide, "Tag restrictions". User data: 16 KB before encoding.
+
+use std::collections::BTreeMap;
+
+use super::decode::Decoder;
+use super::source::Place;
+use crate::model::{DiskSpec, VolumeType};
+
+/// What a volume type allows.
+struct Limits {
+    /// GiB.
+    size: (u64, u64),
+    /// IOPS that can be provisioned.
+    iops: Option<(u32, u32)>,
+    /// IOPS for each GiB.
+    iops_per_gib: u64,
+    boots: bool,
+}
+
+fn limits(volume_type: VolumeType) -> Limits {
+    match volume_type {
+        VolumeType::Gp3 => {
+            Limits { size: (1, 65_536), iops: Some((3_000, 80_000)), iops_per_gib: 500, boots: true }
+        }
+        VolumeType::Gp2 => Limits { size: (1, 16_384), iops: None, iops_per_gib: 0, boots: true },
+        VolumeType::Io1 => {
+            Limits { size: (4, 16_384), iops: Some((100, 64_000)), iops_per_gib: 50, boots: true }
+        }
+        VolumeType::Io2 => {
+            Limits { size: (4, 65_536), iops: Some((100, 256_000)), iops_per_gib: 1_000, boots: true }
+        }
+        VolumeType::St1 | VolumeType::Sc1 => {
+            Limits { size: (125, 16_384), iops: None, iops_per_gib: 0, boots: false }
+        }
+        VolumeType::Standard => Limits { size: (1, 1_024), iops: None, iops_per_gib: 0, boots: true },
+    }
+}
+
+/// MiB/s that gp3 can be given.
+const GP3_THROUGHPUT: (u32, u32) = (125, 2_000);
+/// gp3 gives a quarter MiB/s of throughput for each IOPS.
+const GP3_IOPS_PER_THROUGHPUT: u64 = 4;
+/// The IOPS of a gp3 volume for which none are provisioned.
+const GP3_BASE_IOPS: u32 = 3_000;
+
+impl Decoder<'_, '_> {
+    /// Where an attribute's value stands, else its block.
+    fn place(&self, name: &str) -> Place {
+        self.block.attribute(name).map_or(self.block.place, |attribute| attribute.expr.place)
+    }
+
+    fn limit(&mut self, name: &str, code: &str, summary: &str, detail: String, help: String) {
+        let error = self.evaluator.error(self.place(name), code, summary).detail(detail).help(help);
+        self.sink.diagnostics.push(error);
+    }
+}
+
+/// Checks a disk's volume.
+pub(super) fn disk(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec, root: bool) {
+    let name = disk.volume_type.as_str();
+    let limits = limits(disk.volume_type);
+    if root && !limits.boots {
+        decoder.limit(
+            "type",
+            "config::volume_type_cannot_boot",
+            "a volume type cannot be booted from",
+            format!("EC2 boots from no {name} volume, and `{}` is the root disk.", disk.name),
+            "use gp3, or make another disk the first".to_owned(),
+        );
+        return;
+    }
+    if let Some(size) = disk.size
+        && !(limits.size.0..=limits.size.1).contains(&size)
+    {
+        decoder.limit(
+            "size",
+            "config::volume_size",
+            "a volume has a size that its type does not have",
+            format!("A {name} volume has {} to {} GiB, and this one {size}.", limits.size.0, limits.size.1),
+            "change the size or the type".to_owned(),
+        );
+        return;
+    }
+    match (disk.iops, limits.iops) {
+        (Some(_), None) => decoder.limit(
+            "iops",
+            "config::volume_iops",
+            "a volume cannot have these IOPS",
+            format!("The IOPS of a {name} volume cannot be provisioned."),
+            "remove `iops`, or use gp3, io1 or io2".to_owned(),
+        ),
+        (Some(iops), Some((least, most))) if !(least..=most).contains(&iops) => decoder.limit(
+            "iops",
+            "config::volume_iops",
+            "a volume cannot have these IOPS",
+            format!("A {name} volume has {least} to {most} IOPS, and this one {iops}."),
+            "give a number in that range".to_owned(),
+        ),
+        (Some(iops), Some((least, _))) => {
+            // Every size has the type's least IOPS.
+            let most = disk.size.map(|size| size.saturating_mul(limits.iops_per_gib).max(u64::from(least)));
+            if let (Some(most), Some(size)) = (most, disk.size)
+                && u64::from(iops) > most
+            {
+                decoder.limit(
+                    "iops",
+                    "config::volume_iops",
+                    "a volume cannot have these IOPS",
+                    format!("A {name} volume has at most {} IOPS for each GiB: {most} at {size} GiB, and this one {iops}.", limits.iops_per_gib),
+                    format!("use at most {most} IOPS, or at least {} GiB", u64::from(iops).div_ceil(limits.iops_per_gib)),
+                );
+            }
+        }
+        (None, Some(_)) if matches!(disk.volume_type, VolumeType::Io1 | VolumeType::Io2) => {
+            // An attribute that is there and wrong has its diagnostic.
+            if decoder.block.attribute("iops").is_none() {
+                decoder.limit(
+                    "type",
+                    "config::volume_iops",
+                    "a volume cannot have these IOPS",
+                    format!("A {name} volume is made with provisioned IOPS, and `{}` has none.", disk.name),
+                    "add `iops = …`, or use gp3".to_owned(),
+                );
+            }
+        }
+        (None, _) => {}
+    }
+    if let Some(throughput) = disk.throughput {
+        check_throughput(decoder, disk, throughput);
+    }
+    if disk.kms_key_id.is_some() && disk.encrypted == Some(false) {
+        decoder.limit(
+            "encrypted",
+            "config::key_without_encryption",
+            "a volume has a key and is not encrypted",
+            format!("`{}` has a `kms_key_id` and `encrypted = false`.", disk.name),
+            "write `encrypted = true`, or remove `kms_key_id`".to_owned(),
+        );
+    }
+}
+
+fn check_throughput(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec, throughput: u32) {
+    let summary = "a volume cannot have this throughput";
+    let code = "config::volume_throughput";
+    if disk.volume_type != VolumeType::Gp3 {
+        decoder.limit(
+            "throughput",
+            code,
+            summary,
+            format!(
+                "Only the throughput of gp3 volumes is provisioned, and this is {}.",
+                disk.volume_type.as_str()
+            ),
+            "remove `throughput`, or use gp3".to_owned(),
+        );
+    } else if !(GP3_THROUGHPUT.0..=GP3_THROUGHPUT.1).contains(&throughput) {
+        decoder.limit(
+            "throughput",
+            code,
+            summary,
+            format!(
+                "A gp3 volume has {} to {} MiB/s, and this one {throughput}.",
+                GP3_THROUGHPUT.0, GP3_THROUGHPUT.1
+            ),
+            "give a number in that range".to_owned(),
+        );
+    } else {
+        let iops = disk.iops.unwrap_or(GP3_BASE_IOPS);
+        if u64::from(throughput) * GP3_IOPS_PER_THROUGHPUT > u64::from(iops) {
+            let needed = u64::from(throughput) * GP3_IOPS_PER_THROUGHPUT;
+            decoder.limit(
+                "throughput",
+                code,
+                summary,
+                format!("A gp3 volume has 0.25 MiB/s for each of its IOPS: {} at {iops} IOPS, and this one {throughput}.", iops / 4),
+                format!("add `iops = {needed}`, or use at most {} MiB/s", iops / 4),
+            );
+        }
+    }
+}
+
+/// Checks tags.
+pub(super) fn tags(decoder: &mut Decoder<'_, '_>, tags: &BTreeMap<String, String>) {
+    let summary = "a tag is not one that EC2 takes";
+    let mut wrong = |detail: String, help: &str| {
+        decoder.limit("tags", "config::invalid_tag", summary, detail, help.to_owned());
+    };
+    // Replant's own three tags count as well.
+    if tags.len() > 47 {
+        wrong(
+            format!("A resource has at most 50 tags, of which Replant needs 3; these are {}.", tags.len()),
+            "use at most 47 tags",
+        );
+    }
+    for (key, value) in tags {
+        let short: String = key.chars().take(40).collect();
+        if key.is_empty() || key.chars().count() > 128 {
+            wrong(
+                format!("A tag's key has 1 to 128 characters, and `{short}` has {}.", key.chars().count()),
+                "use another key",
+            );
+        } else if key.to_ascii_lowercase().starts_with("aws:") {
+            wrong(format!("`{short}`: keys that begin with `aws:` belong to AWS."), "use another key");
+        } else if key.starts_with("replant:") {
+            wrong(
+                format!("`{short}`: keys that begin with `replant:` belong to Replant."),
+                "use another key",
+            );
+        } else if value.chars().count() > 256 {
+            wrong(
+                format!(
+                    "A tag's value has at most 256 characters, and that of `{short}` has {}.",
+                    value.chars().count()
+                ),
+                "use a shorter value",
+            );
+        }
+    }
+}
+
+/// Checks user data: at most 16 KiB.
+pub(super) fn user_data(decoder: &mut Decoder<'_, '_>, text: Option<&str>) {
+    if let Some(size) = text.map(str::len).filter(|size| *size > 16 << 10) {
+        decoder.limit(
+            "user_data",
+            "config::user_data_too_large",
+            "user data is too large",
+            format!("EC2 takes at most 16384 bytes of user data, and these are {size}."),
+            "let the user data fetch what it needs".to_owned(),
+        );
+    }
+}

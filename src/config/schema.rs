@@ -1,0 +1,311 @@
+//! Which blocks there are, with which labels, attributes and blocks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ast::Block;
+use super::source::{Place, Sources};
+use super::suggest;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::model::address::is_identifier;
+
+/// What a kind of block may hold.
+pub(super) struct Schema {
+    pub(super) kind: &'static str,
+    /// What its label names, when it has one.
+    label: Option<&'static str>,
+    /// Names, and whether each is required; `None`: any names.
+    attributes: Option<&'static [(&'static str, bool)]>,
+    blocks: &'static [Schema],
+    /// At most one stands in the same place.
+    single: bool,
+}
+
+const DISK: Schema = Schema {
+    kind: "disk",
+    label: Some("a name, as in disk \"root\" { … }"),
+    attributes: Some(&[
+        ("image", false),
+        ("format", false),
+        ("type", false),
+        ("size", false),
+        ("grow", false),
+        ("iops", false),
+        ("throughput", false),
+        ("encrypted", false),
+        ("kms_key_id", false),
+        ("delete_on_termination", false),
+        ("final_snapshot", false),
+        ("tags", false),
+    ]),
+    blocks: &[],
+    single: false,
+};
+
+const INSTANCE: Schema = Schema {
+    kind: "instance",
+    label: Some("a name, as in instance \"web\" { … }"),
+    attributes: Some(&[
+        ("image", false),
+        ("image_format", false),
+        ("instance_type", true),
+        ("subnet_id", false),
+        ("private_ip", false),
+        ("security_group_ids", false),
+        ("key_name", false),
+        ("iam_instance_profile", false),
+        ("user_data", false),
+        ("termination_protection", false),
+        ("state", false),
+        ("tags", false),
+        ("for_each", false),
+        ("depends_on", false),
+    ]),
+    blocks: &[
+        DISK,
+        Schema {
+            kind: "guest",
+            label: None,
+            attributes: Some(&[("network", false), ("drivers", false)]),
+            blocks: &[],
+            single: true,
+        },
+        Schema {
+            kind: "launch",
+            label: None,
+            attributes: Some(&[
+                ("method", false),
+                ("base_ami", false),
+                ("boot_mode", false),
+                ("console_pattern", false),
+                ("boot_timeout", false),
+            ]),
+            blocks: &[],
+            single: true,
+        },
+        Schema {
+            kind: "lifecycle",
+            label: None,
+            attributes: Some(&[("prevent_destroy", false), ("replace_on_image_change", false)]),
+            blocks: &[],
+            single: true,
+        },
+    ],
+    single: false,
+};
+
+/// A configuration file.
+pub(super) static FILE: Schema = Schema {
+    kind: "file",
+    label: None,
+    attributes: Some(&[]),
+    blocks: &[
+        Schema {
+            kind: "replant",
+            label: None,
+            attributes: Some(&[("required_version", false)]),
+            blocks: &[],
+            single: true,
+        },
+        // Its attributes depend on its label, see [`PROVIDER_LOCAL`].
+        Schema {
+            kind: "provider",
+            label: Some("a kind, as in provider \"local\" { … }"),
+            attributes: None,
+            blocks: &[],
+            single: true,
+        },
+        Schema {
+            kind: "access_node",
+            label: Some("a name, as in access_node \"dr\" { … }"),
+            attributes: Some(&[("instance_id", false), ("max_attachments", false)]),
+            blocks: &[],
+            single: true,
+        },
+        INSTANCE,
+        Schema {
+            kind: "variable",
+            label: Some("a name, as in variable \"subnet_id\" { … }"),
+            attributes: Some(&[
+                ("type", false),
+                ("default", false),
+                ("description", false),
+                ("sensitive", false),
+                ("nullable", false),
+            ]),
+            blocks: &[Schema {
+                kind: "validation",
+                label: None,
+                attributes: Some(&[("condition", true), ("error_message", true)]),
+                blocks: &[],
+                single: false,
+            }],
+            single: false,
+        },
+        Schema { kind: "locals", label: None, attributes: None, blocks: &[], single: false },
+        Schema {
+            kind: "output",
+            label: Some("a name, as in output \"ip\" { … }"),
+            attributes: Some(&[("value", true), ("description", false), ("sensitive", false)]),
+            blocks: &[],
+            single: false,
+        },
+    ],
+    single: true,
+};
+
+/// `provider "local"`.
+pub(super) static PROVIDER_LOCAL: Schema = Schema {
+    kind: "provider",
+    label: Some("a kind, as in provider \"local\" { … }"),
+    attributes: Some(&[
+        ("directory", false),
+        ("zone", false),
+        ("memory", false),
+        ("accelerator", false),
+        ("boot_timeout", false),
+    ]),
+    blocks: &[],
+    single: true,
+};
+
+/// Words of Terraform's that have another place here.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("resource", "machines are declared with instance \"NAME\" { … }"),
+    ("terraform", "the block is called `replant` here"),
+    ("module", "there are no modules; all *.replant.hcl files of a directory are one configuration"),
+    ("data", "there are no data sources; read files with file(…), jsondecode(…), yamldecode(…)"),
+    ("local", "the block is called `locals`"),
+    ("count", "use `for_each`: a position is no identity"),
+    ("ami", "the machine comes from its `image`; the stub's AMI is launch { base_ami = … }"),
+    ("volume", "a volume is declared by its disk: disk \"NAME\" { … }"),
+];
+
+/// Checks a block against its schema, and everything in it.
+pub(super) fn check(block: &Block, schema: &Schema, sources: &Sources, diagnostics: &mut Diagnostics) {
+    let at =
+        |place: Place, code: &str, summary: &str| Diagnostic::error(code, summary).at(sources.span(place));
+    match (schema.label, block.labels.as_slice()) {
+        (None, []) => {}
+        (Some(_), [label]) => {
+            if !is_identifier(&label.text) {
+                diagnostics.push(
+                    at(label.place, "config::invalid_name", "a name has characters that names do not have")
+                        .detail(format!("`{}` cannot stand in an address.", label.text))
+                        .help("begin with a letter or `_`, and go on with letters, digits, `_` and `-`"),
+                );
+            }
+        }
+        (None, [label, ..]) => diagnostics.push(
+            at(label.place, "config::label_count", "a block has the wrong number of labels")
+                .detail(format!("A `{}` block has no label.", block.kind))
+                .help(format!("write `{} {{ … }}`", block.kind)),
+        ),
+        (Some(what), labels) => diagnostics.push(
+            at(block.place, "config::label_count", "a block has the wrong number of labels")
+                .detail(format!("A `{}` block has one label, and this one has {}.", block.kind, labels.len()))
+                .help(format!("give it {what}")),
+        ),
+    }
+    check_body(block, schema, sources, diagnostics);
+}
+
+/// Checks what a block holds.
+pub(super) fn check_body(block: &Block, schema: &Schema, sources: &Sources, diagnostics: &mut Diagnostics) {
+    let at =
+        |place: Place, code: &str, summary: &str| Diagnostic::error(code, summary).at(sources.span(place));
+    let what = if schema.kind == "file" { "a file".to_owned() } else { format!("a `{}` block", schema.kind) };
+    let block_names = || schema.blocks.iter().map(|known| known.kind);
+    if let Some(known) = schema.attributes {
+        for attribute in &block.attributes {
+            if known.iter().any(|(name, _)| *name == &*attribute.name) {
+                continue;
+            }
+            let mut error = at(attribute.place, "config::unknown_attribute", "there is no such attribute")
+                .detail(format!("There is no attribute `{}` in {what}.", attribute.name));
+            if block_names().any(|name| name == &*attribute.name) {
+                error = error.help(format!("it is a block: write `{} {{ … }}` without `=`", attribute.name));
+            } else if let Some((_, help)) = ELSEWHERE.iter().find(|(word, _)| *word == &*attribute.name) {
+                error = error.help(*help);
+            } else if known.is_empty() {
+                error =
+                    error.help("attributes stand inside blocks; a value for reuse stands in `locals { … }`");
+            } else {
+                error.help.extend(suggest::help(&attribute.name, known.iter().map(|(name, _)| *name)));
+            }
+            diagnostics.push(error);
+        }
+        for (name, required) in known {
+            if *required && block.attribute(name).is_none() {
+                diagnostics.push(
+                    at(block.place, "config::missing_attribute", "a required attribute is missing")
+                        .detail(format!("The `{}` block has no `{name}`.", block.kind))
+                        .help(format!("add `{name} = …`")),
+                );
+            }
+        }
+    }
+    let mut seen: BTreeMap<(&str, &str), &Block> = BTreeMap::new();
+    for inner in &block.blocks {
+        let Some(known) = schema.blocks.iter().find(|known| known.kind == &*inner.kind) else {
+            let mut error = at(inner.place, "config::unknown_block", "there is no such block")
+                .detail(format!("There is no block `{}` in {what}.", inner.kind));
+            let is_attribute = schema.attributes.into_iter().flatten().any(|(name, _)| *name == &*inner.kind);
+            if is_attribute {
+                error = error.help(format!("it is an attribute: write `{} = …`", inner.kind));
+            } else if let Some((_, help)) = ELSEWHERE.iter().find(|(word, _)| *word == &*inner.kind) {
+                error = error.help(*help);
+            } else if let Some(help) = suggest::help(&inner.kind, block_names()) {
+                error = error.help(help);
+            } else {
+                error = error.help("this block holds no other blocks");
+            }
+            diagnostics.push(error);
+            continue;
+        };
+        check(inner, known, sources, diagnostics);
+        let named = known.label.is_some() && !known.single;
+        if !(named || known.single) {
+            continue;
+        }
+        let key = (known.kind, if named { inner.label() } else { "" });
+        if let Some(first) = seen.get(&key) {
+            let before = sources.span(first.place).map(|span| span.to_string()).unwrap_or_default();
+            let (summary, detail, help) = if named {
+                (
+                    "a name is used twice",
+                    format!("There is a {} `{}` already, at {before}.", known.kind, inner.label()),
+                    "give one of them another name",
+                )
+            } else {
+                (
+                    "a block stands twice",
+                    format!("There is a `{}` block already, at {before}.", known.kind),
+                    "merge the two blocks",
+                )
+            };
+            diagnostics.push(at(inner.place, "config::duplicate", summary).detail(detail).help(help));
+        } else {
+            seen.insert(key, inner);
+        }
+    }
+    if schema.kind == "file" {
+        check_locals(block, sources, diagnostics);
+    }
+}
+
+/// Local values have one name space over all blocks and files.
+fn check_locals(file: &Block, sources: &Sources, diagnostics: &mut Diagnostics) {
+    let mut seen: BTreeMap<&Arc<str>, Place> = BTreeMap::new();
+    for attribute in file.blocks("locals").flat_map(|locals| &locals.attributes) {
+        if let Some(first) = seen.insert(&attribute.name, attribute.place) {
+            let before = sources.span(first).map(|span| span.to_string()).unwrap_or_default();
+            diagnostics.push(
+                Diagnostic::error("config::duplicate", "a name is used twice")
+                    .at(sources.span(attribute.place))
+                    .detail(format!("There is a local value `{}` already, at {before}.", attribute.name))
+                    .help("give one of them another name"),
+            );
+        }
+    }
+}

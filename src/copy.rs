@@ -1,0 +1,37 @@
+//! The data engine: a disk's content onto a device or a file, with proof of what is there.
+//!
+//! [`Target::open`] proves that a path may be written (promise 1), [`write()`] puts a source's
+//! content on it and leaves a [`Manifest`] (promise 5), [`verify()`] reads it back,
+//! [`write_overlay`] puts a preparation's blocks over it and [`undo_overlay`] takes them off
+//! again. Everything here blocks the calling thread and works with threads of its own: an
+//! asynchronous caller uses its runtime's pool for blocking work.
+//!
+//! The work is cut into blocks of 1 MiB. Stateless workers each take the next one, read and
+//! decode it, hash it, and write it; a block counts as done only after the target was flushed
+//! and the manifest says so.
+
+pub mod block;
+pub mod budget;
+pub mod error;
+pub mod manifest;
+pub mod overlay;
+pub mod progress;
+pub mod receipt;
+pub mod retry;
+pub mod survey;
+pub mod target;
+pub mod verify;
+mod work;
+pub mod write;
+
+pub use block::{BLOCK, Content};
+pub use budget::Budget;
+pub use error::CopyError;
+pub use manifest::{Header, Manifest, ManifestError};
+pub use overlay::{OverlayOptions, OverlayOutcome, undo_overlay, write_overlay};
+pub use progress::{Cancel, Event, Observer, Silent};
+pub use receipt::Receipt;
+pub use survey::{Survey, survey};
+pub use target::{Existing, Target, TargetError, TargetOptions};
+pub use verify::{Prepared, VerifyOptions, VerifyOutcome, verify};
+pub use write::{ExistingManifest, WriteOptions, WriteOutcome, write};

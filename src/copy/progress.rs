@@ -1,0 +1,103 @@
+//! What a copy tells while it runs, and how it is told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::Digest;
+
+/// What happens in a copy. All numbers are bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The source was surveyed; writing begins.
+    Started {
+        /// The disk's size.
+        total: u64,
+        /// Bytes that the image's metadata calls data (they may still be zeros).
+        data: u64,
+        /// Bytes that it calls zero.
+        zero: u64,
+        /// Bytes that an earlier run has finished already.
+        resumed: u64,
+    },
+    /// Where it stands; at most ten a second.
+    Progress {
+        /// Bytes of the disk that are finished, those of earlier runs included.
+        done: u64,
+        /// Bytes that this run wrote as data.
+        written: u64,
+        /// Bytes that this run found to be zero.
+        zero: u64,
+    },
+    /// The target was flushed and the manifest says so: a crash loses nothing of it.
+    Checkpoint {
+        /// Bytes of the disk that are safe.
+        done: u64,
+    },
+    /// Everything is written; reading back begins.
+    Verifying {
+        /// The disk's size.
+        total: u64,
+    },
+    /// Where reading back stands; at most ten a second.
+    Verified {
+        /// Bytes compared.
+        done: u64,
+    },
+    /// The content is on the target and flushed.
+    Finished {
+        /// The content's digest.
+        content: Digest,
+        /// Bytes that are data.
+        data: u64,
+        /// Bytes that are zero.
+        zero: u64,
+    },
+}
+
+/// Someone who wants to know. Called from one thread at a time, a few times a second.
+pub trait Observer: Sync {
+    /// Something happened.
+    fn event(&self, event: &Event);
+}
+
+/// Nobody wants to know.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _: &Event) {}
+}
+
+/// A request to stop, shared by whoever asks and whoever works. Work stops at the next block,
+/// with a last checkpoint.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Not asked for yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A request that is the given flag (one that a signal sets, say).
+    #[must_use]
+    pub fn from_flag(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+
+    /// Asks to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether someone asked.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,33 @@
+//! What a disk's metadata says of its content, before anything is read.
+
+use super::retry;
+use crate::image::{BlockSource, SourceError};
+
+/// How much of the disk is asked for at a time: bounds the list of runs.
+pub(crate) const WINDOW: u64 = 1 << 30;
+
+/// How many bytes of a disk are data and how many are zero, by its metadata.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Bytes that may hold something (they may still be zeros).
+    pub data: u64,
+    /// Bytes that the format says are zero.
+    pub zero: u64,
+}
+
+/// Surveys a disk: metadata only, in bounded memory.
+///
+/// # Errors
+/// When the metadata cannot be read or is damaged.
+pub fn survey(source: &dyn BlockSource) -> Result<Survey, SourceError> {
+    let (size, mut at, mut survey) = (source.size(), 0, Survey::default());
+    while at < size {
+        let end = size.min(at.saturating_add(WINDOW));
+        for run in retry::source(|| source.runs(at..end))? {
+            let length = run.range.end.saturating_sub(run.range.start);
+            *(if run.zero { &mut survey.zero } else { &mut survey.data }) += length;
+        }
+        at = end;
+    }
+    Ok(survey)
+}

@@ -1,0 +1,192 @@
+//! Cutting a disk into units of work, lazily and in order.
+
+use std::collections::VecDeque;
+
+use super::block::{self, BLOCK};
+use super::manifest::Ranges;
+use super::retry;
+use super::survey::WINDOW;
+use crate::image::overlay::READ_CHUNK;
+use crate::image::{BlockSource, ReadSet, SourceError};
+use crate::model::Digest;
+
+/// Most blocks of zeros in one unit: large enough that deallocating is cheap, small enough that
+/// progress and checkpoints stay lively where zeros have to be read back or written.
+const ZERO_BLOCKS: u64 = 64;
+
+/// One thing for a worker to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// Read, hash and write this block.
+    Data(u64),
+    /// Make these blocks zero: the image's metadata says that they are.
+    Zero {
+        /// The first of them.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// This block is on the target already; only compare what the image holds with what was
+    /// expected of it.
+    Check(u64),
+}
+
+/// The units that are left, in the disk's order.
+pub(super) struct Work<'a> {
+    source: &'a dyn BlockSource,
+    done: Ranges,
+    expect: &'a ReadSet,
+    next: u64,
+    queue: VecDeque<Unit>,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(source: &'a dyn BlockSource, done: Ranges, expect: &'a ReadSet) -> Self {
+        Self { source, done, expect, next: 0, queue: VecDeque::new() }
+    }
+
+    /// The next unit; `None` when there is none.
+    pub(super) fn next(&mut self) -> Result<Option<Unit>, (u64, SourceError)> {
+        let blocks = block::count(self.source.size());
+        while self.queue.is_empty() && self.next < blocks {
+            self.plan_window(blocks).map_err(|error| (self.next * BLOCK, error))?;
+        }
+        Ok(self.queue.pop_front())
+    }
+
+    fn plan_window(&mut self, blocks: u64) -> Result<(), SourceError> {
+        let size = self.source.size();
+        let last = blocks.min(self.next + WINDOW / BLOCK);
+        let window = self.next * BLOCK..size.min(last * BLOCK);
+        let runs = retry::source(|| self.source.runs(window.clone()))?;
+        let mut runs = runs.iter().peekable();
+        for index in self.next..last {
+            let start = index * BLOCK;
+            let end = start + block::length(index, size);
+            while runs.next_if(|run| run.range.end <= start).is_some() {}
+            let zero =
+                runs.peek().is_some_and(|run| run.zero && run.range.start <= start && end <= run.range.end);
+            let expected = expected(self.expect, index).next().is_some();
+            let unit = match (self.done.contains(index), zero, expected) {
+                (true, _, false) => continue,
+                (true, _, true) => Unit::Check(index),
+                (false, true, false) => Unit::Zero { first: index, count: 1 },
+                (false, ..) => Unit::Data(index),
+            };
+            self.push(unit);
+        }
+        self.next = last;
+        Ok(())
+    }
+
+    fn push(&mut self, unit: Unit) {
+        if let (Unit::Zero { first, .. }, Some(Unit::Zero { first: begin, count })) =
+            (unit, self.queue.back_mut())
+            && *begin + *count == first
+            && *count < ZERO_BLOCKS
+        {
+            *count += 1;
+        } else {
+            self.queue.push_back(unit);
+        }
+    }
+}
+
+/// The chunks of a block of which something is expected.
+pub(super) fn expected(set: &ReadSet, block: u64) -> impl Iterator<Item = (u64, Digest)> + '_ {
+    const CHUNKS: u64 = BLOCK / READ_CHUNK;
+    let first = block.saturating_mul(CHUNKS);
+    set.chunks.range(first..first.saturating_add(CHUNKS)).map(|(chunk, digest)| (*chunk, *digest))
+}
+
+/// The first chunk of a block that does not hold what is expected: its offset on the disk, and
+/// the digests expected and found. `bytes` are the block's.
+pub(super) fn mismatch(set: &ReadSet, block: u64, bytes: &[u8]) -> Option<(u64, Digest, Digest)> {
+    expected(set, block).find_map(|(chunk, wanted)| {
+        let offset = chunk * READ_CHUNK;
+        let start = bytes.len().min((offset - block * BLOCK) as usize);
+        let end = bytes.len().min(start + READ_CHUNK as usize);
+        let found = Digest::of(&bytes[start..end]);
+        (found != wanted).then_some((offset, wanted, found))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::source::Run;
+    use std::ops::Range;
+
+    struct Sketch(Vec<(u64, bool)>);
+
+    impl BlockSource for Sketch {
+        fn size(&self) -> u64 {
+            self.0.iter().map(|(length, _)| length).sum()
+        }
+
+        fn read_at(&self, _: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+            buffer.fill(1);
+            Ok(())
+        }
+
+        fn runs(&self, range: Range<u64>) -> Result<Vec<Run>, SourceError> {
+            let (mut runs, mut at) = (Vec::new(), 0);
+            for (length, zero) in &self.0 {
+                let (start, end) = (range.start.max(at), range.end.min(at + length));
+                if start < end {
+                    runs.push(Run { range: start..end, zero: *zero });
+                }
+                at += length;
+            }
+            Ok(runs)
+        }
+    }
+
+    fn all(source: &Sketch, done: Ranges, expect: &ReadSet) -> Vec<Unit> {
+        let mut work = Work::new(source, done, expect);
+        std::iter::from_fn(|| work.next().unwrap()).collect()
+    }
+
+    #[test]
+    fn only_blocks_that_are_wholly_zero_are_zero_units() {
+        let source = Sketch(vec![(BLOCK + 1, false), (3 * BLOCK, true), (7, false), (BLOCK, true)]);
+        let units = all(&source, Ranges::default(), &ReadSet::default());
+        assert_eq!(
+            units,
+            [
+                Unit::Data(0),
+                Unit::Data(1),
+                Unit::Zero { first: 2, count: 2 },
+                Unit::Data(4),
+                Unit::Zero { first: 5, count: 1 }
+            ]
+        );
+    }
+
+    #[test]
+    fn long_zeros_are_cut_and_cross_no_gap() {
+        let source = Sketch(vec![(3000 * BLOCK, true)]);
+        let units = all(&source, Ranges::default(), &ReadSet::default());
+        let mut next = 0;
+        for unit in units {
+            let Unit::Zero { first, count } = unit else { panic!("{unit:?}") };
+            assert_eq!(first, next);
+            assert!(count <= ZERO_BLOCKS);
+            next += count;
+        }
+        assert_eq!(next, 3000);
+    }
+
+    #[test]
+    fn what_is_expected_is_read_even_when_zero_or_done() {
+        let source = Sketch(vec![(4 * BLOCK, true)]);
+        let chunks = [(0, Digest::of(b"")), (3 * BLOCK / READ_CHUNK + 2, Digest::of(b""))].into();
+        let expect = ReadSet { chunks };
+        let mut done = Ranges::default();
+        done.insert(3, 4);
+        assert_eq!(
+            all(&source, done, &expect),
+            [Unit::Data(0), Unit::Zero { first: 1, count: 2 }, Unit::Check(3)]
+        );
+    }
+}

@@ -1,0 +1,270 @@
+//! Why an image cannot be opened.
+
+use std::path::PathBuf;
+
+use super::format::Format;
+use super::source::SourceError;
+use crate::diagnostic::Diagnostic;
+
+/// Why an image cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The file cannot be opened.
+    #[error("cannot open {}", file.display())]
+    Open {
+        /// Which file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is a directory, a pipe or the like.
+    #[error("{} is neither a file nor a block device", file.display())]
+    NotAFile {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// Nothing says what its format is.
+    #[error("{} has no format that Replant knows, and its name does not say that it is a raw disk", file.display())]
+    UnknownFormat {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// Its name says raw, its content says something else; a guest can write such content.
+    #[error("{} is named like a raw disk, but begins like a {found} image", file.display())]
+    AmbiguousFormat {
+        /// Which file.
+        file: PathBuf,
+        /// What its content looks like.
+        found: Format,
+    },
+    /// It is not of the format that was said.
+    #[error("{} is said to be {said}, but is {found}", file.display())]
+    OtherFormat {
+        /// Which file.
+        file: PathBuf,
+        /// What was said.
+        said: Format,
+        /// What it is: a format's name, or words.
+        found: String,
+    },
+    /// It is packed by a general compressor, which cannot be read by position.
+    #[error("{} is compressed with {compressor} as a whole", file.display())]
+    Compressed {
+        /// Which file.
+        file: PathBuf,
+        /// Which compressor.
+        compressor: &'static str,
+        /// A command that unpacks it.
+        command: String,
+    },
+    /// It is sound but needs something that Replant does not do.
+    #[error("{} {what}", file.display())]
+    Unsupported {
+        /// Which file.
+        file: PathBuf,
+        /// What it needs, as the rest of a sentence that begins with the file.
+        what: String,
+        /// What to do instead.
+        help: String,
+    },
+    /// It holds only the difference to another image.
+    #[error("{} holds only what changed since its parent{}", file.display(), parent.as_ref().map(|parent| format!(" `{parent}`")).unwrap_or_default())]
+    NeedsParent {
+        /// Which file.
+        file: PathBuf,
+        /// The parent's name, when it is said.
+        parent: Option<String>,
+    },
+    /// It names a file outside its own directory.
+    #[error("{} names `{name}`, which is not below its own directory", file.display())]
+    Escape {
+        /// Which file.
+        file: PathBuf,
+        /// The name in it.
+        name: String,
+    },
+    /// A file that it names cannot be opened.
+    #[error("{} names `{name}`, which cannot be opened", file.display())]
+    Part {
+        /// Which file.
+        file: PathBuf,
+        /// The name in it.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Its chain of backing files comes back to itself.
+    #[error("the backing files of {} come back to `{name}`", file.display())]
+    Cycle {
+        /// Which file.
+        file: PathBuf,
+        /// The name that was seen before.
+        name: String,
+    },
+    /// Its chain of backing files is too long.
+    #[error("{} stands on more than {most} backing files", file.display())]
+    TooDeep {
+        /// Which file.
+        file: PathBuf,
+        /// The most that are followed.
+        most: usize,
+    },
+    /// An appliance has no such disk.
+    #[error("{} has no disk `{member}`; its disks: {}", file.display(), disks.join(", "))]
+    NoMember {
+        /// The appliance.
+        file: PathBuf,
+        /// What was asked for.
+        member: String,
+        /// What there is.
+        disks: Vec<String>,
+    },
+    /// An appliance has several disks, or none, and none was named.
+    #[error("{} is an appliance of {} disks{}", file.display(), disks.len(), if disks.is_empty() { String::new() } else { format!(": {}", disks.join(", ")) })]
+    WhichMember {
+        /// The appliance.
+        file: PathBuf,
+        /// What there is.
+        disks: Vec<String>,
+    },
+    /// A disk was named in a file that is no appliance.
+    #[error("{} is no appliance, so that it has no disk `{member}` to choose", file.display())]
+    NotAnAppliance {
+        /// Which file.
+        file: PathBuf,
+        /// What was asked for.
+        member: String,
+    },
+    /// A file changed since it was opened or since it was planned with.
+    #[error("{} changed: {what}", file.display())]
+    Changed {
+        /// Which file.
+        file: PathBuf,
+        /// What is different.
+        what: String,
+    },
+    /// What a file holds is not what its format demands, or it cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+impl ImageError {
+    /// Whether trying again can help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Source(source) => source.is_retryable(),
+            Self::Open { source, .. } | Self::Part { source, .. } => matches!(
+                source.kind(),
+                std::io::ErrorKind::Interrupted
+                    | std::io::ErrorKind::TimedOut
+                    | std::io::ErrorKind::WouldBlock
+            ),
+            _ => false,
+        }
+    }
+
+    /// A stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "image::open",
+            Self::NotAFile { .. } => "image::not_a_file",
+            Self::UnknownFormat { .. } => "image::unknown_format",
+            Self::AmbiguousFormat { .. } => "image::ambiguous_format",
+            Self::OtherFormat { .. } => "image::other_format",
+            Self::Compressed { .. } => "image::compressed",
+            Self::Unsupported { .. } => "image::unsupported",
+            Self::NeedsParent { .. } => "image::needs_parent",
+            Self::Escape { .. } => "image::escape",
+            Self::Part { .. } => "image::part_missing",
+            Self::Cycle { .. } => "image::cycle",
+            Self::TooDeep { .. } => "image::too_deep",
+            Self::NoMember { .. } => "image::no_member",
+            Self::WhichMember { .. } => "image::which_member",
+            Self::NotAnAppliance { .. } => "image::not_an_appliance",
+            Self::Changed { .. } => "image::changed",
+            Self::Source(SourceError::Damaged { .. }) => "image::damaged",
+            Self::Source(_) => "image::read",
+        }
+    }
+
+    fn summary(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "the image cannot be opened",
+            Self::NotAFile { .. } => "the image is not a file",
+            Self::UnknownFormat { .. } => "the image's format is unknown",
+            Self::AmbiguousFormat { .. } => "the image's name and content disagree on its format",
+            Self::OtherFormat { .. } => "the image is of another format",
+            Self::Compressed { .. } => "the image is compressed as a whole",
+            Self::Unsupported { .. } => "the image needs what Replant does not do",
+            Self::NeedsParent { .. } => "the image is not complete without its parent",
+            Self::Escape { .. } => "the image names a file outside its directory",
+            Self::Part { .. } => "a file of the image cannot be opened",
+            Self::Cycle { .. } => "the image's backing files form a circle",
+            Self::TooDeep { .. } => "the image has too many backing files",
+            Self::NoMember { .. } => "the appliance has no such disk",
+            Self::WhichMember { .. } => "the appliance does not have exactly one disk",
+            Self::NotAnAppliance { .. } => "the image has no disks to choose from",
+            Self::Changed { .. } => "the image changed",
+            Self::Source(SourceError::Damaged { .. }) => "the image is damaged",
+            Self::Source(_) => "the image cannot be read",
+        }
+    }
+
+    fn help(&self) -> Vec<String> {
+        let one = |text: &str| vec![text.to_owned()];
+        match self {
+            Self::Open { .. } => one("Check the path and the permissions of the file and its directories."),
+            Self::NotAFile { .. } => one("Name the disk image itself."),
+            Self::UnknownFormat { .. } => one("If it is a raw disk, say so with `format = \"raw\"`."),
+            Self::AmbiguousFormat { found, .. } => vec![
+                format!("If it is a {found} image, say `format = \"{found}\"`."),
+                "If it is a raw disk (whose guest wrote these bytes), say `format = \"raw\"`.".to_owned(),
+            ],
+            Self::OtherFormat { .. } => {
+                one("Leave the format out, so that it is detected, or name the right one.")
+            }
+            Self::Compressed { command, .. } => vec!["Unpack it first:".to_owned(), command.clone()],
+            Self::Unsupported { help, .. } => one(help),
+            Self::NeedsParent { .. } => {
+                one("Restore from the backup's full image, or consolidate the snapshots in the source first.")
+            }
+            Self::Escape { .. } => one(
+                "Put all files of the image into one directory. Replant follows no absolute path, no `..` and no symbolic link that an image names.",
+            ),
+            Self::Part { .. } => {
+                one("Copy all files of the image into one directory, under their own names.")
+            }
+            Self::Cycle { .. } => one("The chain is broken; restore it from its source."),
+            Self::TooDeep { .. } => one("Flatten the chain first, for example with `qemu-img convert`."),
+            Self::NoMember { disks, .. } | Self::WhichMember { disks, .. } if !disks.is_empty() => {
+                vec![format!("Name one of: {}.", disks.join(", "))]
+            }
+            Self::NoMember { .. } | Self::WhichMember { .. } => {
+                one("An appliance without disks has nothing to restore.")
+            }
+            Self::NotAnAppliance { .. } => one("Leave the disk's name out."),
+            Self::Changed { .. } => one("Plan again, so that the plan is of what the image holds now."),
+            Self::Source(SourceError::Damaged { .. }) => {
+                one("Copy the image again from its source, and compare its checksum.")
+            }
+            Self::Source(_) => one("Check the storage that holds the image."),
+        }
+    }
+
+    /// The error as it is shown to a user.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        let mut detail = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            detail = format!("{detail}: {error}");
+            cause = error.source();
+        }
+        self.help().into_iter().fold(
+            Diagnostic::error(self.code(), self.summary()).detail(format!("{detail}.")),
+            Diagnostic::help,
+        )
+    }
+}

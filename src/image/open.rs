@@ -1,0 +1,265 @@
+//! Opening an image, and what it is once it is open.
+
+use std::fmt;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::detect::{detect, detect_named};
+use super::error::ImageError;
+use super::extent::Layout;
+use super::format::Format;
+use super::identity::Identity;
+use super::opener::{Opened, Opener, look};
+use super::ova;
+use super::qcow2;
+use super::raw::Raw;
+use super::read;
+use super::source::{BlockSource, Run, SourceError};
+use super::vhd;
+use super::vmdk;
+use super::window::Window;
+
+/// What a user may say of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Its format; `None`: by its content.
+    pub format: Option<Format>,
+    /// Which disk of an appliance: its id, its name or its file. `None`: its only one.
+    pub member: Option<String>,
+}
+
+impl OpenOptions {
+    /// Says the format.
+    #[must_use]
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = Some(format);
+        self
+    }
+
+    /// Says which disk of an appliance.
+    #[must_use]
+    pub fn member(mut self, member: impl Into<String>) -> Self {
+        self.member = Some(member.into());
+        self
+    }
+}
+
+/// A format's layout with what it is called.
+pub(super) struct Found {
+    pub layout: Box<dyn Layout>,
+    pub format: Format,
+    /// The sub-format; empty when the format has none.
+    pub variant: String,
+    /// Bytes of one unit of its data, for the cache of decoded ones.
+    pub unit: u64,
+}
+
+/// An open disk image. All its files are open for reading, so that a process can give up its
+/// rights to them; everything is read by position, by any number of threads at once.
+pub struct Image {
+    path: PathBuf,
+    found: Found,
+    files: Vec<Opened>,
+    identity: Identity,
+    units: read::Units,
+    data: OnceLock<u64>,
+}
+
+/// Opens a disk image.
+///
+/// # Errors
+/// When it cannot be read, is damaged, is of an unknown format, or needs what is not supported;
+/// see [`ImageError`].
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, ImageError> {
+    let (mut opener, file) = Opener::new(path)?;
+    let format = detect(&file, options.format, opener.is_device())?;
+    if matches!(format, Format::Ova | Format::Ovf) {
+        return open_member(path, opener, &file, options.member.as_deref());
+    }
+    if let Some(member) = &options.member {
+        return Err(ImageError::NotAnAppliance { file: path.to_owned(), member: member.clone() });
+    }
+    let found = open_as(format, &mut opener, file)?;
+    Ok(Image::new(path, found, opener, None))
+}
+
+/// Opens a disk of an appliance where it lies.
+fn open_member(
+    path: &Path,
+    mut opener: Opener,
+    file: &Window,
+    member: Option<&str>,
+) -> Result<Image, ImageError> {
+    let container = ova::open_container(&mut opener, file)?;
+    let disk = container.appliance.disk(member)?;
+    let content = container.disk(&mut opener, disk)?;
+    if container.is_archive() {
+        opener.close();
+    }
+    let name = disk.file.as_deref().unwrap_or(&disk.id);
+    let format = detect_named(&content, Path::new(name), None, false)?;
+    let found = open_as(format, &mut opener, content)?;
+    Ok(Image::new(path, found, opener, Some(disk.id.clone())))
+}
+
+/// Opens a disk of a known format.
+pub(super) fn open_as(format: Format, opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
+    match format {
+        Format::Raw => raw(opener, file),
+        Format::Vmdk => vmdk::open(opener, file),
+        Format::Qcow2 => qcow2::open(opener, file),
+        Format::Vhd => vhd::open(opener, file),
+        Format::Vhdx | Format::Ova | Format::Ovf => Err(ImageError::Unsupported {
+            file: file.path().to_owned(),
+            what: format!("is a {format} image"),
+            help: "Convert it first, for example with `qemu-img convert -O qcow2`.".to_owned(),
+        }),
+    }
+}
+
+/// How much of each end of a raw disk goes into its identity: partition tables, boot sectors.
+const RAW_SAMPLE: usize = 64 << 10;
+
+fn raw(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
+    opener.metadata(&file.read_up_to(0, RAW_SAMPLE)?);
+    opener.metadata(&file.read_up_to(file.len().saturating_sub(RAW_SAMPLE as u64), RAW_SAMPLE)?);
+    Ok(Found {
+        layout: Box::new(Raw { file }),
+        format: Format::Raw,
+        variant: String::new(),
+        unit: RAW_SAMPLE as u64,
+    })
+}
+
+impl Image {
+    fn new(path: &Path, found: Found, opener: Opener, member: Option<String>) -> Self {
+        let (files, ids, metadata) = opener.finish();
+        let identity = Identity {
+            format: description(&found),
+            size: found.layout.size(),
+            member,
+            files: files.iter().map(|file| file.identity.clone()).collect(),
+            ids,
+            metadata,
+        };
+        let units = read::units(found.unit);
+        Self { path: path.to_owned(), found, files, identity, units, data: OnceLock::new() }
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The format of the disk (for a disk of an appliance, not the appliance's).
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.found.format
+    }
+
+    /// The format for people, with its sub-format: `vmdk streamOptimized`.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.identity.format
+    }
+
+    /// What tells it from other images.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Every file it consists of, the one that was named first.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// How many of its bytes are data, by its metadata (the first call reads all of that, later
+    /// ones none).
+    ///
+    /// # Errors
+    /// When its metadata cannot be read or is damaged.
+    pub fn data_bytes(&self) -> Result<u64, SourceError> {
+        if let Some(bytes) = self.data.get() {
+            return Ok(*bytes);
+        }
+        let bytes = read::data_bytes(&*self.found.layout)?;
+        Ok(*self.data.get_or_init(|| bytes))
+    }
+
+    /// How many of its bytes are zero, by its metadata.
+    ///
+    /// # Errors
+    /// As [`Image::data_bytes`].
+    pub fn zero_bytes(&self) -> Result<u64, SourceError> {
+        Ok(self.size().saturating_sub(self.data_bytes()?))
+    }
+
+    /// Checks that none of its files changed since it was opened.
+    ///
+    /// # Errors
+    /// [`ImageError::Changed`], or the error of looking.
+    pub fn reopen_check(&self) -> Result<(), ImageError> {
+        for file in &self.files {
+            let (now, _) = look(file.file.as_fd(), &file.path, file.identity.name.clone())?;
+            if let Some(what) = file.identity.difference(&now) {
+                return Err(ImageError::Changed { file: file.path.clone(), what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that it is the image of that identity, and did not change since it was opened.
+    ///
+    /// # Errors
+    /// [`ImageError::Changed`], or the error of looking.
+    pub fn still_is(&self, identity: &Identity) -> Result<(), ImageError> {
+        let changed = |what: String| ImageError::Changed { file: self.path.clone(), what };
+        for (then, now) in identity.files.iter().zip(&self.identity.files) {
+            if let Some(what) = then.difference(now) {
+                return Err(ImageError::Changed {
+                    file: self.path.parent().unwrap_or(Path::new("")).join(&now.name),
+                    what,
+                });
+            }
+        }
+        if identity != &self.identity {
+            return Err(changed(format!(
+                "it is another image now ({} of {} bytes, then {} of {} bytes)",
+                self.identity.format, self.identity.size, identity.format, identity.size
+            )));
+        }
+        self.reopen_check()
+    }
+}
+
+fn description(found: &Found) -> String {
+    if found.variant.is_empty() {
+        found.format.to_string()
+    } else {
+        format!("{} {}", found.format, found.variant)
+    }
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").field("path", &self.path).field("identity", &self.identity).finish()
+    }
+}
+
+impl BlockSource for Image {
+    fn size(&self) -> u64 {
+        self.found.layout.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+        read::read_at(&*self.found.layout, &self.units, offset, buffer)
+    }
+
+    fn runs(&self, range: Range<u64>) -> Result<Vec<Run>, SourceError> {
+        read::runs(&*self.found.layout, range)
+    }
+}

@@ -1,0 +1,207 @@
+//! The descriptor: a text that says which files a disk consists of.
+
+use std::str::FromStr;
+
+/// Most bytes that a descriptor may have: room for more extents than can be opened.
+pub(super) const MOST_BYTES: u64 = 1 << 20;
+/// Most extents that are opened: 8 TiB in pieces of 2 GiB.
+pub(super) const MOST_EXTENTS: usize = 4096;
+/// The content id that stands for "no parent".
+const NO_PARENT: &str = "ffffffff";
+
+/// What kind of file an extent is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Bytes as they are (`FLAT`, and `VMFS` as ESX calls it).
+    Flat,
+    /// Grains behind a header of its own.
+    Sparse,
+    /// No file: zeros.
+    Zero,
+}
+
+/// One extent's line: `RW 4192256 SPARSE "disk-s001.vmdk"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ExtentLine {
+    pub sectors: u64,
+    pub kind: Kind,
+    /// The file's name, in the descriptor's own encoding.
+    pub name: Vec<u8>,
+    /// The first sector within the file (flat ones).
+    pub offset: u64,
+}
+
+/// What is read of a descriptor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Descriptor {
+    pub content_id: String,
+    /// The parent's content id, when there is a parent.
+    pub parent_id: Option<String>,
+    pub parent_name: Option<String>,
+    pub create_type: String,
+    pub uuid: Option<String>,
+    pub extents: Vec<ExtentLine>,
+}
+
+/// Why a descriptor cannot be used: a sentence's rest, and whether it is damage.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum DescriptorError {
+    /// It is not what a descriptor may be.
+    Bad(String),
+    /// It is, but of a kind that is not read: what, and what to do.
+    Unsupported(String),
+}
+
+impl Descriptor {
+    /// Reads a descriptor. Zero bytes end it (an embedded one is padded with them).
+    pub(super) fn parse(text: &[u8]) -> Result<Self, DescriptorError> {
+        let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        let mut descriptor = Self::default();
+        for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
+            if line.is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            if let Some(extent) = extent(line)? {
+                if descriptor.extents.len() == MOST_EXTENTS {
+                    return Err(DescriptorError::Bad(format!("it has more than {MOST_EXTENTS} extents")));
+                }
+                descriptor.extents.push(extent);
+            } else if let Some(at) = line.iter().position(|byte| *byte == b'=') {
+                descriptor.set(line[..at].trim_ascii(), unquoted(line[at + 1..].trim_ascii()));
+            }
+        }
+        if descriptor.create_type.is_empty() {
+            return Err(DescriptorError::Bad("its descriptor has no `createType`".to_owned()));
+        }
+        Ok(descriptor)
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) {
+        let text = || String::from_utf8_lossy(value).into_owned();
+        match key.to_ascii_lowercase().as_slice() {
+            b"cid" => self.content_id = text().to_ascii_lowercase(),
+            b"parentcid" => {
+                self.parent_id = Some(text().to_ascii_lowercase()).filter(|id| id != NO_PARENT);
+            }
+            b"parentfilenamehint" => self.parent_name = Some(text()),
+            b"createtype" => self.create_type = text(),
+            b"ddb.uuid" => self.uuid = Some(text()),
+            _ => {}
+        }
+    }
+}
+
+fn unquoted(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
+}
+
+/// Reads a line as an extent, or gives `None` when it is none.
+fn extent(line: &[u8]) -> Result<Option<ExtentLine>, DescriptorError> {
+    let mut words = Words { rest: line };
+    match words.next().map(<[u8]>::to_ascii_uppercase).as_deref() {
+        Some(b"RW" | b"RDONLY") => {}
+        Some(b"NOACCESS") => {
+            return Err(DescriptorError::Unsupported("has an extent that must not be accessed".to_owned()));
+        }
+        _ => return Ok(None),
+    }
+    let bad =
+        || DescriptorError::Bad(format!("its extent line is malformed: {}", String::from_utf8_lossy(line)));
+    let sectors = words.number().ok_or_else(bad)?;
+    let word = words.next().map(<[u8]>::to_ascii_uppercase).ok_or_else(bad)?;
+    let kind = match word.as_slice() {
+        b"FLAT" | b"VMFS" => Kind::Flat,
+        b"SPARSE" => Kind::Sparse,
+        b"ZERO" => Kind::Zero,
+        other => {
+            let other = String::from_utf8_lossy(other);
+            return Err(DescriptorError::Unsupported(format!("has an extent of the kind {other}")));
+        }
+    };
+    if kind == Kind::Zero {
+        return Ok(Some(ExtentLine { sectors, kind, name: Vec::new(), offset: 0 }));
+    }
+    let name = words.quoted().ok_or_else(bad)?.to_vec();
+    let offset = if words.rest.trim_ascii().is_empty() { 0 } else { words.number().ok_or_else(bad)? };
+    Ok(Some(ExtentLine { sectors, kind, name, offset }))
+}
+
+/// The words of a line, and a quoted name among them.
+struct Words<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Words<'a> {
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let text = self.rest.trim_ascii_start();
+        let end = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
+        let (word, rest) = text.split_at(end);
+        self.rest = rest;
+        (!word.is_empty()).then_some(word)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.next().and_then(|word| std::str::from_utf8(word).ok()).and_then(|word| u64::from_str(word).ok())
+    }
+
+    fn quoted(&mut self) -> Option<&'a [u8]> {
+        let text = self.rest.trim_ascii_start().strip_prefix(b"\"")?;
+        let end = text.iter().position(|byte| *byte == b'"')?;
+        self.rest = &text[end + 1..];
+        Some(&text[..end])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_of_every_kind_of_line() {
+        let text = b"# Disk DescriptorFile\r\nversion=1\r\nCID=AB12cd34\r\nparentCID=ffffffff\r\n\
+            createType = \"twoGbMaxExtentSparse\"\r\n\r\n# Extent description\r\n\
+            RW 4192256 SPARSE \"a disk-s001.vmdk\"\r\nRW 100 FLAT \"f.vmdk\" 63\r\nRDONLY 5 ZERO\r\n\
+            rw 7 VMFS \"x-flat.vmdk\"\r\n# The Disk Data Base\r\nddb.uuid = \"60 00 C2\"\r\n\0\0RW 1 FLAT";
+        let parsed = Descriptor::parse(text);
+        let line =
+            |sectors, kind, name: &[u8], offset| ExtentLine { sectors, kind, name: name.to_vec(), offset };
+        assert_eq!(
+            parsed,
+            Ok(Descriptor {
+                content_id: "ab12cd34".to_owned(),
+                parent_id: None,
+                parent_name: None,
+                create_type: "twoGbMaxExtentSparse".to_owned(),
+                uuid: Some("60 00 C2".to_owned()),
+                extents: vec![
+                    line(4_192_256, Kind::Sparse, b"a disk-s001.vmdk", 0),
+                    line(100, Kind::Flat, b"f.vmdk", 63),
+                    line(5, Kind::Zero, b"", 0),
+                    line(7, Kind::Flat, b"x-flat.vmdk", 0),
+                ],
+            })
+        );
+    }
+
+    #[test]
+    fn malformed_lines_are_named() {
+        for line in ["RW x FLAT \"a\" 0", "RW 1", "RW 1 FLAT a 0", "RW 1 FLAT \"a", "RW 1 FLAT \"a\" x"] {
+            let parsed = Descriptor::parse(format!("createType=\"x\"\n{line}\n").as_bytes());
+            assert!(matches!(&parsed, Err(DescriptorError::Bad(what)) if what.contains(line)), "{parsed:?}");
+        }
+        for line in ["NOACCESS 1 ZERO", "RW 1 SESPARSE \"a\"", "RW 1 VMFSSPARSE \"a\""] {
+            let parsed = Descriptor::parse(format!("createType=\"x\"\n{line}\n").as_bytes());
+            assert!(matches!(parsed, Err(DescriptorError::Unsupported(_))), "{line}");
+        }
+        assert!(matches!(Descriptor::parse(b""), Err(DescriptorError::Bad(_))));
+    }
+
+    #[test]
+    fn a_parent_is_seen() {
+        let parsed =
+            Descriptor::parse(b"createType=\"x\"\nparentCID=12345678\nparentFileNameHint=\"../base.vmdk\"\n");
+        let parsed = parsed.unwrap();
+        assert_eq!(parsed.parent_id.as_deref(), Some("12345678"));
+        assert_eq!(parsed.parent_name.as_deref(), Some("../base.vmdk"));
+    }
+}

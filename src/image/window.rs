@@ -1,0 +1,128 @@
+//! One file of an image, or a part of one (a member of an OVA), read by position.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::SeekFrom;
+
+use super::source::SourceError;
+
+/// A range of an open file. Offsets count from the range's first byte.
+#[derive(Debug, Clone)]
+pub(super) struct Window {
+    file: Arc<File>,
+    path: PathBuf,
+    number: u32,
+    start: u64,
+    length: u64,
+    holes: bool,
+}
+
+impl Window {
+    /// All of a file, the `number`th of its image. `holes`: whether the file system can say where the file has none (regular
+    /// files only; a device's unwritten blocks are not known to be zero).
+    pub(super) fn whole(file: Arc<File>, path: PathBuf, number: u32, length: u64, holes: bool) -> Self {
+        Self { file, path, number, start: 0, length, holes }
+    }
+
+    /// A part of this window, or `None` when it is not within it.
+    pub(super) fn part(&self, offset: u64, length: u64) -> Option<Self> {
+        let end = offset.checked_add(length)?;
+        (end <= self.length).then(|| Self { start: self.start + offset, length, ..self.clone() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// A place in it as no other file of the image has it.
+    pub(super) fn key(&self, offset: u64) -> (u32, u64) {
+        (self.number, self.start.saturating_add(offset))
+    }
+
+    /// An error that names this file and a place in it.
+    pub(super) fn damaged(&self, offset: u64, what: impl Into<String>) -> SourceError {
+        SourceError::Damaged {
+            file: self.path.clone(),
+            offset: self.start.saturating_add(offset),
+            what: what.into(),
+        }
+    }
+
+    /// Fills the whole buffer.
+    pub(super) fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+        let end = offset.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| end > self.length) {
+            return Err(self.damaged(
+                offset,
+                format!("{} bytes are expected here, but it ends at byte {}", buffer.len(), self.end()),
+            ));
+        }
+        let place = self.start + offset;
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.file.read_at(&mut buffer[done..], place + done as u64) {
+                Ok(0) => {
+                    return Err(self.damaged(offset + done as u64, "it became shorter while it was read"));
+                }
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(SourceError::Read {
+                        file: self.path.clone(),
+                        offset: place + done as u64,
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads `length` bytes. The length must have been checked against a limit.
+    pub(super) fn read_vec(&self, offset: u64, length: usize) -> Result<Vec<u8>, SourceError> {
+        if offset.checked_add(length as u64).is_none_or(|end| end > self.length) {
+            return Err(self.damaged(
+                offset,
+                format!("{length} bytes are expected here, but it ends at byte {}", self.end()),
+            ));
+        }
+        let mut bytes = vec![0; length];
+        self.read_exact_at(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads up to `length` bytes, fewer only at the end.
+    pub(super) fn read_up_to(&self, offset: u64, length: usize) -> Result<Vec<u8>, SourceError> {
+        let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        if left == 0 { Ok(Vec::new()) } else { self.read_vec(offset, length.min(left)) }
+    }
+
+    /// The next byte at or after `offset` that lies in a hole (`true`) or is data (`false`), at
+    /// most `limit`. `None`: there are no holes to know of.
+    pub(super) fn next(&self, hole: bool, offset: u64, limit: u64) -> Option<u64> {
+        if !self.holes {
+            return None;
+        }
+        let place = self.start.checked_add(offset)?;
+        let from = if hole { SeekFrom::Hole(place) } else { SeekFrom::Data(place) };
+        match rustix::fs::seek(self.file.as_fd(), from) {
+            Ok(found) => Some(found.saturating_sub(self.start).min(limit)),
+            // No data up to the file's end: all of the rest is a hole.
+            Err(rustix::io::Errno::NXIO) => Some(limit),
+            Err(_) => None,
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.start.saturating_add(self.length)
+    }
+}

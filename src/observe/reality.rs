@@ -1,0 +1,93 @@
+//! What the provider says exists.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::diagnostic::Diagnostic;
+use crate::provider::{
+    AccessNode, Filter, InstanceId, InstanceTypeFacts, InstanceView, Provider, ProviderError, StatusCheck,
+    VolumeId, VolumeView,
+};
+use crate::state::{Resource, State};
+
+/// The provider's side of a plan.
+#[derive(Debug, Clone)]
+pub struct Reality {
+    /// The access node.
+    pub access_node: AccessNode,
+    /// The instance types that the configuration or the state name.
+    pub instance_types: BTreeMap<String, InstanceTypeFacts>,
+    /// The volumes of the state that exist.
+    pub volumes: BTreeMap<VolumeId, VolumeView>,
+    /// The instances of the state that exist.
+    pub instances: BTreeMap<InstanceId, InstanceView>,
+    /// Status checks of instances whose last start failed.
+    pub statuses: BTreeMap<InstanceId, StatusCheck>,
+    /// Whether the views were read (`--refresh=false`: the state is believed).
+    pub refreshed: bool,
+    /// What stands in the way.
+    pub preflight: Vec<Diagnostic>,
+}
+
+impl Reality {
+    /// Reads everything a plan needs.
+    ///
+    /// # Errors
+    /// The provider's, when a call fails.
+    pub async fn read(
+        provider: &dyn Provider,
+        state: &State,
+        instance_types: &BTreeSet<String>,
+        starts_instances: bool,
+        refresh: bool,
+    ) -> Result<Self, ProviderError> {
+        let access_node = provider.access_node().await?;
+        let instance_types = provider.instance_types(instance_types).await?;
+        let preflight = provider.preflight(starts_instances).await;
+        let mut reality = Self {
+            access_node,
+            instance_types,
+            volumes: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+            refreshed: refresh,
+            preflight,
+        };
+        if refresh {
+            reality.refresh(provider, state).await?;
+        }
+        Ok(reality)
+    }
+
+    async fn refresh(&mut self, provider: &dyn Provider, state: &State) -> Result<(), ProviderError> {
+        let (mut volumes, mut instances, mut tainted) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        for resource in state.resources.values() {
+            match resource {
+                Resource::Volume(volume) => {
+                    volumes.insert(volume.id.to_string());
+                }
+                Resource::Instance(instance) => {
+                    instances.insert(instance.id.to_string());
+                    if instance.tainted {
+                        tainted.push(instance.id.clone());
+                    }
+                }
+            }
+        }
+        let by_ids = |ids| Filter { ids, ..Filter::default() };
+        if !volumes.is_empty() {
+            let found = provider.volumes(&by_ids(volumes)).await?;
+            self.volumes = found.into_iter().map(|view| (view.id.clone(), view)).collect();
+        }
+        if !instances.is_empty() {
+            let found = provider.instances(&by_ids(instances)).await?;
+            self.instances = found.into_iter().map(|view| (view.id.clone(), view)).collect();
+        }
+        for id in tainted {
+            if self.instances.contains_key(&id) {
+                let status = provider.instance_status(&id).await?;
+                self.statuses.insert(id, status);
+            }
+        }
+        Ok(())
+    }
+}

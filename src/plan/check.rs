@@ -1,0 +1,285 @@
+//! What a machine asks for that cannot be: found before anything is made.
+
+use std::collections::BTreeSet;
+
+use super::instance;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::guest::report::{Finding, FindingSeverity};
+use crate::model::{
+    Architecture, BootMode, Bytes, DesiredState, DriversPolicy, GIB, Hypervisor, InstanceSpec, LaunchMethod,
+};
+use crate::observe::{Inspection, Machine, MachineDisk, Reality};
+use crate::provider::InstanceTypeFacts;
+use crate::state::State;
+use crate::state::format::v1::LaunchPhase;
+
+/// Everything that is wrong or doubtful with a machine.
+#[must_use]
+pub fn check(machine: &Machine, state: &State, reality: &Reality, slots: usize) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    let spec = &machine.spec;
+    if machine.disks.is_empty() {
+        found.push(
+            Diagnostic::error("plan::no_disks", "An instance without disks")
+                .detail(format!(
+                    "{} has neither an image nor a disk block, so there is nothing to restore.",
+                    spec.address
+                ))
+                .at(spec.span(""))
+                .about(&spec.address)
+                .help("name its image: image = \"backups/web.ova\""),
+        );
+    }
+    for disk in &machine.disks {
+        found.extend(disk_sizes(spec, disk));
+    }
+    found.extend(too_many_disks(machine, slots));
+    if spec.state != DesiredState::Standby {
+        found.extend(instance_type(machine, reality));
+    }
+    if spec.launch.method == LaunchMethod::Image {
+        found.push(
+            Diagnostic::error("plan::launch_method", "Launching by image is not available")
+                .detail(format!(
+                    "{} asks for launch {{ method = \"image\" }}. This version of Replant launches by swapping the restored volumes into a stub instance.",
+                    spec.address
+                ))
+                .at(spec.span("launch.method"))
+                .about(&spec.address)
+                .help("use method = \"swap\", or leave it out"),
+        );
+    }
+    let recorded = instance::of_state(state, &spec.address);
+    if spec.state == DesiredState::Standby
+        && recorded.is_some_and(|instance| instance.phase == LaunchPhase::Started)
+    {
+        found.push(
+            Diagnostic::error("plan::started_standby", "A started instance cannot become a standby")
+                .detail(format!(
+                    "{} has started, so its volumes hold newer data than the backup. As a standby they would be overwritten by the next sync.",
+                    spec.address
+                ))
+                .at(spec.span("state"))
+                .about(&spec.address)
+                .help("keep state = \"stopped\"")
+                .help("or destroy it first, and restore it as a standby"),
+        );
+    }
+    found.extend(guest(machine));
+    found
+}
+
+fn disk_sizes(spec: &InstanceSpec, disk: &MachineDisk) -> Option<Diagnostic> {
+    let path = format!("disk.{}.size", disk.spec.name);
+    let Some(image) = &disk.image else {
+        return disk.spec.size.is_none().then(|| {
+            Diagnostic::error("plan::empty_disk_size", "An empty disk without a size")
+                .detail(format!(
+                    "Disk \"{}\" of {} has no image, so its size must be said.",
+                    disk.spec.name, spec.address
+                ))
+                .at(spec.span(&path))
+                .about(&spec.address)
+                .help("add size = 10 (GiB), or an image")
+        });
+    };
+    let size = Bytes(disk.volume_bytes());
+    let least = Bytes(image.facts.size);
+    if size < least {
+        return Some(
+            Diagnostic::error("plan::disk_smaller_than_image", "A disk smaller than its image")
+                .detail(format!(
+                    "Disk \"{}\" of {} is to be {size}, but {} holds a disk of {least}. Restoring it would cut off its end.",
+                    disk.spec.name,
+                    spec.address,
+                    image.facts.path.display()
+                ))
+                .at(spec.span(&path))
+                .about(&spec.address)
+                .help(format!("set size = {} or more, or leave size out", least.gib_rounded_up())),
+        );
+    }
+    // Less than a GiB more is only EBS's rounding.
+    let larger = disk.spec.size.is_some() && disk.volume_bytes() - image.facts.size >= GIB;
+    (larger && !disk.spec.grow).then(|| {
+        Diagnostic::warning("plan::disk_larger_than_image", "A disk larger than its image, which does not grow")
+            .detail(format!(
+                "Disk \"{}\" of {} is to be {size}, its image is {least}. The guest will see the larger disk, but its partition and filesystem stay as they are.",
+                disk.spec.name, spec.address
+            ))
+            .at(spec.span(&path))
+            .about(&spec.address)
+            .help("add grow = true to extend the last partition and its filesystem offline")
+    })
+}
+
+fn too_many_disks(machine: &Machine, slots: usize) -> Option<Diagnostic> {
+    let wanted = machine.disks.iter().filter(|disk| disk.image.is_some()).count();
+    (wanted > slots).then(|| {
+        Diagnostic::error("plan::not_enough_slots", "More disks than the access node has slots")
+            .detail(format!(
+                "{} has {wanted} disks to write, which take their slots together so that its guest can be prepared; the access node has {slots} free.",
+                machine.spec.address
+            ))
+            .at(machine.spec.span(""))
+            .about(&machine.spec.address)
+            .help("detach other volumes from the access node, raise its max_attachments, or use a larger one")
+    })
+}
+
+fn instance_type(machine: &Machine, reality: &Reality) -> Vec<Diagnostic> {
+    let spec = &machine.spec;
+    let Some(facts) = reality.instance_types.get(&spec.instance_type) else {
+        return vec![
+            Diagnostic::error("plan::unknown_instance_type", "An instance type that does not exist")
+                .detail(format!(
+                    "{} wants \"{}\", which the provider does not offer.",
+                    spec.address, spec.instance_type
+                ))
+                .at(spec.span("instance_type"))
+                .about(&spec.address)
+                .help("a type is a family and a size, as in \"m6i.large\" or \"t3.medium\""),
+        ];
+    };
+    let mut found = Vec::new();
+    let wanted = instance::wanted(machine, reality);
+    if wanted.architecture != facts.architecture {
+        let name = |architecture| match architecture {
+            Architecture::I386 => "32-bit x86",
+            Architecture::X86_64 => "x86_64",
+            Architecture::Arm64 => "arm64",
+        };
+        found.push(
+            Diagnostic::error(
+                "plan::architecture_mismatch",
+                "An instance type of another architecture than the guest",
+            )
+            .detail(format!(
+                "The guest of {} is {}; {} is {}.",
+                spec.address,
+                name(wanted.architecture),
+                facts.name,
+                name(facts.architecture)
+            ))
+            .at(spec.span("instance_type"))
+            .about(&spec.address)
+            .help(match wanted.architecture {
+                Architecture::Arm64 => "use a Graviton type, as \"m7g.large\"",
+                Architecture::I386 | Architecture::X86_64 => "use an Intel or AMD type, as \"m6i.large\"",
+            }),
+        );
+    } else if !facts.boot_modes.contains(&wanted.boot_mode) {
+        found.push(boot_mode(spec, wanted.boot_mode, facts));
+    }
+    found
+}
+
+fn boot_mode(spec: &InstanceSpec, mode: BootMode, facts: &InstanceTypeFacts) -> Diagnostic {
+    let supported: Vec<&str> = facts.boot_modes.iter().map(|mode| mode.as_str()).collect();
+    let why = match facts.hypervisor {
+        Hypervisor::Xen => "Xen-based types boot by BIOS only",
+        Hypervisor::Nitro => "the type does not offer it",
+    };
+    Diagnostic::error("plan::boot_mode", "An instance type that cannot boot the guest's firmware")
+        .detail(format!(
+            "The guest of {} boots by {}; {} supports {} ({why}).",
+            spec.address,
+            mode.as_str(),
+            facts.name,
+            supported.join(", "),
+        ))
+        .at(spec.span("instance_type"))
+        .about(&spec.address)
+        .help(match mode {
+            BootMode::Uefi => "use a Nitro-based type that supports UEFI, as \"m6i.large\" or \"t3.medium\"",
+            BootMode::LegacyBios => {
+                "use an Intel or AMD type that supports BIOS, as \"m6i.large\" or \"t3.medium\""
+            }
+        })
+}
+
+fn guest(machine: &Machine) -> Vec<Diagnostic> {
+    match &machine.inspection {
+        Inspection::Skipped => Vec::new(),
+        Inspection::Failed(diagnostic) => {
+            let mut diagnostic = (**diagnostic)
+                .clone()
+                .about(&machine.spec.address)
+                .help("to restore the disk as it is, without looking into it: guest { drivers = \"none\" }");
+            diagnostic.span = diagnostic.span.or_else(|| machine.spec.span("image"));
+            vec![diagnostic]
+        }
+        Inspection::Done(prepared) => prepared
+            .report
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == FindingSeverity::Blocks && finding.remedy.is_none())
+            .map(|finding| blocking(machine, finding))
+            .collect(),
+    }
+}
+
+fn blocking(machine: &Machine, finding: &Finding) -> Diagnostic {
+    let mut detail = format!("In the guest of {}: {}", machine.spec.address, finding.summary);
+    for evidence in &finding.evidence {
+        detail.push_str("\n  ");
+        detail.push_str(evidence);
+    }
+    let mut diagnostic = Diagnostic::error(&finding.code, "The guest would not come up on EC2")
+        .detail(detail)
+        .at(machine.spec.span("image"))
+        .about(&machine.spec.address);
+    if let Some(advice) = &finding.advice {
+        diagnostic = diagnostic.help(advice.clone());
+    }
+    debug_assert_eq!(machine.spec.guest.drivers, DriversPolicy::Auto);
+    diagnostic.help("to restore the disk as it is all the same: guest { drivers = \"none\" }")
+}
+
+/// Two machines that ask for the same private address in the same subnet.
+#[must_use]
+pub fn same_addresses<'a>(machines: impl Iterator<Item = &'a Machine>, reality: &Reality) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    let mut seen = std::collections::BTreeMap::new();
+    for machine in machines.filter(|machine| machine.spec.state != DesiredState::Standby) {
+        let plan = instance::wanted(machine, reality);
+        let Some(address) = plan.private_ip else { continue };
+        if let Some(first) = seen.insert((plan.subnet_id.clone(), address), &machine.spec.address) {
+            found.push(
+                Diagnostic::error("plan::same_private_ip", "Two instances with the same private address")
+                    .detail(format!("{first} and {} both want {address}.", machine.spec.address))
+                    .at(machine.spec.span("private_ip"))
+                    .about(&machine.spec.address)
+                    .help("give one of them another private_ip, or leave it out"),
+            );
+        }
+    }
+    found
+}
+
+/// The addresses that `--target` or `--replace` names and nobody knows.
+#[must_use]
+pub fn unknown_addresses<T: std::fmt::Display + Ord>(
+    named: &BTreeSet<T>,
+    known: &BTreeSet<T>,
+    option: &str,
+) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for address in named.difference(known) {
+        let text = address.to_string();
+        let nearest = known
+            .iter()
+            .map(ToString::to_string)
+            .min_by_key(|name| strsim::damerau_levenshtein(name, &text))
+            .filter(|name| strsim::jaro(name, &text) > 0.8);
+        let mut diagnostic = Diagnostic::error("plan::unknown_address", "An address that does not exist")
+            .detail(format!(
+                "{option} names {text}, which is neither in the configuration nor in the state."
+            ));
+        if let Some(nearest) = nearest {
+            diagnostic = diagnostic.help(format!("did you mean {nearest}?"));
+        }
+        found.push(diagnostic);
+    }
+    found
+}

@@ -1,0 +1,429 @@
+//! What happens to one instance, its volumes decided.
+
+use std::collections::BTreeSet;
+
+use super::attributes::{Table, drift};
+use super::{Action, Change, InstancePlan, LaunchPlan, Reason, Start, Step};
+use crate::guest::report::GuestFacts;
+use crate::model::{
+    Address, Architecture, BootMode, DesiredState, Digest, Firmware, InstanceAddress, NetworkPolicy, Part,
+};
+use crate::observe::{Inspection, Machine, Reality};
+use crate::provider::{InstanceState, InstanceView, StatusCheck};
+use crate::state::format::v1::LaunchPhase;
+use crate::state::{InstanceResource, Resource, State};
+
+/// Attributes of an instance that cannot change in place.
+const FORCING: [&str; 7] =
+    ["architecture", "boot_mode", "iam_instance_profile", "key_name", "private_ip", "subnet_id", "zone"];
+/// Attributes that a running instance must be stopped for.
+const STOPPING: [&str; 2] = ["instance_type", "user_data"];
+
+/// What was decided for an instance.
+#[derive(Debug)]
+pub struct Decision {
+    /// For the reviewer.
+    pub change: Option<Change>,
+    /// The old instance's end.
+    pub destroy: Option<Step>,
+    /// Launching a stub.
+    pub stub: Option<Step>,
+    /// Launching or changing the instance.
+    pub make: Option<Step>,
+}
+
+/// The instance of the state, when there is one.
+#[must_use]
+pub fn of_state<'a>(state: &'a State, instance: &InstanceAddress) -> Option<&'a InstanceResource> {
+    match state.resources.get(&instance.part(Part::Instance)) {
+        Some(Resource::Instance(instance)) => Some(instance),
+        _ => None,
+    }
+}
+
+/// The instance of the state, unless the provider says it is gone.
+#[must_use]
+pub fn alive<'a>(
+    state: &'a State,
+    reality: &'a Reality,
+    instance: &InstanceAddress,
+) -> Option<(&'a InstanceResource, Option<&'a InstanceView>)> {
+    let recorded = of_state(state, instance)?;
+    let view = reality
+        .instances
+        .get(&recorded.id)
+        .filter(|view| !matches!(view.state, InstanceState::ShuttingDown | InstanceState::Terminated));
+    (view.is_some() || !reality.refreshed).then_some((recorded, view))
+}
+
+/// Whether an instance's first start failed. One that has come up since, or that is still coming
+/// up (its run was interrupted), has not failed.
+#[must_use]
+pub fn is_tainted(recorded: &InstanceResource, reality: &Reality) -> bool {
+    recorded.tainted
+        && !matches!(
+            reality.statuses.get(&recorded.id),
+            Some(StatusCheck::Ok { .. } | StatusCheck::Initializing)
+        )
+}
+
+fn guest(machine: &Machine) -> Option<&GuestFacts> {
+    match &machine.inspection {
+        Inspection::Done(prepared) => prepared.report.facts.as_ref(),
+        Inspection::Skipped | Inspection::Failed(_) => None,
+    }
+}
+
+/// The boot mode that a machine's disk needs: as configured, as the guest was found, as the
+/// appliance says, else by the architecture (facts: an AMI without boot mode means BIOS on x86).
+#[must_use]
+pub fn boot_mode(
+    machine: &Machine,
+    architecture: Architecture,
+    supported: Option<&BTreeSet<BootMode>>,
+) -> BootMode {
+    if let Some(mode) = machine.spec.launch.boot_mode {
+        return mode;
+    }
+    if let Some(guest) = guest(machine) {
+        let (mode, other) = match guest.firmware {
+            Firmware::Bios => (BootMode::LegacyBios, BootMode::Uefi),
+            Firmware::Uefi => (BootMode::Uefi, BootMode::LegacyBios),
+        };
+        let only_other = supported.is_some_and(|modes| !modes.contains(&mode) && modes.contains(&other));
+        return if guest.boots_either_firmware && only_other { other } else { mode };
+    }
+    match machine.hardware.as_ref().and_then(|hardware| hardware.firmware) {
+        Some(Firmware::Uefi) => BootMode::Uefi,
+        Some(Firmware::Bios) => BootMode::LegacyBios,
+        None if architecture == Architecture::Arm64 => BootMode::Uefi,
+        None => BootMode::LegacyBios,
+    }
+}
+
+/// The private address: as configured, or with `network = "keep"` the guest's first static one.
+fn private_ip(machine: &Machine) -> Option<std::net::Ipv4Addr> {
+    machine.spec.private_ip.or_else(|| {
+        let guest = (machine.spec.guest.network == NetworkPolicy::Keep).then(|| guest(machine)).flatten()?;
+        guest.static_addresses.values().find_map(|address| address.split('/').next()?.parse().ok())
+    })
+}
+
+/// The instance that a machine wants.
+#[must_use]
+pub fn wanted(machine: &Machine, reality: &Reality) -> InstancePlan {
+    let spec = &machine.spec;
+    let facts = reality.instance_types.get(&spec.instance_type);
+    let architecture = guest(machine)
+        .map(|guest| guest.architecture)
+        .or(facts.map(|facts| facts.architecture))
+        .unwrap_or(Architecture::X86_64);
+    InstancePlan {
+        instance_type: spec.instance_type.clone(),
+        architecture,
+        boot_mode: boot_mode(machine, architecture, facts.map(|facts| &facts.boot_modes)),
+        platform: guest(machine).map_or_else(|| "linux".to_owned(), |guest| guest.family.clone()),
+        base_ami: spec.launch.base_ami.clone(),
+        zone: reality.access_node.zone.clone(),
+        subnet_id: spec.subnet_id.clone(),
+        private_ip: private_ip(machine),
+        security_group_ids: spec.security_group_ids.clone(),
+        key_name: spec.key_name.clone(),
+        iam_instance_profile: spec.iam_instance_profile.clone(),
+        user_data: spec.user_data.as_ref().map(|text| Digest::of(text.as_bytes())),
+        termination_protection: spec.termination_protection,
+        tags: spec.tags.clone(),
+        console_pattern: spec.launch.console_pattern.clone(),
+        boot_timeout: spec.launch.boot_timeout,
+        disks: machine.disks.iter().map(|disk| disk.spec.name.clone()).collect(),
+        depends_on: spec.depends_on.clone(),
+        prevent_destroy: spec.lifecycle.prevent_destroy,
+        unknown: spec.unknown.clone(),
+    }
+}
+
+fn wanted_table(plan: &InstancePlan, state: DesiredState) -> Table {
+    let mut table = Table::default();
+    table.set("instance_type", Some(plan.instance_type.as_str()));
+    table.set("architecture", serde_json::to_value(plan.architecture).ok());
+    table.set("boot_mode", Some(plan.boot_mode.as_str()));
+    table.set("zone", Some(plan.zone.as_str()));
+    table.set("subnet_id", plan.subnet_id.as_deref());
+    table.set("private_ip", plan.private_ip.map(|address| address.to_string()));
+    table.set("key_name", plan.key_name.as_deref());
+    table.set("iam_instance_profile", plan.iam_instance_profile.as_deref());
+    table.set_hidden("user_data", plan.user_data.map(|digest| digest.short()));
+    table.set("termination_protection", plan.termination_protection.then_some(true));
+    table.set("prevent_destroy", plan.prevent_destroy.then_some(true));
+    table.set("state", Some(state.as_str()));
+    table.set("disks", Some(plan.disks.clone()));
+    table.set(
+        "security_group_ids",
+        (!plan.security_group_ids.is_empty()).then(|| plan.security_group_ids.clone()),
+    );
+    table.set_tags(&plan.tags);
+    for path in &plan.unknown {
+        table.set_unknown(path);
+    }
+    table
+}
+
+/// What an instance of the state is like.
+#[must_use]
+pub fn state_table(instance: &InstanceResource, with_address: bool) -> Table {
+    let mut table = Table::default();
+    table.set("instance_type", Some(instance.instance_type.as_str()));
+    table.set("architecture", serde_json::to_value(instance.architecture).ok());
+    table.set("boot_mode", Some(instance.boot_mode.as_str()));
+    table.set("zone", Some(instance.zone.as_str()));
+    table.set("subnet_id", instance.subnet_id.as_deref());
+    if with_address {
+        table.set("private_ip", instance.private_ip.map(|address| address.to_string()));
+    }
+    table.set("key_name", instance.key_name.as_deref());
+    table.set("iam_instance_profile", instance.iam_instance_profile.as_deref());
+    table.set_hidden("user_data", instance.user_data.map(|digest| digest.short()));
+    table.set("termination_protection", instance.termination_protection.then_some(true));
+    table.set("prevent_destroy", instance.prevent_destroy.then_some(true));
+    table.set("state", Some(instance.state.as_str()));
+    table.set("disks", Some(instance.disks.clone()));
+    table.set(
+        "security_group_ids",
+        (!instance.security_group_ids.is_empty()).then(|| instance.security_group_ids.clone()),
+    );
+    table.set_tags(&instance.tags);
+    table
+}
+
+/// The state's record brought up to what the provider shows.
+fn refreshed(recorded: &InstanceResource, view: Option<&InstanceView>) -> InstanceResource {
+    let Some(view) = view else { return recorded.clone() };
+    let tags = view
+        .tags
+        .iter()
+        .filter(|(key, _)| !key.starts_with("replant:") && !key.starts_with("aws:"))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    let groups = |recorded: &Vec<String>| {
+        if recorded.is_empty() { Vec::new() } else { view.security_group_ids.clone() }
+    };
+    let state = match view.state {
+        InstanceState::Pending | InstanceState::Running if recorded.phase == LaunchPhase::Started => {
+            "running"
+        }
+        InstanceState::Stopping | InstanceState::Stopped => "stopped",
+        _ => recorded.state.as_str(),
+    };
+    InstanceResource {
+        instance_type: view.instance_type.clone(),
+        zone: view.zone.clone(),
+        private_ip: view.private_ip.or(recorded.private_ip),
+        security_group_ids: groups(&recorded.security_group_ids),
+        termination_protection: view.termination_protection,
+        state: state.to_owned(),
+        tags,
+        ..recorded.clone()
+    }
+}
+
+fn start(state: DesiredState) -> Start {
+    if state == DesiredState::Running { Start::Running } else { Start::Stopped }
+}
+
+/// What an instance's decision depends on.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// The machine.
+    pub machine: &'a Machine,
+    /// The state.
+    pub state: &'a State,
+    /// The provider's side.
+    pub reality: &'a Reality,
+    /// What `--replace` names.
+    pub replace: &'a BTreeSet<Address>,
+    /// Its volumes that are made anew, changed or not.
+    pub new_volumes: Vec<Address>,
+    /// Whether any volume is written or injected again.
+    pub rewritten: bool,
+    /// Why the whole machine is replaced.
+    pub replaced: Option<&'a Reason>,
+}
+
+/// Decides what happens to an instance.
+#[must_use]
+pub fn decide(around: &Surroundings<'_>) -> Decision {
+    let spec = &around.machine.spec;
+    let mut plan = wanted(around.machine, around.reality);
+    let recorded = of_state(around.state, &spec.address);
+    let living = alive(around.state, around.reality, &spec.address);
+    if let (None, Some(recorded)) = (guest(around.machine), recorded) {
+        // Nobody looked into the guest again; it is what it was.
+        plan.architecture = recorded.architecture;
+        plan.boot_mode = spec.launch.boot_mode.unwrap_or(recorded.boot_mode);
+        if spec.guest.network == NetworkPolicy::Keep && plan.private_ip.is_none() {
+            plan.private_ip = recorded.private_ip;
+        }
+    }
+    if spec.state == DesiredState::Standby {
+        return standby(around, recorded.zip(Some(living.is_some())));
+    }
+    let launch = |plan: InstancePlan, stop_first| {
+        Box::new(LaunchPlan { instance: plan, start: start(spec.state), stop_first })
+    };
+    let after = wanted_table(&plan, spec.state);
+    let address = spec.address.part(Part::Instance);
+    let Some((recorded, view)) = living else {
+        let reason = if recorded.is_some() { Reason::DeletedOutside } else { Reason::New };
+        return Decision {
+            change: Some(Change {
+                address,
+                action: Action::Create,
+                reasons: vec![reason],
+                attributes: after.created(&spec.sensitive),
+                unchanged: 0,
+                notes: kept_volumes_note(around),
+            }),
+            destroy: None,
+            stub: Some(Step::Stub(Box::new(plan.clone()))),
+            make: Some(Step::Launch(launch(plan, false))),
+        };
+    };
+    let now = refreshed(recorded, view);
+    let asks_for_address = plan.private_ip.is_some() || plan.unknown.contains("private_ip");
+    let before = state_table(&now, asks_for_address);
+    let drifted =
+        drift(&state_table(recorded, true).changed(&state_table(&now, true), &[], &spec.sensitive).0);
+    let (attributes, unchanged) = before.changed(&after, &FORCING, &spec.sensitive);
+    let started = recorded.phase == LaunchPhase::Started;
+
+    let mut replacing = Vec::new();
+    if around.replace.contains(&address) {
+        replacing.push(Reason::AskedToReplace);
+    }
+    replacing.extend(around.replaced.cloned());
+    if is_tainted(recorded, around.reality) {
+        replacing.push(Reason::Tainted);
+    }
+    for change in attributes.iter().filter(|change| change.forces_replacement) {
+        replacing.push(Reason::CannotChangeInPlace { attribute: change.path.clone() });
+    }
+    if started {
+        let replaced =
+            around.new_volumes.iter().map(|volume| Reason::Replaced { address: volume.to_string() });
+        replacing.extend(replaced);
+    }
+    if !replacing.is_empty() {
+        return Decision {
+            change: Some(Change {
+                address,
+                action: Action::Replace,
+                reasons: replacing,
+                attributes,
+                unchanged,
+                notes: kept_volumes_note(around),
+            }),
+            destroy: Some(Step::Terminate { id: recorded.id.clone() }),
+            stub: Some(Step::Stub(Box::new(plan.clone()))),
+            make: Some(Step::Launch(launch(plan, false))),
+        };
+    }
+
+    let mut reasons = Vec::new();
+    if recorded.tainted {
+        let is_up = matches!(around.reality.statuses.get(&recorded.id), Some(StatusCheck::Ok { .. }));
+        reasons.push(if is_up {
+            Reason::CameUp
+        } else {
+            Reason::Unfinished { missing: "it is still coming up".to_owned() }
+        });
+    }
+    if recorded.phase == LaunchPhase::Stub {
+        reasons.push(Reason::Unfinished { missing: "its volumes are not attached".to_owned() });
+    } else if !started && (around.rewritten || !around.new_volumes.is_empty()) {
+        reasons.push(Reason::Unfinished { missing: "its volumes are written again".to_owned() });
+    }
+    let unfinished = !reasons.is_empty();
+    if now.state != spec.state.as_str() && !unfinished {
+        let to = spec.state.as_str().to_owned();
+        reasons.push(match (&drifted, recorded.state == spec.state.as_str()) {
+            (Some(what), true) => Reason::ChangedOutside { what: what.clone() },
+            _ => Reason::StateChanged { from: now.state.clone(), to },
+        });
+    }
+    let others = attributes.iter().any(|change| change.path != "state");
+    if others {
+        reasons.push(drifted.map_or(Reason::AttributesChanged, |what| Reason::ChangedOutside { what }));
+    }
+    if reasons.is_empty() {
+        return Decision {
+            change: Some(Change {
+                address,
+                action: Action::NoOp,
+                reasons,
+                attributes: Vec::new(),
+                unchanged,
+                notes: Vec::new(),
+            }),
+            destroy: None,
+            stub: None,
+            make: None,
+        };
+    }
+    let running = started && now.state == "running";
+    let stop_first = running && attributes.iter().any(|change| STOPPING.contains(&change.path.as_str()));
+    let notes = stop_first
+        .then(|| "the instance is stopped for this change and started again".to_owned())
+        .into_iter()
+        .collect();
+    let step = if started { Step::UpdateInstance } else { Step::Launch };
+    Decision {
+        change: Some(Change { address, action: Action::Update, reasons, attributes, unchanged, notes }),
+        destroy: None,
+        stub: None,
+        make: Some(step(launch(plan, stop_first))),
+    }
+}
+
+/// When an instance is made around volumes that hold newer data than the backup.
+fn kept_volumes_note(around: &Surroundings<'_>) -> Vec<String> {
+    let kept: Vec<String> = around
+        .machine
+        .disks
+        .iter()
+        .map(|disk| around.machine.spec.address.volume(disk.spec.name.as_str()))
+        .filter(|address| !around.new_volumes.contains(address))
+        .filter_map(|address| super::volume::of_state(around.state, &address))
+        .filter(|volume| volume.started)
+        .map(|volume| volume.id.to_string())
+        .collect();
+    if kept.is_empty() || around.rewritten {
+        return Vec::new();
+    }
+    vec![format!("{} and what is on it stays, and is attached to the new instance", kept.join(", "))]
+}
+
+fn standby(around: &Surroundings<'_>, recorded: Option<(&InstanceResource, bool)>) -> Decision {
+    let address = around.machine.spec.address.part(Part::Instance);
+    let nothing = Decision { change: None, destroy: None, stub: None, make: None };
+    let Some((recorded, _)) = recorded else { return nothing };
+    Decision {
+        change: Some(Change {
+            address,
+            action: Action::Delete,
+            reasons: vec![Reason::StateChanged { from: recorded.state.clone(), to: "standby".to_owned() }],
+            attributes: removed(recorded),
+            unchanged: 0,
+            notes: vec!["its volumes stay".to_owned()],
+        }),
+        destroy: Some(Step::Terminate { id: recorded.id.clone() }),
+        ..nothing
+    }
+}
+
+/// The attributes of an instance that is destroyed.
+#[must_use]
+pub fn removed(instance: &InstanceResource) -> Vec<super::AttributeChange> {
+    let mut table = state_table(instance, true);
+    table.set("id", Some(instance.id.0.as_str()));
+    table.removed(&BTreeSet::new())
+}

@@ -1,0 +1,226 @@
+//! The execution graph's nodes: each says all that the executor needs, and nothing to decide.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Address, Architecture, BootMode, Digest, InstanceAddress, VolumeType};
+use crate::provider::{InstanceId, TagMap, VolumeId};
+use crate::state::ImageFacts;
+
+/// One node of the execution graph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// What it is about.
+    pub address: Address,
+    /// What is done.
+    pub step: Step,
+    /// Indices of the nodes that must have succeeded before.
+    pub needs: Vec<usize>,
+}
+
+/// What a node does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// Make an empty volume.
+    CreateVolume(Box<VolumePlan>),
+    /// Change a volume in place.
+    UpdateVolume(Box<VolumeUpdate>),
+    /// Destroy a volume.
+    DeleteVolume {
+        /// Which.
+        id: VolumeId,
+        /// Whether a snapshot is taken first.
+        final_snapshot: bool,
+    },
+    /// Leave a volume where it is and forget it.
+    ForgetVolume {
+        /// Which.
+        id: VolumeId,
+    },
+    /// Put the volume in a slot of the access node.
+    Attach,
+    /// Put the disk's content on the volume.
+    Write(Box<WritePlan>),
+    /// Make the guest bootable.
+    Drivers(DriversPlan),
+    /// Take the volume out of its slot.
+    Detach,
+    /// Launch the stub.
+    Stub(Box<InstancePlan>),
+    /// Swap the volumes in and bring the instance to its state.
+    Launch(Box<LaunchPlan>),
+    /// Change an instance in place, or by stop and start.
+    UpdateInstance(Box<LaunchPlan>),
+    /// Destroy an instance; its volumes are detached first and stay.
+    Terminate {
+        /// Which.
+        id: InstanceId,
+    },
+}
+
+impl Step {
+    /// The step's word for people: `create volume`.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::CreateVolume(_) => "create volume",
+            Self::UpdateVolume(_) => "change volume",
+            Self::DeleteVolume { .. } => "destroy volume",
+            Self::ForgetVolume { .. } => "forget volume",
+            Self::Attach => "attach",
+            Self::Write(_) => "write",
+            Self::Drivers(_) => "inject drivers",
+            Self::Detach => "detach",
+            Self::Stub(_) => "launch stub",
+            Self::Launch(_) => "launch",
+            Self::UpdateInstance(_) => "change instance",
+            Self::Terminate { .. } => "terminate",
+        }
+    }
+}
+
+/// A volume to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumePlan {
+    /// The zone.
+    pub zone: String,
+    /// GiB.
+    pub size: u64,
+    /// The type.
+    pub volume_type: VolumeType,
+    /// Provisioned IOPS.
+    pub iops: Option<u32>,
+    /// Provisioned MiB/s.
+    pub throughput: Option<u32>,
+    /// Whether it is encrypted.
+    pub encrypted: Option<bool>,
+    /// The KMS key.
+    pub kms_key_id: Option<String>,
+    /// Whether it dies with its instance.
+    pub delete_on_termination: bool,
+    /// The user's tags; `None`: known only when the node runs.
+    pub tags: Option<TagMap>,
+    /// Destroying it is refused.
+    pub prevent_destroy: bool,
+    /// Asked for when it is destroyed.
+    pub final_snapshot: Option<bool>,
+}
+
+/// A volume to change in place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeUpdate {
+    /// Which.
+    pub id: VolumeId,
+    /// What it shall be.
+    pub to: VolumePlan,
+}
+
+/// Content to write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WritePlan {
+    /// From which image.
+    pub image: ImageFacts,
+    /// Bytes of data by the image's metadata.
+    pub data_bytes: u64,
+    /// Bytes of zeros by the image's metadata.
+    pub zero_bytes: u64,
+    /// The volume's size in bytes.
+    pub volume_size: u64,
+}
+
+/// Drivers to inject.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DriversPlan {
+    /// Digest of the recipe.
+    pub recipe: Digest,
+    /// The disks whose blocks change.
+    pub overlays: Vec<OverlayPlan>,
+}
+
+/// A disk's changed blocks; the blocks themselves travel beside the plan, never in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OverlayPlan {
+    /// The disk.
+    pub disk: String,
+    /// Bytes of changed blocks.
+    pub bytes: u64,
+}
+
+/// An instance as it shall be. Attributes that are known only when the node runs are `None` and
+/// listed in `unknown`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstancePlan {
+    /// The type.
+    pub instance_type: String,
+    /// The architecture.
+    pub architecture: Architecture,
+    /// The boot mode.
+    pub boot_mode: BootMode,
+    /// `linux` or `windows`.
+    pub platform: String,
+    /// The stub's AMI.
+    pub base_ami: Option<String>,
+    /// The zone.
+    pub zone: String,
+    /// The subnet.
+    pub subnet_id: Option<String>,
+    /// The private address.
+    pub private_ip: Option<Ipv4Addr>,
+    /// Security groups.
+    pub security_group_ids: Vec<String>,
+    /// Key pair.
+    pub key_name: Option<String>,
+    /// Instance profile.
+    pub iam_instance_profile: Option<String>,
+    /// Digest of the user data; the text is read from the configuration again when the node runs.
+    pub user_data: Option<Digest>,
+    /// Termination protection.
+    pub termination_protection: bool,
+    /// The user's tags.
+    pub tags: TagMap,
+    /// What the console shows when it is up.
+    pub console_pattern: Option<String>,
+    /// Seconds that it may take to come up.
+    pub boot_timeout: Option<u32>,
+    /// Its disks in order, the root first.
+    pub disks: Vec<String>,
+    /// What must be up before it.
+    pub depends_on: BTreeSet<InstanceAddress>,
+    /// Destroying it is refused.
+    pub prevent_destroy: bool,
+    /// Attribute paths known only when the node runs.
+    pub unknown: BTreeSet<String>,
+}
+
+/// Whether the instance is started at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// Start it and wait until it is up.
+    Running,
+    /// Leave it stopped, or stop it.
+    Stopped,
+}
+
+/// An instance to bring to its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LaunchPlan {
+    /// What it shall be.
+    pub instance: InstancePlan,
+    /// Started or not.
+    pub start: Start,
+    /// For a change of a started instance: whether it must be stopped in between.
+    pub stop_first: bool,
+}

@@ -1,0 +1,411 @@
+//! What happens to one volume.
+
+use std::collections::BTreeSet;
+
+use super::attributes::{Table, drift};
+use super::{Action, Change, Reason, Shown, Step, VolumePlan, VolumeUpdate};
+use crate::model::{Address, Digest};
+use crate::observe::{Machine, MachineDisk, Reality};
+use crate::provider::{TagMap, VolumeState, VolumeView};
+use crate::state::{Resource, State, VolumeResource};
+
+/// Attributes of a volume that cannot change in place.
+const FORCING: [&str; 3] = ["encrypted", "kms_key_id", "zone"];
+
+/// What was decided for a volume.
+#[derive(Debug)]
+pub struct Decision {
+    /// For the reviewer.
+    pub change: Change,
+    /// The old volume's end.
+    pub destroy: Option<Step>,
+    /// Making or changing the volume.
+    pub make: Option<Step>,
+    /// Whether its content is written.
+    pub write: bool,
+    /// Whether its overlay is written even if its content stays.
+    pub overlay: bool,
+}
+
+/// What a volume's decision depends on beside the volume.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The machine.
+    pub machine: &'a Machine,
+    /// The state.
+    pub state: &'a State,
+    /// The provider's side.
+    pub reality: &'a Reality,
+    /// What `--replace` names.
+    pub replace: &'a BTreeSet<Address>,
+    /// Digest of the recipe that the guest shall have.
+    pub recipe: Option<Digest>,
+    /// Whether the machine's first start failed, so that its data is no loss.
+    pub tainted: bool,
+    /// Why the whole machine is replaced.
+    pub replaced: Option<&'a Reason>,
+}
+
+/// The volume's user tags as the provider shows them.
+fn user_tags(tags: &TagMap) -> TagMap {
+    tags.iter()
+        .filter(|(key, _)| !key.starts_with("replant:") && !key.starts_with("aws:"))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// The tags that the configuration wants on a disk's volume; `None` while any is unknown.
+fn wanted_tags(machine: &Machine, disk: &MachineDisk) -> Option<TagMap> {
+    if machine.spec.unknown.iter().any(|path| path.starts_with("tags")) {
+        return None;
+    }
+    let mut tags = machine.spec.tags.clone();
+    tags.extend(disk.spec.tags.clone());
+    Some(tags)
+}
+
+/// The volume that a disk wants.
+#[must_use]
+pub fn wanted(machine: &Machine, disk: &MachineDisk, zone: &str) -> VolumePlan {
+    VolumePlan {
+        zone: zone.to_owned(),
+        size: disk.volume_gib(),
+        volume_type: disk.spec.volume_type,
+        iops: disk.spec.iops,
+        throughput: disk.spec.throughput,
+        encrypted: disk.spec.encrypted,
+        kms_key_id: disk.spec.kms_key_id.clone(),
+        delete_on_termination: disk.spec.delete_on_termination,
+        tags: wanted_tags(machine, disk),
+        prevent_destroy: machine.spec.lifecycle.prevent_destroy,
+        final_snapshot: disk.spec.final_snapshot,
+    }
+}
+
+fn wanted_table(plan: &VolumePlan, machine: &Machine, disk: &MachineDisk, recipe: Option<Digest>) -> Table {
+    let mut table = Table::default();
+    table.set("zone", Some(plan.zone.as_str()));
+    table.set("size", Some(plan.size));
+    table.set("type", Some(plan.volume_type.as_str()));
+    table.set("iops", plan.iops);
+    table.set("throughput", plan.throughput);
+    table.set("encrypted", plan.encrypted);
+    table.set("kms_key_id", plan.kms_key_id.as_deref());
+    table.set("delete_on_termination", Some(plan.delete_on_termination));
+    table.set("prevent_destroy", plan.prevent_destroy.then_some(true));
+    table.set("final_snapshot", plan.final_snapshot);
+    match &plan.tags {
+        Some(tags) => table.set_tags(tags),
+        None => {
+            for path in machine.spec.unknown.iter().filter(|path| path.starts_with("tags")) {
+                table.set_unknown(path);
+            }
+        }
+    }
+    if let Some(image) = &disk.image {
+        table.set(
+            "image",
+            Some(image_name(&image.facts.path.to_string_lossy(), image.facts.member.as_deref())),
+        );
+        table.set("image_identity", Some(image.facts.identity.short()));
+        table.set("recipe", recipe.map(|recipe| recipe.short()));
+    }
+    table
+}
+
+fn image_name(path: &str, member: Option<&str>) -> String {
+    member.map_or_else(|| path.to_owned(), |member| format!("{path} ({member})"))
+}
+
+/// What a volume of the state is like.
+#[must_use]
+pub fn state_table(volume: &VolumeResource) -> Table {
+    let mut table = Table::default();
+    table.set("zone", Some(volume.zone.as_str()));
+    table.set("size", Some(volume.size));
+    table.set("type", Some(volume.volume_type.as_str()));
+    table.set("iops", volume.iops);
+    table.set("throughput", volume.throughput);
+    table.set("encrypted", volume.encrypted);
+    table.set("kms_key_id", volume.kms_key_id.as_deref());
+    table.set("delete_on_termination", Some(volume.delete_on_termination));
+    table.set("prevent_destroy", volume.prevent_destroy.then_some(true));
+    table.set("final_snapshot", volume.final_snapshot);
+    table.set_tags(&volume.tags);
+    if let Some(write) = &volume.write {
+        table.set(
+            "image",
+            Some(image_name(&write.image.path.to_string_lossy(), write.image.member.as_deref())),
+        );
+        table.set("image_identity", Some(write.image.identity.short()));
+    }
+    table.set("recipe", volume.drivers.as_ref().map(|drivers| drivers.recipe.short()));
+    table
+}
+
+/// The state's record brought up to what the provider shows. What the configuration left to EC2
+/// (`None`) stays so.
+fn refreshed(volume: &VolumeResource, view: Option<&VolumeView>) -> VolumeResource {
+    let Some(view) = view else { return volume.clone() };
+    VolumeResource {
+        zone: view.zone.clone(),
+        size: view.size,
+        volume_type: view.volume_type,
+        iops: volume.iops.and(view.iops),
+        throughput: volume.throughput.and(view.throughput),
+        encrypted: volume.encrypted.map(|_| view.encrypted),
+        tags: user_tags(&view.tags),
+        ..volume.clone()
+    }
+}
+
+/// The volume of the state, when there is one.
+#[must_use]
+pub fn of_state<'a>(state: &'a State, address: &Address) -> Option<&'a VolumeResource> {
+    match state.resources.get(address) {
+        Some(Resource::Volume(volume)) => Some(volume),
+        _ => None,
+    }
+}
+
+fn is_alive(view: &VolumeView) -> bool {
+    !matches!(view.state, VolumeState::Deleting | VolumeState::Deleted | VolumeState::Error)
+}
+
+/// Decides what happens to a disk's volume.
+#[must_use]
+pub fn decide(around: &Surroundings<'_>, disk: &MachineDisk) -> Decision {
+    let address = around.machine.spec.address.volume(disk.spec.name.as_str());
+    let plan = wanted(around.machine, disk, &around.reality.access_node.zone);
+    let recipe = disk.image.as_ref().and(around.recipe);
+    let after = wanted_table(&plan, around.machine, disk, recipe);
+    let sensitive = disk_sensitive(around.machine, &disk.spec.name);
+    let Some(recorded) = of_state(around.state, &address) else {
+        return create(address, plan, &after, &sensitive, disk, Reason::New);
+    };
+    let view = around.reality.volumes.get(&recorded.id).filter(|view| is_alive(view));
+    if around.reality.refreshed && view.is_none() {
+        return create(address, plan, &after, &sensitive, disk, Reason::DeletedOutside);
+    }
+    Existing { around, disk, address, plan, after, sensitive, recorded, view }.decide()
+}
+
+/// The sensitive paths of a disk, as paths of its volume.
+fn disk_sensitive(machine: &Machine, disk: &str) -> BTreeSet<String> {
+    let prefix = format!("disk.{disk}.");
+    machine
+        .spec
+        .sensitive
+        .iter()
+        .filter_map(|path| {
+            path.strip_prefix(&prefix).or_else(|| path.starts_with("tags").then_some(path.as_str()))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+fn create(
+    address: Address,
+    plan: VolumePlan,
+    after: &Table,
+    sensitive: &BTreeSet<String>,
+    disk: &MachineDisk,
+    reason: Reason,
+) -> Decision {
+    let change = Change {
+        address,
+        action: Action::Create,
+        reasons: vec![reason],
+        attributes: after.created(sensitive),
+        unchanged: 0,
+        notes: Vec::new(),
+    };
+    Decision {
+        change,
+        destroy: None,
+        make: Some(Step::CreateVolume(Box::new(plan))),
+        write: disk.image.is_some(),
+        overlay: disk.image.is_some(),
+    }
+}
+
+/// A volume that exists.
+struct Existing<'a> {
+    around: &'a Surroundings<'a>,
+    disk: &'a MachineDisk,
+    address: Address,
+    plan: VolumePlan,
+    after: Table,
+    sensitive: BTreeSet<String>,
+    recorded: &'a VolumeResource,
+    view: Option<&'a VolumeView>,
+}
+
+impl Existing<'_> {
+    fn decide(self) -> Decision {
+        let now = refreshed(self.recorded, self.view);
+        let before = state_table(&now);
+        let drift = drift(&state_table(self.recorded).changed(&before, &[], &self.sensitive).0);
+        let (attributes, unchanged) = before.changed(&self.after, &FORCING, &self.sensitive);
+        let precious = self.recorded.started && !self.around.tainted;
+        if let Some(reasons) = self.replacement(&attributes, now.size) {
+            return self.replace(reasons, attributes, unchanged, precious);
+        }
+        let mut reasons = Vec::new();
+        let mut notes = Vec::new();
+        let (write, overlay) = self.content(precious, &mut reasons, &mut notes);
+        let shown: Vec<_> = attributes
+            .into_iter()
+            .filter(|change| {
+                let is_content = matches!(change.path.as_str(), "image" | "image_identity" | "recipe");
+                !is_content || (!precious && (write || (overlay && change.path == "recipe")))
+            })
+            .collect();
+        let in_place: Vec<_> = shown
+            .iter()
+            .filter(|change| !matches!(change.path.as_str(), "image" | "image_identity" | "recipe"))
+            .collect();
+        if in_place.iter().any(|change| change.path == "size") && precious {
+            notes.push(
+                "the volume grows; its partitions and filesystems are the running guest's to grow".to_owned(),
+            );
+        }
+        if !in_place.is_empty() {
+            reasons
+                .insert(0, drift.map_or(Reason::AttributesChanged, |what| Reason::ChangedOutside { what }));
+        }
+        let make = (!in_place.is_empty()).then(|| {
+            Step::UpdateVolume(Box::new(VolumeUpdate { id: self.recorded.id.clone(), to: self.plan.clone() }))
+        });
+        let action = if make.is_some() || write || overlay { Action::Update } else { Action::NoOp };
+        Decision {
+            change: Change { address: self.address, action, reasons, attributes: shown, unchanged, notes },
+            destroy: None,
+            make,
+            write,
+            overlay,
+        }
+    }
+
+    /// Why the volume must be replaced, when it must.
+    fn replacement(&self, attributes: &[super::AttributeChange], size: u64) -> Option<Vec<Reason>> {
+        let mut reasons = Vec::new();
+        let instance = self.address.instance.part(crate::model::Part::Instance);
+        if self.around.replace.contains(&self.address) || self.around.replace.contains(&instance) {
+            reasons.push(Reason::AskedToReplace);
+        }
+        reasons.extend(self.around.replaced.cloned());
+        for change in attributes.iter().filter(|change| change.forces_replacement) {
+            // What was left to EC2 has no "before"; saying now what it already is forces nothing.
+            let said_as_is = match (change.path.as_str(), self.view) {
+                ("encrypted", Some(view)) => change.after == Some(Shown::Value(view.encrypted.into())),
+                ("kms_key_id", Some(view)) => {
+                    change.after == view.kms_key_id.as_ref().map(|key| Shown::Value(key.as_str().into()))
+                }
+                _ => false,
+            };
+            if !said_as_is && change.after.is_some() {
+                reasons.push(Reason::CannotChangeInPlace { attribute: change.path.clone() });
+            }
+        }
+        if self.plan.size < size {
+            reasons.push(Reason::CannotChangeInPlace { attribute: "a smaller size".to_owned() });
+        }
+        (!reasons.is_empty()).then_some(reasons)
+    }
+
+    fn replace(
+        self,
+        reasons: Vec<Reason>,
+        mut attributes: Vec<super::AttributeChange>,
+        unchanged: usize,
+        precious: bool,
+    ) -> Decision {
+        let final_snapshot = self.plan.final_snapshot.or(self.recorded.final_snapshot).unwrap_or(precious);
+        let mut notes = Vec::new();
+        if precious {
+            let snapshot = if final_snapshot {
+                "a final snapshot is taken first"
+            } else {
+                "no final snapshot is taken, because final_snapshot = false"
+            };
+            notes.push(format!(
+                "everything the guest wrote to {} since its restore is lost; {snapshot}",
+                self.recorded.id
+            ));
+        }
+        let smaller = self.plan.size < self.recorded.size;
+        for change in &mut attributes {
+            change.forces_replacement |= smaller && change.path == "size";
+        }
+        Decision {
+            change: Change {
+                address: self.address,
+                action: Action::Replace,
+                reasons,
+                attributes,
+                unchanged,
+                notes,
+            },
+            destroy: Some(Step::DeleteVolume { id: self.recorded.id.clone(), final_snapshot }),
+            write: self.disk.image.is_some(),
+            overlay: self.disk.image.is_some(),
+            make: Some(Step::CreateVolume(Box::new(self.plan))),
+        }
+    }
+
+    /// Whether content and overlay are written, with the reasons.
+    fn content(&self, precious: bool, reasons: &mut Vec<Reason>, notes: &mut Vec<String>) -> (bool, bool) {
+        let Some(image) = &self.disk.image else { return (false, false) };
+        let recipe = self.around.recipe;
+        let same_image = self.recorded.write.as_ref().map(|write| {
+            write.image.identity == image.facts.identity && write.image.member == image.facts.member
+        });
+        let same_recipe = self.recorded.drivers.as_ref().map(|drivers| drivers.recipe) == recipe;
+        if precious {
+            if same_image == Some(false) {
+                notes.push(format!(
+                    "the image changed since this volume was written; it is not written again, because its instance has started ({})",
+                    "lifecycle { replace_on_image_change = true } or --replace restores it anew"
+                ));
+            } else if !same_recipe && recipe.is_some() {
+                notes.push(
+                    "the guest's preparation would differ now; it is not repeated, because its instance has started"
+                        .to_owned(),
+                );
+            }
+            return (false, false);
+        }
+        match same_image {
+            None => {
+                reasons.push(Reason::Unfinished { missing: "its content is not written".to_owned() });
+                (true, true)
+            }
+            Some(false) => {
+                reasons.push(Reason::ImageChanged);
+                (true, true)
+            }
+            Some(true) if self.around.tainted => {
+                reasons.push(Reason::Tainted);
+                (true, true)
+            }
+            Some(true) if self.recorded.drivers.is_none() && recipe.is_some() => {
+                reasons.push(Reason::Unfinished { missing: "its drivers are not injected".to_owned() });
+                (false, true)
+            }
+            Some(true) if !same_recipe => {
+                reasons.push(Reason::RecipeChanged);
+                (true, true)
+            }
+            Some(true) => (false, false),
+        }
+    }
+}
+
+/// The attributes of a volume that is destroyed.
+#[must_use]
+pub fn removed(volume: &VolumeResource) -> Vec<super::AttributeChange> {
+    let mut table = state_table(volume);
+    table.set("id", Some(volume.id.0.as_str()));
+    table.removed(&BTreeSet::new())
+}

@@ -1,0 +1,8 @@
+//! What a run says, rendered: for people on a terminal or in a log, and as JSON.
+//!
+//! Renderers are pure where they can be (value → text); only the progress display writes by
+//! itself. Everything else is printed by `cli`.
+
+pub mod human;
+pub mod json;
+pub mod progress;

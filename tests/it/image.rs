@@ -1,0 +1,10 @@
+//! Images against `qemu-img`: what Replant reads of a disk is what QEMU reads of it.
+
+mod appliance;
+mod fixture;
+mod formats;
+mod hostile;
+mod identity;
+mod overlay;
+mod random;
+mod vmdk;
