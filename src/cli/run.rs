@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
-use super::{apply, completions, graph, man, output, plan, schema, show, state};
+use super::{apply, completions, graph, man, output, plan, schema, show, state, validate, write};
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ pub struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Checks the configuration.
+    Validate(validate::Validate),
     /// Shows what `apply` would do, down to the files inside the guests.
     Plan(plan::PlanCommand),
     /// Does what the plan says: a saved one, or one that it makes and shows first.
@@ -44,6 +46,8 @@ pub enum Command {
     Completions(completions::Completions),
     /// Prints the manual page, or writes the pages of all commands into a directory.
     Man(man::Man),
+    /// Writes an image's disk onto a device or a file.
+    Write(write::Write),
 }
 
 /// Parses the arguments, runs the command, gives its exit code.
@@ -58,6 +62,7 @@ pub fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Exit {
     let directory = &arguments.directory;
     match &arguments.command {
+        Command::Validate(command) => validate::run(directory, command),
         Command::Plan(command) => plan::run(directory, command),
         Command::Apply(command) => apply::run(directory, command),
         Command::Destroy(command) => apply::destroy(directory, command),
@@ -68,5 +73,6 @@ fn run(arguments: &Arguments) -> Exit {
         Command::Schema(command) => schema::run(command),
         Command::Completions(command) => completions::run(command),
         Command::Man(command) => man::run(command),
+        Command::Write(command) => write::run(directory, command),
     }
 }

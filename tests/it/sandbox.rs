@@ -1,5 +1,10 @@
 //! The sandbox with its real parts: user-mode Linux, real filesystems, and other people's fsck.
 
+mod guests;
+mod hostile;
+mod jailed;
+mod layout;
+
 use std::path::{Path, PathBuf};
 
 use replant::guest::report::RecipeInputs;
@@ -28,25 +33,15 @@ pub fn request(images: &[&Path]) -> Request {
         disks: images.iter().enumerate().map(disk).collect(),
         prepare: true,
         inputs: RecipeInputs { hypervisor: Hypervisor::Nitro, network: NetworkPolicy::Dhcp },
-        limits: Limits { seconds: 60, ..Limits::default() },
+        limits: Limits { seconds: 120, ..Limits::default() },
     }
 }
 
+#[track_caller]
 pub fn run(request: &Request) -> Outcome {
     match sandbox::run_with(&programs, request, None) {
         Ok(outcome) => outcome,
         Err(SandboxError::NoReport { console, source, .. }) => panic!("{source}\n{console}"),
         Err(error) => panic!("{:#?}", error.diagnostic()),
     }
-}
-
-#[test]
-fn an_empty_disk_is_no_guest() {
-    let directory = tempfile::tempdir().unwrap();
-    let image = directory.path().join("empty.raw");
-    std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
-    let outcome = run(&request(&[&image]));
-    eprintln!("{:?}", outcome.took);
-    assert!(outcome.report.facts.is_none());
-    assert!(outcome.overlays[0].blocks.is_empty());
 }

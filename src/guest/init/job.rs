@@ -3,12 +3,15 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use super::examine::examine;
 use super::system;
 use crate::guest::exchange::{self, FRAME, MAX_JOB, MAX_REPORT, REPORT_OFFSET};
-use crate::guest::report::{Job, PROTOCOL, Recipe, Report};
+use crate::guest::report::{Job, PROTOCOL};
 
 /// The job disk's serial.
 const EXCHANGE: &str = "replant-job";
+/// The start of a guest disk's serial; its position in the job follows.
+const DISK: &str = "replant-disk-";
 
 /// Does the job; the text says why it could not be done.
 ///
@@ -20,15 +23,10 @@ pub fn run() -> Result<(), String> {
     let path = place(EXCHANGE).ok_or("the job disk is not there")?;
     let disk = File::options().read(true).write(true).open(&path).map_err(|error| error.to_string())?;
     let job: Job = read_job(&disk)?;
-    let report = Report {
-        protocol: PROTOCOL,
-        facts: None,
-        disks: Vec::new(),
-        findings: Vec::new(),
-        recipe: Recipe::default(),
-        diffs: Vec::new(),
-    };
-    let _ = job;
+    let devices = (0..job.disks.len())
+        .map(|index| place(&format!("{DISK}{index}")).ok_or(format!("disk {index} is not there")))
+        .collect::<Result<Vec<_>, _>>()?;
+    let report = examine(&job, &devices)?;
     let frame = exchange::encode(&report, MAX_REPORT).map_err(|error| error.to_string())?;
     disk.write_all_at(&frame, REPORT_OFFSET)
         .and_then(|()| disk.sync_all())

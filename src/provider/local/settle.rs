@@ -122,7 +122,12 @@ impl Desk<'_> {
         } else {
             self.finish_start(instance)?;
         }
-        if instance.phase == InstancePhase::Pending && self.past(instance.since, self.settings.delays.start) {
+        // A machine that is not known by its process is not running yet, or just ending.
+        let known = instance.boot.as_ref().is_none_or(|boot| boot.process.is_some());
+        if instance.phase == InstancePhase::Pending
+            && known
+            && self.past(instance.since, self.settings.delays.start)
+        {
             instance.phase = InstancePhase::Running;
             self.settle_running(instance)?;
         }
@@ -187,7 +192,9 @@ impl Desk<'_> {
     }
 
     fn release(&self, id: &VolumeId, instance: &InstanceRecord) -> Result<(), Failure> {
-        let Some(mut volume) = self.store.read::<VolumeRecord>(&id.0)? else { return Ok(()) };
+        let Some(volume) = self.store.read::<VolumeRecord>(&id.0)? else { return Ok(()) };
+        // A detachment that was complete before the instance's end is none of its business.
+        let Some(mut volume) = self.settle_volume(volume)? else { return Ok(()) };
         let Some(attachment) = volume.attachment.take_if(|attachment| attachment.instance == instance.id)
         else {
             return Ok(());

@@ -81,6 +81,5 @@ fn every_compression_of_mkinitramfs() {
         let path = directory.path().join(compression);
         mkinitramfs(kernel, compression, &WITHOUT, &path);
         extend_and_check(kernel, &path);
-        assert!(shell(&format!("lsinitramfs {}", path.display())).contains("conf/initramfs.conf"));
     }
 }
