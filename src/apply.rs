@@ -17,7 +17,7 @@ pub mod volume;
 pub mod wait;
 
 pub use cancel::Cancel;
-pub use context::{Context, Options, Overlays, Specs};
+pub use context::{Context, Options, Specs, Tally};
 pub use error::ApplyError;
 pub use event::{Event, InstanceReceipt, NodeOutcome, NodeReceipt, Observer, Receipt, VolumeReceipt};
 pub use executor::run;

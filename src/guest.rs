@@ -3,4 +3,13 @@
 //! Runs in `replant-guest`; its types are also what the host reads back. Knows nothing of
 //! plans, states or providers.
 
+pub mod exchange;
+pub mod init;
+pub mod linux;
+pub mod disk;
+pub mod draft;
+pub mod findings;
+pub mod mask;
+pub mod prepare;
 pub mod report;
+pub mod tree;

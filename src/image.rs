@@ -11,9 +11,11 @@ pub mod open;
 mod opener;
 pub mod ova;
 pub mod overlay;
+mod qcow2;
 mod raw;
 mod read;
 pub mod source;
+mod vhd;
 mod vmdk;
 mod window;
 

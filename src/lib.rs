@@ -17,5 +17,6 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod provider;
+pub mod sandbox;
 pub mod state;
 pub mod ui;

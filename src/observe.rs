@@ -2,6 +2,8 @@
 
 pub mod machine;
 pub mod reality;
+pub mod resolve;
 
 pub use machine::{DiskImage, Hardware, Inspection, Machine, MachineDisk, Prepared};
 pub use reality::Reality;
+pub use resolve::{Inspector, resolve};

@@ -14,6 +14,7 @@ pub mod guest;
 pub mod instance;
 pub mod lint;
 pub mod predict;
+pub mod saved;
 pub mod step;
 pub mod volume;
 
@@ -23,6 +24,7 @@ pub use change::{
     AccessNodePlan, AttributeChange, Binding, Change, GuestPlan, Mode, OutputChange, Plan, Prediction, Shown,
     Summary, VERSION, Wave,
 };
+pub use saved::Overlays;
 pub use step::{
     DriversPlan, InstancePlan, LaunchPlan, Node, OverlayPlan, Start, Step, VolumePlan, VolumeUpdate,
     WritePlan,

@@ -1,6 +1,8 @@
 //! One narrow trait over a cloud's calls, in EC2's terms. The calls are primitive; what they add
 //! up to (waves, the swap, recovery) is `apply`'s.
 
+pub mod faulty;
+pub mod local;
 pub mod types;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,9 +9,8 @@ use super::retry::retry;
 use super::{ApplyError, Cancel, Event, Observer};
 use crate::copy;
 use crate::diagnostic::Diagnostic;
-use crate::image::Overlay;
 use crate::model::{Address, ClientToken, InstanceAddress, InstanceSpec, Part};
-use crate::plan::Plan;
+use crate::plan::{Overlays, Plan};
 use crate::provider::{
     InstanceId, Provider, ProviderError, ProviderErrorKind, TAG_ADDRESS, TAG_TOKEN, TAG_WORKSPACE, TagMap,
 };
@@ -19,9 +18,6 @@ use crate::state::format::v1::Output;
 use crate::state::{
     InstanceResource, IntentId, Operation, Resource, State, StateChange, Store, VolumeResource,
 };
-
-/// Changed blocks by machine and disk.
-pub type Overlays = BTreeMap<(InstanceAddress, String), Overlay>;
 
 /// Where a run gets values that are known only while it goes on, and those that are never stored.
 pub trait Specs: Send + Sync {

@@ -1,3 +1,5 @@
-//! The init of the sandbox.
+//! The init of the sandbox: process 1 of a throwaway kernel, and of nothing else.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    replant::guest::init::main()
+}

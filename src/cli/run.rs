@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
-use super::{completions, man, output, schema, state, validate};
+use super::{apply, completions, graph, man, output, plan, schema, show, state, validate, write};
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
 #[derive(Debug, Parser)]
@@ -26,6 +26,16 @@ pub struct Arguments {
 pub enum Command {
     /// Checks the configuration.
     Validate(validate::Validate),
+    /// Shows what `apply` would do, down to the files inside the guests.
+    Plan(plan::PlanCommand),
+    /// Does what the plan says: a saved one, or one that it makes and shows first.
+    Apply(apply::ApplyCommand),
+    /// Destroys everything that is in the state.
+    Destroy(apply::DestroyCommand),
+    /// Shows the state, or a saved plan.
+    Show(show::ShowCommand),
+    /// Draws the graph of the configuration's restore.
+    Graph(graph::GraphCommand),
     /// Prints the outputs of the last apply.
     Output(output::Outputs),
     /// Looks at the state or changes what it says.
@@ -36,11 +46,16 @@ pub enum Command {
     Completions(completions::Completions),
     /// Prints the manual page, or writes the pages of all commands into a directory.
     Man(man::Man),
+    /// Writes an image's disk onto a device or a file.
+    Write(write::Write),
 }
 
 /// Parses the arguments, runs the command, gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = crate::sandbox::helper::main(std::env::args_os().skip(1)) {
+        return code;
+    }
     run(&Arguments::parse()).into()
 }
 
@@ -48,10 +63,16 @@ fn run(arguments: &Arguments) -> Exit {
     let directory = &arguments.directory;
     match &arguments.command {
         Command::Validate(command) => validate::run(directory, command),
+        Command::Plan(command) => plan::run(directory, command),
+        Command::Apply(command) => apply::run(directory, command),
+        Command::Destroy(command) => apply::destroy(directory, command),
+        Command::Show(command) => show::run(directory, command),
+        Command::Graph(command) => graph::run(directory, command),
         Command::Output(command) => output::run(directory, command),
         Command::State(command) => state::run(directory, command),
         Command::Schema(command) => schema::run(command),
         Command::Completions(command) => completions::run(command),
         Command::Man(command) => man::run(command),
+        Command::Write(command) => write::run(directory, command),
     }
 }

@@ -5,14 +5,18 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use anstream::{AutoStream, ColorChoice};
+use indicatif::ProgressDrawTarget;
 
+use crate::apply::Observer;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ui::human::Look;
 use crate::ui::human::diagnostics::render_diagnostics_as;
 use crate::ui::human::text::DEFAULT_WIDTH;
 use crate::ui::json;
+use crate::ui::progress::{JsonLines, Live, Plain};
 
 /// The columns of the terminal behind a stream: `COLUMNS`, else what the terminal says, else
 /// [`DEFAULT_WIDTH`].
@@ -56,6 +60,20 @@ pub fn print(text: &str) {
 pub fn say(text: &str) {
     let mut stream = io::stderr().lock();
     let _reader_gone = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+}
+
+/// What shows a run's events: JSON lines when asked for, bars where standard output is a terminal,
+/// plain lines elsewhere.
+#[must_use]
+pub fn observer(json: bool) -> Arc<dyn Observer> {
+    let out = Box::new(io::stdout());
+    if json {
+        Arc::new(JsonLines::new(out))
+    } else if io::stdout().is_terminal() {
+        Arc::new(Live::new(ProgressDrawTarget::stdout(), out, stdout_look()))
+    } else {
+        Arc::new(Plain::new(out, stdout_look()))
+    }
 }
 
 /// Prints diagnostics: for people to standard error, or with `json` one object a line to standard

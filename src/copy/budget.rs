@@ -24,13 +24,16 @@ pub struct Budget {
 }
 
 impl Default for Budget {
-    /// 128 MiB of buffers, no limit of bandwidth.
+    /// [`MEMORY`](Self::MEMORY), no limit of bandwidth.
     fn default() -> Self {
-        Self::new(128 << 20, None)
+        Self::new(Self::MEMORY, None)
     }
 }
 
 impl Budget {
+    /// Bytes of buffers when nobody says otherwise.
+    pub const MEMORY: u64 = 128 << 20;
+
     /// `memory` bytes for buffers (at least one block), and `bandwidth` bytes a second written to
     /// targets, when there is to be a limit.
     #[must_use]

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::block::{self, BLOCK, Buffer, Content, is_zero};
+use super::block::{self, BLOCK, Buffer, Content};
 use super::{Cancel, CopyError, Manifest, ManifestError, Target, work};
 use crate::image::overlay::{OVERLAY_BLOCK, READ_CHUNK};
 use crate::image::{BlockSource, Overlay};
@@ -14,6 +14,8 @@ use crate::model::Digest;
 
 const CHUNKS: u64 = BLOCK / READ_CHUNK;
 const PIECES: u64 = BLOCK / OVERLAY_BLOCK;
+/// How much is made zero between two looks whether to stop.
+const ZERO_STEP: u64 = 64 << 20;
 
 /// How to put an overlay on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,25 +34,13 @@ pub struct OverlayOutcome {
     pub written_bytes: u64,
 }
 
-/// The digest of an overlay's content: BLAKE3 over its size and, for each block in order, its
-/// index, its length and its bytes, numbers as 8 bytes little-endian.
-#[must_use]
-pub fn digest(overlay: &Overlay) -> Digest {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"replant overlay 1\n").update(&overlay.size.to_le_bytes());
-    for (index, bytes) in &overlay.blocks {
-        hasher.update(&index.to_le_bytes()).update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
-    }
-    Digest(*hasher.finalize().as_bytes())
-}
-
 /// Writes an overlay's blocks over the content that `manifest` describes; flushed when this
 /// returns. Before the first byte is written, every block that it touches or was computed from
 /// is read back from the target and compared with the manifest and the overlay's read set.
 /// Writing it twice is the same as once.
 ///
-/// What preparation read beyond the image's end, where a disk has grown, it read as zeros; those
-/// places are made zero where they are not.
+/// Where the disk has grown, preparation saw zeros beyond the image's end and left no record of
+/// them; all of that is made zero where it is not (see [`Target`] for what that costs).
 ///
 /// # Errors
 /// When the manifest is of an unfinished write or says that another overlay lies there, the
@@ -69,8 +59,7 @@ pub fn write_overlay(
     check_below(target, overlay, source, manifest, *options, cancel, &mut buffer)?;
     manifest.overlay_begins(digest)?;
 
-    let size = manifest.header().disk_size;
-    let mut written = zero_beyond(target, overlay, size, &mut buffer)?;
+    let mut written = zero_beyond(target, overlay, manifest, cancel, &mut buffer)?;
     each_block(overlay, &mut |index, pieces| {
         stop(cancel, manifest)?;
         for (start, length) in pieces.spans() {
@@ -128,7 +117,7 @@ pub fn undo_overlay(
 /// Refuses a manifest that says something else of overlays than what is given.
 pub(super) fn check_recorded(manifest: &Manifest, overlay: Option<&Overlay>) -> Result<(), ManifestError> {
     let recorded = manifest.overlay();
-    let given = overlay.map(|overlay| (digest(overlay), true));
+    let given = overlay.map(|overlay| (overlay.digest(), true));
     if recorded == given {
         return Ok(());
     }
@@ -154,7 +143,7 @@ fn prepare(
     if manifest.finished().is_none() {
         return Err(ManifestError::Unfinished { path: manifest.path().to_owned() }.into());
     }
-    let digest = digest(overlay);
+    let digest = overlay.digest();
     if manifest.overlay().is_some_and(|(recorded, _)| recorded != digest) {
         check_recorded(manifest, Some(overlay))?;
     }
@@ -165,16 +154,13 @@ fn prepare(
     if overlay.size > target.size() {
         return misfit(format!("it needs {} bytes, the target has {}", overlay.size, target.size()));
     }
-    for (index, bytes) in &overlay.blocks {
-        let left = index.checked_mul(OVERLAY_BLOCK).and_then(|start| overlay.size.checked_sub(start));
-        if left.map(|left| left.min(OVERLAY_BLOCK)) != Some(bytes.len() as u64) || bytes.is_empty() {
-            return misfit(format!("its block {index} is not within its {} bytes", overlay.size));
-        }
+    if let Err(wrong) = overlay.check() {
+        return misfit(wrong.to_string());
     }
-    let end = overlay.size.max(manifest.header().disk_size).div_ceil(READ_CHUNK);
+    let end = manifest.header().disk_size.div_ceil(READ_CHUNK);
     match overlay.read_set.chunks.keys().next_back() {
         Some(chunk) if *chunk >= end => {
-            misfit(format!("it was computed from chunk {chunk}, beyond the disk"))
+            misfit(format!("it was computed from chunk {chunk}, beyond the image"))
         }
         _ => Ok(digest),
     }
@@ -211,7 +197,7 @@ fn check_below(
             }
         }
         if !options.read_set_checked
-            && let Some((offset, expected, found)) = mismatch_within(overlay, index, bytes, size)
+            && let Some((offset, expected, found)) = work::mismatch(&overlay.read_set, index, bytes)
         {
             return Err(CopyError::ImageMoved { offset, expected, found });
         }
@@ -219,34 +205,25 @@ fn check_below(
     Ok(())
 }
 
-/// The read set's first mismatch in a block of the disk. A chunk that the image ends in, on a
-/// disk that has grown, was read with zeros after the image's end.
-fn mismatch_within(overlay: &Overlay, index: u64, bytes: &[u8], size: u64) -> Option<(u64, Digest, Digest)> {
-    let whole = block::length(index, overlay.size) as usize;
-    if bytes.len() >= whole || bytes.len() as u64 == BLOCK || size.is_multiple_of(READ_CHUNK) {
-        return work::mismatch(&overlay.read_set, index, bytes);
-    }
-    let mut longer = bytes.to_vec();
-    longer.resize(whole, 0);
-    let moved = work::mismatch(&overlay.read_set, index, &longer)?;
-    // Where it was computed from the image alone, its last chunk is short.
-    work::mismatch(&overlay.read_set, index, bytes).and(Some(moved))
-}
-
-/// Makes zero, beyond the image's end, what preparation read there as zeros.
-fn zero_beyond(target: &Target, overlay: &Overlay, size: u64, buffer: &mut Buffer) -> Result<u64, CopyError> {
-    let mut written = 0;
-    for chunk in overlay.read_set.chunks.range(size / READ_CHUNK..).map(|(chunk, _)| chunk) {
-        let start = size.max(chunk * READ_CHUNK);
-        let end = overlay.size.min((chunk + 1) * READ_CHUNK);
-        let Some(length) = end.checked_sub(start).filter(|length| *length > 0) else { continue };
-        let bytes = buffer.bytes_mut(length as usize);
-        read(target, start, bytes)?;
-        if !is_zero(bytes) {
-            bytes.fill(0);
-            put(target, start, bytes)?;
-            written += length;
-        }
+/// Makes everything between the image's end and the grown disk's end zero.
+fn zero_beyond(
+    target: &Target,
+    overlay: &Overlay,
+    manifest: &Manifest,
+    cancel: &Cancel,
+    buffer: &mut Buffer,
+) -> Result<u64, CopyError> {
+    let (mut offset, mut written) = (manifest.header().disk_size, 0);
+    while offset < overlay.size {
+        stop(cancel, manifest)?;
+        // Up to the next multiple, so that all steps but the first begin aligned.
+        let end = overlay.size.min((offset + 1).next_multiple_of(ZERO_STEP));
+        written += target.zero(offset, end - offset, buffer).map_err(|source| CopyError::Write {
+            path: target.path().to_owned(),
+            offset,
+            source,
+        })?;
+        offset = end;
     }
     Ok(written)
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use libdeflater::{DecompressionError, Decompressor};
+use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
 /// Bytes before the data of a marked VMDK grain: its sector (8) and the data's length (4).
 pub(super) const GRAIN_MARKER: usize = 12;
@@ -17,6 +18,10 @@ pub(super) enum Codec {
     },
     /// A zlib stream of unknown length.
     Zlib,
+    /// A deflate stream of unknown length.
+    Deflate,
+    /// Zstandard frames of unknown length, which end with the unit.
+    Zstd,
 }
 
 /// What is wrong with a unit, or how much more of it must be read.
@@ -28,7 +33,12 @@ pub(super) enum DecodeError {
     Bad(String),
 }
 
+/// The largest window that a Zstandard frame may ask for (8 MiB): above what any level uses for
+/// units of at most 2 MiB.
+const ZSTD_WINDOW: u32 = 23;
+
 thread_local! {
+    static UNZSTD: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
     static INFLATE: RefCell<Decompressor> = RefCell::new(Decompressor::new());
 }
 
@@ -53,6 +63,8 @@ pub(super) fn decode(codec: Codec, stored: &[u8], unit: &mut [u8]) -> Result<usi
             }
         }
         Codec::Zlib => inflate(stored, unit, Decompressor::zlib_decompress),
+        Codec::Deflate => inflate(stored, unit, Decompressor::deflate_decompress),
+        Codec::Zstd => unzstd(stored, unit),
     }
 }
 
@@ -67,5 +79,33 @@ fn inflate(data: &[u8], unit: &mut [u8], with: Inflate) -> Result<usize, DecodeE
                 format!("its compressed data holds more than the {} bytes it may", unit.len())
             }
         })
+    })
+}
+
+/// Decodes frames until the unit is full or they end; what lies behind them is not looked at.
+fn unzstd(stored: &[u8], unit: &mut [u8]) -> Result<usize, DecodeError> {
+    let bad = |what: &str| DecodeError::Bad(format!("its compressed data is damaged: {what}"));
+    let failed = |code: usize| bad(get_error_name(code));
+    UNZSTD.with_borrow_mut(|context| {
+        let context = match context {
+            Some(context) => context,
+            None => {
+                let mut new = DCtx::try_create().ok_or_else(|| bad("no memory to decode it"))?;
+                new.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW)).map_err(failed)?;
+                context.insert(new)
+            }
+        };
+        context.reset(ResetDirective::SessionOnly).map_err(failed)?;
+        let room = unit.len();
+        let mut input = InBuffer::around(stored);
+        let mut output = OutBuffer::around(unit);
+        while output.pos() < room {
+            let before = (input.pos(), output.pos());
+            context.decompress_stream(&mut output, &mut input).map_err(failed)?;
+            if (input.pos(), output.pos()) == before {
+                break;
+            }
+        }
+        Ok(output.pos())
     })
 }

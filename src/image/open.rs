@@ -13,9 +13,11 @@ use super::format::Format;
 use super::identity::Identity;
 use super::opener::{Opened, Opener, look};
 use super::ova;
+use super::qcow2;
 use super::raw::Raw;
 use super::read;
 use super::source::{BlockSource, Run, SourceError};
+use super::vhd;
 use super::vmdk;
 use super::window::Window;
 
@@ -103,17 +105,17 @@ fn open_member(
 }
 
 /// Opens a disk of a known format.
-fn open_as(format: Format, opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
+pub(super) fn open_as(format: Format, opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
     match format {
         Format::Raw => raw(opener, file),
         Format::Vmdk => vmdk::open(opener, file),
-        Format::Qcow2 | Format::Vhd | Format::Vhdx | Format::Ova | Format::Ovf => {
-            Err(ImageError::Unsupported {
-                file: file.path().to_owned(),
-                what: format!("is a {format} image"),
-                help: "Convert it first, for example with `qemu-img convert -O qcow2`.".to_owned(),
-            })
-        }
+        Format::Qcow2 => qcow2::open(opener, file),
+        Format::Vhd => vhd::open(opener, file),
+        Format::Vhdx | Format::Ova | Format::Ovf => Err(ImageError::Unsupported {
+            file: file.path().to_owned(),
+            what: format!("is a {format} image"),
+            help: "Convert it first, for example with `qemu-img convert -O qcow2`.".to_owned(),
+        }),
     }
 }
 

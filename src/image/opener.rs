@@ -35,6 +35,7 @@ pub(super) struct Opener {
     named: PathBuf,
     directory: Option<OwnedFd>,
     closed: bool,
+    depth: usize,
     files: Vec<Opened>,
     metadata: blake3::Hasher,
     ids: BTreeMap<String, String>,
@@ -49,6 +50,7 @@ impl Opener {
             named: path.to_owned(),
             directory: None,
             closed: false,
+            depth: 0,
             files: Vec::new(),
             metadata: blake3::Hasher::new(),
             ids: BTreeMap::new(),
@@ -75,8 +77,14 @@ impl Opener {
         if !plain || relative.components().next().is_none() || name.contains(&0) {
             return Err(escape());
         }
-        let relative: PathBuf =
-            relative.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+        // A name is meant from the directory of the file that it stands in.
+        let from = self.files.iter().find(|opened| opened.path == by);
+        let from = from.and_then(|opened| opened.identity.name.parent()).unwrap_or(Path::new(""));
+        let relative: PathBuf = from
+            .components()
+            .chain(relative.components())
+            .filter(|part| matches!(part, Component::Normal(_)))
+            .collect();
         if let Some(opened) = self.files.iter().find(|opened| opened.identity.name == relative) {
             return Ok(opened.window.clone());
         }
@@ -91,6 +99,26 @@ impl Opener {
         };
         let path = self.named.parent().unwrap_or(Path::new("")).join(&relative);
         self.adopt(fd, path, relative)
+    }
+
+    /// As [`Opener::beside`], of a file that is not one of the image's yet; `None` when it is.
+    pub(super) fn beside_new(&mut self, name: &[u8], by: &Path) -> Result<Option<Window>, ImageError> {
+        let before = self.files.len();
+        let window = self.beside(name, by)?;
+        let (known, new) = self.files.split_at(before);
+        let is_new = new.first().is_some_and(|new| {
+            let same = |file: &Opened| {
+                (file.identity.inode, file.identity.device) == (new.identity.inode, new.identity.device)
+            };
+            !known.iter().any(same)
+        });
+        Ok(is_new.then_some(window))
+    }
+
+    /// Counts one more level of files that stand on files.
+    pub(super) fn descend(&mut self) -> usize {
+        self.depth += 1;
+        self.depth
     }
 
     /// The directory of the file that was named, after its links.
@@ -110,7 +138,8 @@ impl Opener {
     fn adopt(&mut self, fd: OwnedFd, path: PathBuf, name: PathBuf) -> Result<Window, ImageError> {
         let (identity, holes) = look(fd.as_fd(), &path, name)?;
         let file = Arc::new(File::from(fd));
-        let window = Window::whole(Arc::clone(&file), path.clone(), identity.size, holes);
+        let number = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+        let window = Window::whole(Arc::clone(&file), path.clone(), number, identity.size, holes);
         self.files.push(Opened { file, path, identity, is_device: !holes, window: window.clone() });
         Ok(window)
     }

@@ -21,7 +21,7 @@ thread_local! {
     static STORED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Decoded units, by the disk's byte they begin with.
+/// Decoded units, by their place in the image's files.
 pub(super) type Units = Cache<Vec<u8>>;
 
 /// A cache for units of this many bytes.
@@ -71,16 +71,18 @@ pub(super) fn read_at(
 /// How many extents, from `first` on, are units that lie one after the other in the same file.
 fn batch(first: &Packed<'_>, rest: &[Extent<'_>]) -> usize {
     let mut count = 1;
+    let mut before = first.offset;
     let mut end = first.offset.saturating_add(first.likely);
     for extent in rest {
         match &extent.place {
             Place::Packed(next)
                 if std::ptr::eq(next.file, first.file)
-                    && next.offset >= end
-                    && next.offset - end <= GAP
+                    && next.offset >= before
+                    && next.offset.saturating_sub(end) <= GAP
                     && next.offset.saturating_add(next.likely) - first.offset <= MOST_STORED =>
             {
-                end = next.offset + next.likely;
+                before = next.offset;
+                end = end.max(next.offset.saturating_add(next.likely));
                 count += 1;
             }
             _ => break,
@@ -117,7 +119,7 @@ fn unpack(units: &Units, group: &[Extent<'_>], buffer: &mut [u8]) -> Result<(), 
             if range.start == unit.start && part.len() == unit.length {
                 load(stored, part)
             } else {
-                let decoded = units.get(unit.start, || {
+                let decoded = units.get(unit.file.key(unit.offset), || {
                     let mut bytes = vec![0; unit.length];
                     load(stored, &mut bytes).map(|()| bytes)
                 })?;

@@ -16,16 +16,17 @@ use super::source::SourceError;
 pub(super) struct Window {
     file: Arc<File>,
     path: PathBuf,
+    number: u32,
     start: u64,
     length: u64,
     holes: bool,
 }
 
 impl Window {
-    /// All of a file. `holes`: whether the file system can say where the file has none (regular
+    /// All of a file, the `number`th of its image. `holes`: whether the file system can say where the file has none (regular
     /// files only; a device's unwritten blocks are not known to be zero).
-    pub(super) fn whole(file: Arc<File>, path: PathBuf, length: u64, holes: bool) -> Self {
-        Self { file, path, start: 0, length, holes }
+    pub(super) fn whole(file: Arc<File>, path: PathBuf, number: u32, length: u64, holes: bool) -> Self {
+        Self { file, path, number, start: 0, length, holes }
     }
 
     /// A part of this window, or `None` when it is not within it.
@@ -40,6 +41,11 @@ impl Window {
 
     pub(super) fn len(&self) -> u64 {
         self.length
+    }
+
+    /// A place in it as no other file of the image has it.
+    pub(super) fn key(&self, offset: u64) -> (u32, u64) {
+        (self.number, self.start.saturating_add(offset))
     }
 
     /// An error that names this file and a place in it.

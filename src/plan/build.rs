@@ -466,7 +466,9 @@ pub fn resources_digest(state: &State) -> Result<Digest, Diagnostics> {
     })
 }
 
-fn shape(machine: &Machine, drivers: bool) -> InstanceShape {
+/// What of a machine decides its nodes.
+#[must_use]
+pub fn shape(machine: &Machine, drivers: bool) -> InstanceShape {
     let launches = machine.spec.state != DesiredState::Standby;
     InstanceShape {
         address: machine.spec.address.clone(),

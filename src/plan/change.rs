@@ -9,6 +9,7 @@ use super::{Action, Node, Reason};
 use crate::diagnostic::Diagnostic;
 use crate::guest::report::{FileDiff, Finding, GuestFacts};
 use crate::model::{Address, Digest, InstanceAddress};
+use crate::provider::AccessNode;
 use crate::state::ImageFacts;
 
 /// The version of the plan's format.
@@ -59,6 +60,37 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan that does nothing: what settles an earlier run before the real one is made.
+    #[must_use]
+    pub fn nothing(provider: &str, node: &AccessNode) -> Self {
+        Self {
+            version: VERSION,
+            replant_version: env!("CARGO_PKG_VERSION").to_owned(),
+            mode: Mode::Restore,
+            binding: Binding {
+                configuration: Digest::of(b""),
+                lineage: None,
+                serial: 0,
+                resources: Digest::of(b""),
+                images: Vec::new(),
+            },
+            provider: provider.to_owned(),
+            access_node: AccessNodePlan {
+                instance_id: node.instance_id.to_string(),
+                zone: node.zone.clone(),
+                slots: node.free_slots.len(),
+            },
+            changes: Vec::new(),
+            guests: BTreeMap::new(),
+            nodes: Vec::new(),
+            waves: Vec::new(),
+            outputs: BTreeMap::new(),
+            notes: Vec::new(),
+            prediction: None,
+            summary: Summary::default(),
+        }
+    }
+
     /// Whether applying it would change nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

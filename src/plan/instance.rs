@@ -253,9 +253,17 @@ pub struct Surroundings<'a> {
 #[must_use]
 pub fn decide(around: &Surroundings<'_>) -> Decision {
     let spec = &around.machine.spec;
-    let plan = wanted(around.machine, around.reality);
+    let mut plan = wanted(around.machine, around.reality);
     let recorded = of_state(around.state, &spec.address);
     let living = alive(around.state, around.reality, &spec.address);
+    if let (None, Some(recorded)) = (guest(around.machine), recorded) {
+        // Nobody looked into the guest again; it is what it was.
+        plan.architecture = recorded.architecture;
+        plan.boot_mode = spec.launch.boot_mode.unwrap_or(recorded.boot_mode);
+        if spec.guest.network == NetworkPolicy::Keep && plan.private_ip.is_none() {
+            plan.private_ip = recorded.private_ip;
+        }
+    }
     if spec.state == DesiredState::Standby {
         return standby(around, recorded.zip(Some(living.is_some())));
     }
@@ -334,7 +342,8 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
     } else if !started && (around.rewritten || !around.new_volumes.is_empty()) {
         reasons.push(Reason::Unfinished { missing: "its volumes are written again".to_owned() });
     }
-    if now.state != spec.state.as_str() {
+    let unfinished = !reasons.is_empty();
+    if now.state != spec.state.as_str() && !unfinished {
         let to = spec.state.as_str().to_owned();
         reasons.push(match (&drifted, recorded.state == spec.state.as_str()) {
             (Some(what), true) => Reason::ChangedOutside { what: what.clone() },

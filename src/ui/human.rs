@@ -1,9 +1,15 @@
 //! For people: diagnostics, plans, progress, receipts.
 
 pub mod diagnostics;
+pub mod event;
+pub mod paint;
+pub mod plan;
+pub mod receipt;
 pub mod state;
 pub mod text;
+pub mod units;
 pub mod value;
 
 pub use diagnostics::{render_diagnostic, render_diagnostics};
+pub use plan::render_plan;
 pub use text::Look;

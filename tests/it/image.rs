@@ -3,4 +3,8 @@
 mod appliance;
 mod fixture;
 mod formats;
+mod hostile;
+mod identity;
 mod overlay;
+mod random;
+mod vmdk;

@@ -1,7 +1,18 @@
 //! All of Replant's integration tests, one binary (linking once is quicker than forty times).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
+mod copy;
+mod docs;
+mod examples;
+mod guest;
+mod guests;
+mod image;
+mod layers;
+mod sandbox;
+mod state;
+mod provider;
 mod config;
 mod image;
 mod layers;
 mod support;
+mod ui;

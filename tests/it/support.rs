@@ -1,6 +1,7 @@
 //! What tests share: running `replant` hermetically.
 
 pub mod command;
+pub mod guests;
 
 #[allow(unused_imports)]
 pub use command::{Output, replant};

@@ -88,7 +88,7 @@ pub(super) fn open(
         return Err(TargetError::HoldsData { path: owned(), what });
     }
     let mut size = opened.len();
-    if size < options.size && options.expected_size.is_none() {
+    if blank && size < options.size && options.expected_size.is_none() && options.existing != Existing::Keep {
         size = options.size;
     }
     check_size(path, size, options)?;

@@ -137,20 +137,21 @@ impl Target {
         if length == 0 || self.is_hole(offset, length) {
             return Ok(0);
         }
-        let mut at = offset;
-        let end = offset + length;
-        if self.punches.load(Ordering::Relaxed) {
-            let whole = match self.parts.kind {
-                Kind::File => length,
-                Kind::Device => length - length % ALIGN as u64,
-            };
-            if whole > 0 && self.punch(offset, whole)? {
-                at += whole;
-            }
-        }
-        let mut written = 0;
+        let (end, mut at, mut written) = (offset + length, offset, 0);
+        // A device deallocates whole sectors only.
+        let (first, last) = match self.parts.kind {
+            Kind::File => (offset, end),
+            Kind::Device => (offset.next_multiple_of(ALIGN as u64), end - end % ALIGN as u64),
+        };
+        let punched =
+            first < last && self.punches.load(Ordering::Relaxed) && self.punch(first, last - first)?;
         while at < end {
-            let piece = (end - at).min(BLOCK);
+            if punched && at == first {
+                at = last;
+                continue;
+            }
+            let until = if punched && at < first { first } else { end };
+            let piece = (until - at).min(BLOCK);
             let bytes = scratch.bytes_mut(piece as usize);
             self.read(at, bytes)?;
             if !is_zero(bytes) {
@@ -206,5 +207,53 @@ impl Target {
             Some(end) if end <= self.parts.size => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "beyond the target's end")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device that cannot deallocate, played by a file.
+    fn device(content: &[u8]) -> (tempfile::NamedTempFile, Target) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        let target = Target {
+            parts: Parts {
+                path: file.path().to_owned(),
+                buffered: file.reopen().unwrap(),
+                direct: None,
+                kind: Kind::Device,
+                size: content.len() as u64,
+                created: false,
+                identity: String::new(),
+            },
+            punches: AtomicBool::new(false),
+        };
+        (file, target)
+    }
+
+    #[test]
+    fn where_nothing_can_be_deallocated_zeros_are_read_back_and_written_only_where_missing() {
+        let mut content = vec![0; 3 * BLOCK as usize + 700];
+        content[BLOCK as usize + 5] = 1;
+        content[3 * BLOCK as usize + 699] = 1;
+        let (file, target) = device(&content);
+        let mut scratch = Buffer::new();
+        assert_eq!(target.zero(0, BLOCK, &mut scratch).unwrap(), 0);
+        assert_eq!(target.zero(0, content.len() as u64, &mut scratch).unwrap(), BLOCK + 700);
+        assert!(is_zero(&std::fs::read(file.path()).unwrap()));
+        assert_eq!(target.zero(0, content.len() as u64, &mut scratch).unwrap(), 0);
+        assert!(!target.skips_parts());
+    }
+
+    #[test]
+    fn nothing_beyond_the_end_is_touched() {
+        let (file, target) = device(&[7; 5000]);
+        let mut scratch = Buffer::new();
+        assert!(target.write(4999, &[1, 2]).is_err());
+        assert!(target.read(5000, &mut [0]).is_err());
+        assert!(target.zero(u64::MAX, 2, &mut scratch).is_err());
+        assert_eq!(std::fs::read(file.path()).unwrap(), [7; 5000]);
     }
 }

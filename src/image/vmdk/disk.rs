@@ -11,7 +11,7 @@ use super::super::raw::{Raw, plain};
 use super::super::source::SourceError;
 use super::super::window::Window;
 use super::descriptor::{Descriptor, DescriptorError, ExtentLine, Kind, MOST_BYTES};
-use super::header::{HEADER, SECTOR};
+use super::header::{HEADER, Header, SECTOR};
 use super::sparse::{OpenError, Sparse, read_header};
 
 /// A grain's size where there are no grains.
@@ -72,16 +72,8 @@ fn open_single(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
     opener.metadata(&file.read_vec(0, HEADER)?);
     let header = read_header(&file).map_err(|error| open_error(&file, error))?;
     let mut variant = String::new();
-    if header.descriptor != 0 {
-        if header.descriptor_size > MOST_BYTES {
-            let what = format!(
-                "its descriptor has {} bytes, at most {MOST_BYTES} are possible",
-                header.descriptor_size
-            );
-            return Err(file.damaged(36, what).into());
-        }
-        let length = usize::try_from(header.descriptor_size).unwrap_or(usize::MAX);
-        let text = file.read_vec(header.descriptor, length)?;
+    let text = embedded_descriptor(&file, &header)?;
+    if text.iter().any(|byte| *byte != 0) {
         opener.metadata(&text);
         let descriptor =
             Descriptor::parse(&text).map_err(|error| descriptor_error(&file, header.descriptor, error))?;
@@ -102,6 +94,20 @@ fn open_single(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
     opener.metadata(&directory);
     let unit = sparse.grain();
     Ok(Found { layout: Box::new(sparse), format: Format::Vmdk, variant, unit })
+}
+
+/// The descriptor inside a sparse extent; empty or zeros when there is none.
+fn embedded_descriptor(file: &Window, header: &Header) -> Result<Vec<u8>, ImageError> {
+    if header.descriptor == 0 {
+        return Ok(Vec::new());
+    }
+    if header.descriptor_size > MOST_BYTES {
+        let what =
+            format!("its descriptor has {} bytes, at most {MOST_BYTES} are possible", header.descriptor_size);
+        return Err(file.damaged(36, what).into());
+    }
+    let length = usize::try_from(header.descriptor_size).unwrap_or(usize::MAX);
+    Ok(file.read_vec(header.descriptor, length)?)
 }
 
 /// Whether a file is named as the pieces of a split disk are: `disk-s001.vmdk`.

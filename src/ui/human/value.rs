@@ -41,7 +41,8 @@ fn is_unprintable(character: char) -> bool {
 }
 
 /// A key of an object: bare where HCL allows it.
-fn key(text: &str) -> String {
+#[must_use]
+pub fn key(text: &str) -> String {
     let bare = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && text.chars().all(|next| next.is_ascii_alphanumeric() || matches!(next, '_' | '-'));
     if bare { text.to_owned() } else { quoted(text) }

@@ -59,6 +59,7 @@ pub fn volume(number: u64) -> Resource {
         }),
         drivers: Some(DriversFacts { recipe: Digest::of(b"recipe"), overlay_bytes: 3_145_728 }),
         slot: None,
+        started: true,
     }))
 }
 

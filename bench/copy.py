@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""How fast `replant write` is, beside other people's programs and the medium's own limit.
+
+Prints a table for each target (a file, a loop device with direct I/O over a file, a loop device
+over tmpfs): seconds of wall clock with the final flush, CPU seconds, MiB/s of data, peak memory.
+All sources are in the page cache; every run gets a new, empty target; ours hashes every block.
+
+    bench/copy.py [--size MIB] [--repeat N] [--directory DIR] [--only WORDS] [--replant PROGRAM]
+
+Needs root (loop devices), qemu-utils; nbdcopy (libnbd-bin, nbdkit) where it is installed.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+MIB = 1 << 20
+
+
+def run(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def real_bytes():
+    """The bytes of real files, so that they compress as a guest's files do."""
+    for root in ("/usr/lib", "/usr/share", "/usr/bin", "/usr"):
+        for directory, names, files in os.walk(root):
+            names.sort()
+            for name in sorted(files):
+                path = Path(directory, name)
+                try:
+                    if path.is_file() and not path.is_symlink():
+                        yield path.read_bytes()
+                except OSError:
+                    continue
+
+
+def make_disk(path, size):
+    """A raw disk about half of which is data, in runs of 64 KiB to 32 MiB between holes."""
+    want, runs = size // 2, [64 << 10, MIB, 300 << 10, 32 * MIB, 4 * MIB, 8 * MIB]
+    feed, piece = real_bytes(), memoryview(b"")
+    with open(path, "wb") as disk:
+        disk.truncate(size)
+        offset, written, turn = 0, 0, 0
+        while written < want and offset < size:
+            length = left = min(runs[turn % len(runs)], size - offset, want - written)
+            disk.seek(offset)
+            while left:
+                if not piece:
+                    piece = memoryview(next(feed, b""))
+                    if not piece:
+                        feed = real_bytes()
+                    continue
+                taken = disk.write(piece[:left])
+                left, piece = left - taken, piece[taken:]
+            # Runs begin at 4 KiB, as a filesystem's do.
+            offset += (length * 2 + 4095) // 4096 * 4096
+            written += length
+            turn += 1
+    return written
+
+
+def make_images(directory, size):
+    raw = directory / "disk.raw"
+    marker = directory / f"made-{size}"
+    images = {
+        "streamOptimized": ("vmdk", directory / "stream.vmdk"),
+        "raw": ("raw", raw),
+        "vmdk sparse": ("vmdk", directory / "sparse.vmdk"),
+        "qcow2": ("qcow2", directory / "plain.qcow2"),
+        "qcow2 zlib": ("qcow2", directory / "zlib.qcow2"),
+        "qcow2 zstd": ("qcow2", directory / "zstd.qcow2"),
+    }
+    if not marker.exists():
+        print(f"making images of {size // MIB} MiB in {directory} …", file=sys.stderr)
+        data = make_disk(raw, size)
+        convert = ("qemu-img", "convert", "-f", "raw")
+        for name, options in {
+            "streamOptimized": ("-O", "vmdk", "-o", "subformat=streamOptimized"),
+            "vmdk sparse": ("-O", "vmdk", "-o", "subformat=monolithicSparse"),
+            "qcow2": ("-O", "qcow2"),
+            "qcow2 zlib": ("-O", "qcow2", "-c"),
+            "qcow2 zstd": ("-O", "qcow2", "-c", "-o", "compression_type=zstd"),
+        }.items():
+            run(*convert, *options, str(raw), str(images[name][1]))
+        marker.write_text(str(data))
+    return images, int(marker.read_text())
+
+
+class Target:
+    """A new, empty target each time."""
+
+    def __init__(self, kind, directory, size):
+        self.kind, self.size = kind, size
+        self.backing = (Path("/dev/shm") if "tmpfs" in kind else directory) / "replant-bench.target"
+
+    def __enter__(self):
+        with open(self.backing, "wb") as file:
+            file.truncate(self.size)
+        self.path = str(self.backing)
+        if "loop" in self.kind:
+            direct = [] if "tmpfs" in self.kind else ["--direct-io=on"]
+            self.path = run("losetup", "--find", "--show", *direct, str(self.backing))
+        return self.path
+
+    def __exit__(self, *_):
+        if "loop" in self.kind:
+            run("losetup", "--detach", self.path)
+        self.backing.unlink()
+
+
+def measure(command):
+    """Wall and CPU seconds and peak memory in MiB of one command; None when it failed."""
+    run("sync")
+    begun = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    error = process.stderr.read().decode(errors="replace")
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.monotonic() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        print(f"  failed: {' '.join(command)}: {error.strip()[:300]}", file=sys.stderr)
+        return None
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def commands(replant, image, format_, path, data):
+    """Every program that can do it, as (name, command)."""
+    tuned = ["--target-is-zero", "-W", "-m", "16", "-t", "none"]
+    convert = ["qemu-img", "convert", "-f", format_, "-O", "raw", "-n"]
+    yield "replant write", [replant, "write", str(image), path]
+    yield "qemu-img default", [*convert, str(image), path]
+    yield "qemu-img tuned", [*convert, *tuned, str(image), path]
+    if format_ == "raw" and shutil.which("nbdcopy") and shutil.which("nbdkit"):
+        yield "nbdcopy", ["nbdcopy", "--flush", "--destination-is-zero", str(image), path]
+
+
+def best(runs):
+    return min((r for r in runs if r), key=lambda r: r[0], default=None)
+
+
+def row(name, result, data):
+    if result is None:
+        return f"| {name} | – | – | – | – |"
+    wall, cpu, memory = result
+    return f"| {name} | {wall:.2f} | {cpu:.2f} | {data / MIB / wall:.0f} | {memory:.0f} |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=4096, metavar="MIB")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="the best of N counts")
+    parser.add_argument("--directory", type=Path, default=Path("target/bench"))
+    parser.add_argument("--only", default="", metavar="WORDS", help="only rows and targets with one of these words")
+    parser.add_argument("--replant", default="target/release/replant")
+    arguments = parser.parse_args()
+    arguments.directory.mkdir(parents=True, exist_ok=True)
+    size = arguments.size * MIB
+    images, data = make_images(arguments.directory, size)
+    wanted = [word for word in arguments.only.split(",") if word]
+    chosen = lambda name: not wanted or any(word in name for word in wanted)
+    kinds = ["file", "loop direct", "loop tmpfs"]
+    if not any(chosen(kind) for kind in kinds):
+        chosen_kinds = kinds
+    else:
+        chosen_kinds = [kind for kind in kinds if chosen(kind)]
+    names = [name for name in images if chosen(name)] or list(images)
+
+    print(f"{arguments.size} MiB, {data // MIB} MiB of it data; best of {arguments.repeat}; "
+          f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
+    for kind in chosen_kinds:
+        print(f"\n### {kind}\n\n| program | seconds | CPU | MiB/s | peak MiB |\n|---|---|---|---|---|")
+        target = Target(kind, arguments.directory, size)
+
+        def timed(make):
+            runs = []
+            for _ in range(arguments.repeat):
+                with target as path:
+                    runs.append(measure(make(path)))
+            return best(runs)
+
+        limit = ["dd", "if=/dev/zero", "bs=1M", f"count={data // MIB}", "oflag=direct", "conv=notrunc,fsync"]
+        print(row("write limit (dd, direct)", timed(lambda path: [*limit, f"of={path}"]), data), flush=True)
+        for name in names:
+            format_, image = images[name]
+            # Into the page cache.
+            with open(image, "rb") as file:
+                while file.read(8 * MIB):
+                    pass
+            for program, _ in list(commands(arguments.replant, image, format_, "", data)):
+                def make(path, program=program):
+                    return dict(commands(arguments.replant, image, format_, path, data))[program]
+                print(row(f"{name}: {program}", timed(make), data), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+//! `replant apply` and `replant destroy`.
+
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::plan::{PlanArguments, has_state, runtime};
+use super::terminal;
+use super::workspace::Workspace;
+use crate::apply::{self, Cancel, Context, Options, Receipt, Tally};
+use crate::copy::Budget;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::image::{self, OpenOptions};
+use crate::plan::build::resources_digest;
+use crate::plan::{Mode, Overlays, Plan, saved};
+use crate::state::{Lock, State, Store};
+use crate::ui::human::plan::render_plan_as;
+
+/// Writes at once: each has threads and buffers of its own, and two keep a link busy while one of
+/// them flushes.
+const WRITES: usize = 3;
+/// Memory of all writes together.
+const MEMORY: u64 = 128 << 20;
+
+/// How a run goes.
+#[derive(Debug, Clone, Args)]
+pub struct RunArguments {
+    /// Do not ask.
+    #[arg(long)]
+    pub auto_approve: bool,
+    /// Steps at once.
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    pub parallelism: usize,
+    /// Read every volume back after writing it.
+    #[arg(long)]
+    pub verify: bool,
+    /// Most bytes a second that are written in all, in MiB.
+    #[arg(long, value_name = "MIB")]
+    pub bandwidth_limit: Option<std::num::NonZeroU64>,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Does what the plan says: a saved one, or one that it makes and shows first.
+#[derive(Debug, Clone, Args)]
+pub struct ApplyCommand {
+    /// A saved plan.
+    #[arg(value_name = "PLAN")]
+    pub saved: Option<PathBuf>,
+    /// What to plan, without a saved plan.
+    #[command(flatten)]
+    pub plan: PlanArguments,
+    /// How the run goes.
+    #[command(flatten)]
+    pub run: RunArguments,
+}
+
+/// Destroys everything that is in the state.
+#[derive(Debug, Clone, Args)]
+pub struct DestroyCommand {
+    /// What to plan.
+    #[command(flatten)]
+    pub plan: PlanArguments,
+    /// How the run goes.
+    #[command(flatten)]
+    pub run: RunArguments,
+}
+
+/// Destroys.
+#[must_use]
+pub fn destroy(directory: &Path, command: &DestroyCommand) -> Exit {
+    let plan = PlanArguments { destroy: true, ..command.plan.clone() };
+    run(directory, &ApplyCommand { saved: None, plan, run: command.run.clone() })
+}
+
+/// Applies.
+#[must_use]
+pub fn run(directory: &Path, command: &ApplyCommand) -> Exit {
+    match apply(directory, command) {
+        Ok(exit) => exit,
+        Err(diagnostics) => {
+            terminal::print_diagnostics(&diagnostics, command.run.json);
+            Exit::Failure
+        }
+    }
+}
+
+fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> {
+    let one = |diagnostic: Diagnostic| Diagnostics::from(diagnostic);
+    let saved = match &command.saved {
+        Some(path) => Some(saved::load(path).map_err(|error| one(error.diagnostic()))?),
+        None => None,
+    };
+    let workspace = Workspace::open(directory, &command.plan.variables)?;
+    let runtime = runtime()?;
+    let verb = if command.plan.destroy { "destroy" } else { "apply" };
+    let lock = Lock::acquire(&workspace.paths, verb).map_err(|error| one(error.diagnostic()))?;
+    let before = Store::read(&workspace.paths).map_err(|error| one(error.diagnostic()))?;
+    let had_state = has_state(&before);
+    if let Some((plan, _)) = &saved {
+        check_binding(plan, &before, had_state, &workspace)?;
+    }
+    let store = Arc::new(Store::open(&workspace.paths, &lock).map_err(|error| one(error.diagnostic()))?);
+    let cancel = Cancel::default();
+    let observer = terminal::observer(command.run.json);
+    let context = |plan: Plan, overlays: Overlays| Context {
+        specs: workspace.specs(plan.mode == Mode::Destroy),
+        plan: Arc::new(plan),
+        overlays,
+        provider: Arc::clone(&workspace.provider),
+        store: Arc::clone(&store),
+        observer: Arc::clone(&observer),
+        cancel: cancel.clone(),
+        options: Options {
+            parallelism: command.run.parallelism,
+            verify: command.run.verify,
+            directory: directory.to_owned(),
+            threads: None,
+        },
+        budget: Arc::new(Budget::new(
+            MEMORY,
+            command.run.bandwidth_limit.map(|mib| mib.saturating_mul(MEBIBYTE)),
+        )),
+        writers: tokio::sync::Semaphore::new(WRITES),
+        tally: Mutex::new(Tally::default()),
+    };
+    let settles = !store.pending().is_empty() || left_slots(&store.state());
+    if settles {
+        let nothing = runtime
+            .block_on(workspace.provider.access_node())
+            .map_err(|error| one(apply::error::provider(&error)))?;
+        let context = context(Plan::nothing(workspace.provider.name(), &nothing), Overlays::new());
+        runtime.block_on(apply::recover(&context)).map_err(|error| recovery_failed(&error))?;
+        store.commit().map_err(|error| one(error.diagnostic()))?;
+    }
+    let is_saved = saved.is_some();
+    let (plan, overlays) = match saved {
+        Some(saved) => saved,
+        None => workspace.plan(&runtime, &store.state(), had_state || settles, &command.plan.wishes())?,
+    };
+    if !is_saved && !command.run.json {
+        terminal::print(&render_plan_as(&plan, command.plan.context, terminal::stdout_look()));
+    }
+    if plan.is_empty() {
+        return Ok(Exit::Success);
+    }
+    if !is_saved && !command.run.auto_approve && !approve(&plan, command.run.json)? {
+        terminal::say("\nNothing was done.\n");
+        return Ok(Exit::Failure);
+    }
+    let context = Arc::new(context(plan, overlays));
+    let receipt = runtime.block_on(async {
+        let watcher = tokio::spawn(interrupts(cancel.clone()));
+        let receipt = apply::run(context).await;
+        watcher.abort();
+        receipt
+    });
+    let receipt = receipt.map_err(|error| recovery_failed(&error))?;
+    Ok(exit_of(&receipt))
+}
+
+/// Bytes of a MiB.
+const MEBIBYTE: std::num::NonZeroU64 = std::num::NonZeroU64::MIN.saturating_add((1 << 20) - 1);
+
+fn left_slots(state: &State) -> bool {
+    state
+        .resources
+        .values()
+        .any(|resource| matches!(resource, crate::state::Resource::Volume(volume) if volume.slot.is_some()))
+}
+
+fn recovery_failed(error: &apply::ApplyError) -> Diagnostics {
+    let nowhere = crate::model::InstanceAddress::new("unknown").part(crate::model::Part::Instance);
+    let mut diagnostic = error.diagnostic(&nowhere);
+    diagnostic.address = None;
+    diagnostic.into()
+}
+
+fn exit_of(receipt: &Receipt) -> Exit {
+    match receipt {
+        Receipt { interrupted: true, .. } => Exit::Interrupted,
+        Receipt { complete: true, .. } => Exit::Success,
+        Receipt { .. } => Exit::Failure,
+    }
+}
+
+/// The first Ctrl-C lets running steps finish, the second stops at once.
+async fn interrupts(cancel: Cancel) {
+    loop {
+        if tokio::signal::ctrl_c().await.is_err() {
+            return;
+        }
+        cancel.interrupt();
+    }
+}
+
+/// Asks; only `yes` is yes.
+fn approve(plan: &Plan, json: bool) -> Result<bool, Diagnostics> {
+    if json || !terminal::is_interactive() {
+        return Err(Diagnostic::error("apply::not_approved", "Nobody can be asked")
+            .detail("The plan needs a yes, and there is no terminal to ask on.")
+            .help("look at a saved plan first, then apply exactly that:\nreplant plan --out plan.replant")
+            .help("or say yes beforehand: --auto-approve")
+            .into());
+    }
+    let question = match plan.mode {
+        Mode::Restore => "Do you want to do this?",
+        Mode::Destroy => "Do you really want to destroy all of this? There is no undo.",
+    };
+    terminal::say(&format!("\n{question} Only `yes` is taken as yes.\n\n  Enter a value: "));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(|error| {
+        Diagnostics::from(
+            Diagnostic::error("apply::no_answer", "The answer cannot be read").detail(error.to_string()),
+        )
+    })?;
+    Ok(answer.trim_end_matches(['\r', '\n']) == "yes")
+}
+
+/// A saved plan runs only on exactly what it was made from (promise 3).
+fn check_binding(
+    plan: &Plan,
+    state: &State,
+    has_state: bool,
+    workspace: &Workspace,
+) -> Result<(), Diagnostics> {
+    let binding = &plan.binding;
+    let mut moved = Vec::new();
+    if binding.configuration != workspace.config.digest() {
+        moved.push("the configuration or a variable's value changed".to_owned());
+    }
+    if plan.provider != workspace.provider.name() {
+        moved.push(format!("it is for the provider \"{}\"", plan.provider));
+    }
+    let lineage = has_state.then(|| state.lineage.clone());
+    if binding.lineage != lineage {
+        moved.push("the state is another one".to_owned());
+    } else if binding.serial != state.serial || binding.resources != resources_digest(state)? {
+        moved.push(format!(
+            "the state changed (serial {}, the plan's is {}); a plan runs once",
+            state.serial, binding.serial
+        ));
+    }
+    for image in &binding.images {
+        let options = OpenOptions { format: image.format.parse().ok(), member: image.member.clone() };
+        match image::open(&image.path, &options) {
+            Ok(opened) if opened.identity().digest() == image.identity => {}
+            Ok(_) => moved.push(format!("{} is another file, or changed", image.path.display())),
+            Err(error) => moved.push(format!("{}: {error}", image.path.display())),
+        }
+    }
+    if moved.is_empty() {
+        return Ok(());
+    }
+    Err(Diagnostic::error("plan::stale", "What the plan was made from moved")
+        .detail(moved.join("\n"))
+        .help("plan again, look at it, and apply that:\nreplant plan --out plan.replant")
+        .into())
+}

@@ -1,0 +1,314 @@
+//! What the commands that plan or apply share: configuration, provider, state, planning.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::inspect_guest::SandboxInspector;
+use crate::apply::Specs;
+use crate::config::{self, Config, Evaluated, KnownFacts};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::model::{Address, DesiredState, InstanceAddress, InstanceSpec, LocalProviderSpec, ProviderSpec};
+use crate::observe::{Inspection, Machine, Reality, resolve};
+use crate::plan::{self, Action, Mode, Overlays, Plan};
+use crate::provider::Provider;
+use crate::provider::local::LocalProvider;
+use crate::state::format::v1::{LaunchPhase, Output};
+use crate::state::{Paths, Resource, State};
+
+/// Values for the configuration's variables.
+#[derive(Debug, Clone, Default, Args)]
+pub struct VariableArguments {
+    /// Sets a variable; may be repeated.
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub variables: Vec<String>,
+    /// Reads variables from a file; may be repeated.
+    #[arg(long = "var-file", value_name = "FILE")]
+    pub variable_files: Vec<PathBuf>,
+    /// The same configuration on the local provider, with a state of its own.
+    #[arg(long)]
+    pub rehearse: bool,
+}
+
+impl VariableArguments {
+    /// As the configuration wants them.
+    ///
+    /// # Errors
+    /// When a `--var` is not of the form name=value.
+    pub fn options(&self) -> Result<config::Options, Diagnostics> {
+        let mut variables = Vec::new();
+        for text in &self.variables {
+            let Some((name, value)) = text.split_once('=') else {
+                return Err(Diagnostic::error("config::bad_variable_argument", "A variable without a value")
+                    .detail("--var takes a name and a value.")
+                    .help("write it as --var name=value")
+                    .into());
+            };
+            variables.push((name.trim().to_owned(), value.to_owned()));
+        }
+        let environment = std::env::vars().filter(|(name, _)| name.starts_with("REPLANT_VAR_")).collect();
+        Ok(config::Options { variables, variable_files: self.variable_files.clone(), environment })
+    }
+}
+
+/// What a plan is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Destroy everything.
+    pub destroy: bool,
+    /// Addresses to replace.
+    pub replace: BTreeSet<Address>,
+    /// Instances to look at only.
+    pub targets: BTreeSet<InstanceAddress>,
+    /// Whether the state is believed without asking the provider.
+    pub no_refresh: bool,
+}
+
+/// A configuration with its provider.
+pub struct Workspace {
+    /// The configuration's directory.
+    pub directory: PathBuf,
+    /// The state's files.
+    pub paths: Paths,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The provider.
+    pub provider: Arc<dyn Provider>,
+}
+
+impl Workspace {
+    /// Loads a directory.
+    ///
+    /// # Errors
+    /// All mistakes of the configuration; the provider cannot be opened.
+    pub fn open(directory: &Path, arguments: &VariableArguments) -> Result<Self, Diagnostics> {
+        let (config, diagnostics) = config::load(directory, &arguments.options()?);
+        let Some(config) = config.filter(|_| !diagnostics.has_errors()) else { return Err(diagnostics) };
+        let (evaluated, diagnostics) = config.evaluate(&KnownFacts::default());
+        let settings = match &evaluated.provider {
+            ProviderSpec::Local(settings) => settings.clone(),
+        };
+        let settings = if arguments.rehearse {
+            LocalProviderSpec { directory: directory.join(".replant/rehearsal"), ..settings }
+        } else {
+            settings
+        };
+        // A missing image is no mistake when everything is to be destroyed; it is reported when
+        // something is planned from it.
+        drop(diagnostics);
+        let provider = LocalProvider::open(&settings, &evaluated.access_node, directory)
+            .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            paths: super::state::paths(directory, arguments.rehearse),
+            config: Arc::new(config),
+            provider: Arc::new(provider),
+        })
+    }
+
+    /// Evaluates the configuration with what the state knows, but for the instances that are about
+    /// to be made anew.
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub fn evaluate(
+        &self,
+        state: &State,
+        renewed: &BTreeSet<InstanceAddress>,
+    ) -> Result<(Evaluated, Diagnostics), Diagnostics> {
+        let (evaluated, diagnostics) = self.config.evaluate(&known(state, renewed));
+        if diagnostics.has_errors() { Err(diagnostics) } else { Ok((evaluated, diagnostics)) }
+    }
+
+    /// Plans. `has_state`: whether there was a state before.
+    ///
+    /// # Errors
+    /// All that stands in the way.
+    pub fn plan(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        state: &State,
+        has_state: bool,
+        wishes: &Wishes,
+    ) -> Result<(Plan, Overlays), Diagnostics> {
+        if wishes.destroy {
+            return self
+                .plan_once(runtime, state, has_state, wishes, None)
+                .map(|(plan, overlays, _)| (plan, overlays));
+        }
+        let mut renewed = BTreeSet::new();
+        let mut cache = None;
+        // A renewed instance's values become unknown, which can renew others; each round finds at
+        // least one more, and most configurations need one.
+        loop {
+            let (evaluated, warnings) = self.evaluate(state, &renewed)?;
+            let (mut plan, overlays, machines) =
+                self.plan_once(runtime, state, has_state, wishes, Some((&evaluated, cache.take())))?;
+            let before = renewed.len();
+            renewed.extend(plan.changes.iter().filter(|change| is_renewal(change.action)).filter_map(
+                |change| {
+                    let is_known = state.resources.contains_key(&change.address);
+                    is_known.then(|| change.address.instance.clone())
+                },
+            ));
+            if renewed.len() == before {
+                plan.notes.splice(0..0, warnings);
+                return Ok((plan, overlays));
+            }
+            cache = Some(machines);
+        }
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn plan_once(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        state: &State,
+        has_state: bool,
+        wishes: &Wishes,
+        desired: Option<(&Evaluated, Option<BTreeMap<InstanceAddress, Machine>>)>,
+    ) -> Result<(Plan, Overlays, BTreeMap<InstanceAddress, Machine>), Diagnostics> {
+        let specs = desired.as_ref().map(|(evaluated, _)| evaluated.instances.clone()).unwrap_or_default();
+        let outputs = desired.as_ref().map(|(evaluated, _)| evaluated.outputs.clone()).unwrap_or_default();
+        let types = specs.values().map(|spec| spec.instance_type.clone()).collect();
+        let starts = specs.values().any(|spec| spec.state == DesiredState::Running);
+        let reality = runtime
+            .block_on(Reality::read(&*self.provider, state, &types, starts, !wishes.no_refresh))
+            .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
+        let machines = match desired.and_then(|(_, cache)| cache) {
+            Some(mut machines) => {
+                for (address, spec) in &specs {
+                    if let Some(machine) = machines.get_mut(address) {
+                        machine.spec = spec.clone();
+                    }
+                }
+                machines
+            }
+            None => {
+                let inspector = SandboxInspector::new(&self.directory, &reality.instance_types);
+                let (machines, diagnostics) =
+                    resolve(&specs, &inspector, &|machine| !has_started(machine, state));
+                if diagnostics.has_errors() {
+                    return Err(diagnostics);
+                }
+                machines
+            }
+        };
+        let plan = plan::plan(&plan::Request {
+            mode: if wishes.destroy { Mode::Destroy } else { Mode::Restore },
+            machines: &machines,
+            state,
+            has_state,
+            reality: &reality,
+            outputs: &outputs,
+            configuration: self.config.digest(),
+            provider: self.provider.name(),
+            replace: &wishes.replace,
+            targets: &wishes.targets,
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        })?;
+        Ok((plan, overlays_of(&machines), machines))
+    }
+
+    /// The configuration as `apply` asks it.
+    #[must_use]
+    pub fn specs(&self, destroys: bool) -> Arc<dyn Specs> {
+        Arc::new(ConfigSpecs { config: Arc::clone(&self.config), destroys })
+    }
+}
+
+fn is_renewal(action: Action) -> bool {
+    matches!(action, Action::Create | Action::Replace)
+}
+
+/// Whether a machine has started from its volumes, so that nothing in its guest is changed by a
+/// plan and nobody needs to look.
+fn has_started(machine: &Machine, state: &State) -> bool {
+    let instance = plan::instance::of_state(state, &machine.spec.address);
+    let all_volumes = machine.disks.iter().all(|disk| {
+        let address = machine.spec.address.volume(disk.spec.name.as_str());
+        plan::volume::of_state(state, &address).is_some_and(|volume| volume.started)
+    });
+    all_volumes
+        && instance.is_some_and(|instance| instance.phase == LaunchPhase::Started && !instance.tainted)
+}
+
+fn overlays_of(machines: &BTreeMap<InstanceAddress, Machine>) -> Overlays {
+    let mut overlays = Overlays::new();
+    for (address, machine) in machines {
+        if let Inspection::Done(prepared) = &machine.inspection {
+            for (disk, overlay) in &prepared.overlays {
+                overlays.insert((address.clone(), disk.clone()), overlay.clone());
+            }
+        }
+    }
+    overlays
+}
+
+/// What the state knows, as the configuration's references see it.
+#[must_use]
+pub fn known(state: &State, renewed: &BTreeSet<InstanceAddress>) -> KnownFacts {
+    let mut known = KnownFacts::default();
+    for (address, resource) in &state.resources {
+        if renewed.contains(&address.instance) {
+            continue;
+        }
+        let facts = known.instances.entry(address.instance.clone()).or_default();
+        match resource {
+            Resource::Instance(instance) => {
+                facts.id = Some(instance.id.to_string());
+                facts.private_ip = instance.private_ip.map(|ip| ip.to_string());
+                facts.zone = Some(instance.zone.clone());
+                facts.state = Some(instance.state.clone());
+            }
+            Resource::Volume(volume) => {
+                let disk = address.part.disk().unwrap_or_default().to_owned();
+                let facts = facts.volumes.entry(disk).or_default();
+                facts.id = Some(volume.id.to_string());
+                facts.size = Some(volume.size);
+            }
+        }
+    }
+    known
+}
+
+struct ConfigSpecs {
+    config: Arc<Config>,
+    destroys: bool,
+}
+
+impl ConfigSpecs {
+    fn evaluate(&self, state: &State) -> Result<Evaluated, Diagnostic> {
+        let (evaluated, diagnostics) = self.config.evaluate(&known(state, &BTreeSet::new()));
+        match diagnostics.into_iter().find(Diagnostic::is_error) {
+            Some(error) => Err(error),
+            None => Ok(evaluated),
+        }
+    }
+}
+
+impl Specs for ConfigSpecs {
+    fn instance(&self, address: &InstanceAddress, state: &State) -> Result<InstanceSpec, Diagnostic> {
+        self.evaluate(state)?.instances.remove(address).ok_or_else(|| {
+            Diagnostic::error("apply::not_configured", "An instance is not in the configuration")
+                .detail(format!("{address} is in the plan and not in the configuration."))
+                .help("plan again")
+        })
+    }
+
+    fn outputs(&self, state: &State) -> Result<BTreeMap<String, Output>, Diagnostic> {
+        if self.destroys {
+            return Ok(BTreeMap::new());
+        }
+        let outputs = self.evaluate(state)?.outputs;
+        Ok(outputs
+            .into_iter()
+            .map(|(name, output)| {
+                let value = output.value.filter(|_| !output.sensitive);
+                (name, Output { value, sensitive: output.sensitive })
+            })
+            .collect())
+    }
+}

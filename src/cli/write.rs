@@ -1,0 +1,263 @@
+//! `replant write`: the data engine alone, as plumbing.
+
+use std::fs;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::meter::{Meter, duration};
+use super::{interrupt, terminal};
+use crate::copy::{
+    self, Budget, Cancel, CopyError, Existing, ExistingManifest, Receipt, Target, TargetOptions,
+    VerifyOptions, WriteOptions,
+};
+use crate::diagnostic::Diagnostic;
+use crate::image::{self, BlockSource, Format, Image};
+use crate::model::Bytes;
+use crate::ui::json::{Line, Said, line};
+
+/// Writes an image's disk onto a block device or into a file, byte for byte.
+///
+/// A target that is mounted, in use, too small, or the image itself is always refused. So is one
+/// that holds data (a file that is not empty, a device with a partition table or filesystem),
+/// unless --force says that it may be lost, or --resume goes on with an interrupted write to it.
+#[derive(Debug, Args)]
+pub struct Write {
+    /// The image: a disk image, or an appliance.
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+
+    /// The block device, or the file (created when it does not exist, as a sparse raw image).
+    #[arg(value_name = "TARGET")]
+    pub target: PathBuf,
+
+    /// The image's format, instead of finding it out from its content.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+
+    /// Which disk of an appliance.
+    #[arg(long, value_name = "DISK")]
+    pub member: Option<String>,
+
+    /// Read everything back afterwards, holes included, and compare.
+    #[arg(long)]
+    pub verify: bool,
+
+    /// Keep a manifest of the written blocks in this file: what --resume goes by.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+
+    /// Go on with an interrupted write where its manifest ends (or begin, when there is none).
+    #[arg(long, requires = "manifest")]
+    pub resume: bool,
+
+    /// What the target holds may be lost.
+    #[arg(long, conflicts_with = "resume")]
+    pub force: bool,
+
+    /// How many threads read, decode and write.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+
+    /// Write at most this many bytes a second (with K, M or G for KiB, MiB and GiB).
+    #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
+    pub bandwidth_limit: Option<NonZeroU64>,
+
+    /// How many seconds may pass between checkpoints: what a crash can cost.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub checkpoint: Duration,
+
+    /// Print each event as a JSON line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'K' | 'k')) => (&text[..at], 10),
+        Some((at, 'M' | 'm')) => (&text[..at], 20),
+        Some((at, 'G' | 'g')) => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.and_then(NonZeroU64::new).ok_or_else(|| "a number of bytes, as in 500000 or 100M".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "a number of seconds, as in 5 or 0.5".to_owned())
+}
+
+/// Why it failed: for people, and for the exit code.
+struct Failure {
+    diagnostic: Box<Diagnostic>,
+    exit: Exit,
+}
+
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Self {
+        let exit = match error {
+            CopyError::Cancelled { .. } => Exit::Interrupted,
+            _ => Exit::Failure,
+        };
+        Self { diagnostic: Box::new(error.diagnostic()), exit }
+    }
+}
+
+impl From<Diagnostic> for Failure {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self { diagnostic: Box::new(diagnostic), exit: Exit::Failure }
+    }
+}
+
+/// Writes, and says what came of it.
+#[must_use]
+pub fn run(directory: &Path, arguments: &Write) -> Exit {
+    match write(directory, arguments) {
+        Ok(receipt) => {
+            terminal::print(&match arguments.json {
+                true => Line { version: line::VERSION, said: Said::Written(&receipt) }.render(),
+                false => render(&receipt),
+            });
+            Exit::Success
+        }
+        Err(failure) => {
+            terminal::print_diagnostic(&failure.diagnostic, arguments.json);
+            failure.exit
+        }
+    }
+}
+
+fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
+    let cancel = Cancel::new();
+    interrupt::watch(&cancel).map_err(|source| CopyError::Thread { source })?;
+    let options = image::OpenOptions { format: arguments.format, member: arguments.member.clone() };
+    let image =
+        image::open(&directory.join(&arguments.image), &options).map_err(|error| error.diagnostic())?;
+    let data = image.data_bytes().map_err(|source| CopyError::Source { offset: 0, source })?;
+    let manifest = arguments.manifest.as_ref().map(|path| directory.join(path));
+    let resuming = arguments.resume && manifest.as_ref().is_some_and(|path| path.exists());
+    let target = Target::open(
+        &directory.join(&arguments.target),
+        &TargetOptions {
+            size: image.size(),
+            data,
+            image_files: image.files().map(Path::to_owned).collect(),
+            existing: match (resuming, arguments.force) {
+                (true, _) => Existing::Keep,
+                (false, true) => Existing::Replace,
+                (false, false) => Existing::Refuse,
+            },
+            create: !resuming,
+            ..TargetOptions::default()
+        },
+    )
+    .map_err(CopyError::from)?;
+
+    let done = copy(&image, &target, manifest, arguments, &cancel);
+    if done.is_err() && target.is_created() && arguments.manifest.is_none() {
+        // Half a disk that nothing can complete looks too much like a whole one. That it cannot
+        // be taken away matters less than why the write failed.
+        let _ = fs::remove_file(target.path());
+    }
+    done
+}
+
+fn copy(
+    image: &Image,
+    target: &Target,
+    manifest: Option<PathBuf>,
+    arguments: &Write,
+    cancel: &Cancel,
+) -> Result<Receipt, Failure> {
+    let threads = arguments.threads.map(usize::from);
+    let budget = Arc::new(match arguments.bandwidth_limit {
+        Some(limit) => Budget::new(Budget::MEMORY, Some(limit)),
+        None => Budget::default(),
+    });
+    let identity = image.identity().digest();
+    let options = WriteOptions {
+        manifest,
+        existing_manifest: match (arguments.resume, arguments.force) {
+            (true, _) => ExistingManifest::Resume,
+            (false, true) => ExistingManifest::Replace,
+            (false, false) => ExistingManifest::Refuse,
+        },
+        threads,
+        checkpoint: arguments.checkpoint,
+        budget: Arc::clone(&budget),
+        ..WriteOptions::new(identity)
+    };
+    let meter = Meter::new(arguments.json);
+    let written = copy::write(image, target, &options, &meter, cancel).and_then(|outcome| {
+        let options = VerifyOptions { threads, budget };
+        let verified = arguments
+            .verify
+            .then(|| copy::verify(target, &outcome.manifest, None, &options, &meter, cancel))
+            .transpose()?;
+        Ok((outcome, verified))
+    });
+    meter.clear();
+    let (outcome, verified) = written?;
+    image.reopen_check().map_err(|error| error.diagnostic())?;
+    let from = (arguments.image.clone(), image.description().to_owned(), identity);
+    Ok(Receipt::new(from, arguments.target.clone(), &outcome, verified, arguments.manifest.clone()))
+}
+
+fn render(receipt: &Receipt) -> String {
+    let speed = receipt.written_bytes as f64 / receipt.seconds.max(0.001);
+    let mut text = format!(
+        "Wrote {} ({}, {}) to {}.\n  data      {} of {}, the rest is zero\n",
+        receipt.image.display(),
+        receipt.format,
+        Bytes(receipt.size),
+        receipt.target.display(),
+        Bytes(receipt.data_bytes),
+        Bytes(receipt.size),
+    );
+    let mut line = |label: &str, value: &str| text.push_str(&format!("  {label:9} {value}\n"));
+    if receipt.resumed_bytes > 0 {
+        line("resumed", &format!("{} were safe on the target already", Bytes(receipt.resumed_bytes)));
+    }
+    line(
+        "written",
+        &format!("{}, {} /s", Bytes(receipt.written_bytes), Bytes(speed as u64)).replace(" /s", "/s"),
+    );
+    if receipt.zeroed_bytes > 0 {
+        line("zeroed", &format!("{} that were not zero", Bytes(receipt.zeroed_bytes)));
+    }
+    line("time", &duration(Duration::from_secs_f64(receipt.seconds.max(0.0))));
+    line("content", &receipt.content.to_string());
+    match receipt.verified_seconds {
+        Some(seconds) => line(
+            "verified",
+            &format!(
+                "all of it read back and equal, in {}",
+                duration(Duration::from_secs_f64(seconds.max(0.0)))
+            ),
+        ),
+        None => line("verified", "no (--verify reads it back)"),
+    }
+    if let Some(manifest) = &receipt.manifest {
+        line("manifest", &manifest.display().to_string());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bandwidths_have_units() {
+        assert_eq!(bandwidth("100M").map(NonZeroU64::get), Ok(100 << 20));
+        assert_eq!(bandwidth("7").map(NonZeroU64::get), Ok(7));
+        for wrong in ["", "0", "M", "-1", "1T", "99999999999999G"] {
+            assert!(bandwidth(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Mounting a guest's filesystems by the sandbox's kernel, at places that the guest's own
+//! symbolic links cannot bend.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+/// Mounts that are undone in reverse order.
+#[derive(Debug, Default)]
+pub struct Mounts {
+    done: Vec<PathBuf>,
+}
+
+/// What to mount.
+#[derive(Debug, Clone, Copy)]
+pub struct Filesystem<'a> {
+    /// Its device.
+    pub device: &'a Path,
+    /// Its kind, as probed.
+    pub kind: &'a str,
+    /// The subvolume, of a btrfs.
+    pub subvolume: Option<&'a str>,
+    /// Whether it is to be changed.
+    pub writable: bool,
+}
+
+impl Mounts {
+    /// Mounts at a directory of the sandbox's own, which is made.
+    ///
+    /// # Errors
+    /// When the kernel refuses: the filesystem is damaged or of a kind that it does not know.
+    pub fn mount(&mut self, filesystem: Filesystem<'_>, at: &Path) -> io::Result<()> {
+        fs::create_dir_all(at)?;
+        self.mount_at(filesystem, at, at)
+    }
+
+    /// Mounts at `target`, a path from the guest's root, which is mounted at `root`. Symbolic
+    /// links are followed within the guest's root only.
+    ///
+    /// # Errors
+    /// When the directory does not exist in the guest or the kernel refuses.
+    pub fn mount_below(&mut self, filesystem: Filesystem<'_>, root: &Path, target: &str) -> io::Result<()> {
+        let base = rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+        let relative = Path::new(target.trim_start_matches('/'));
+        let directory = rustix::fs::openat2(
+            &base,
+            relative,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        )?;
+        let opened = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        // The place's real path is what unmounting needs; the descriptor is closed by then.
+        let real = fs::read_link(&opened)?;
+        self.mount_at(filesystem, &opened, &real)
+    }
+
+    fn mount_at(&mut self, filesystem: Filesystem<'_>, at: &Path, real: &Path) -> io::Result<()> {
+        let Filesystem { device, kind, subvolume, writable } = filesystem;
+        let options = match kind {
+            // Whatever the superblock says: a guest's damage must not stop the sandbox's kernel.
+            "ext2" | "ext3" | "ext4" => "errors=remount-ro".to_owned(),
+            "xfs" => "nouuid".to_owned(),
+            "vfat" => "codepage=437,iocharset=iso8859-1,shortname=mixed".to_owned(),
+            "btrfs" => subvolume.map(|name| format!("subvol={name}")).unwrap_or_default(),
+            _ => String::new(),
+        };
+        let options = CString::new(options).map_err(io::Error::other)?;
+        let mut flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
+        if !writable {
+            flags |= MountFlags::RDONLY;
+        }
+        rustix::mount::mount(device, at, kind, flags, options.as_c_str())?;
+        self.done.push(real.to_owned());
+        Ok(())
+    }
+
+    /// Unmounts all, the last first. Everything is then on the devices.
+    ///
+    /// # Errors
+    /// When a filesystem cannot be unmounted; the rest still is.
+    pub fn unmount(&mut self) -> io::Result<()> {
+        let mut outcome = Ok(());
+        while let Some(place) = self.done.pop() {
+            if let Err(errno) = rustix::mount::unmount(&place, UnmountFlags::NOFOLLOW) {
+                outcome = Err(errno.into());
+            }
+        }
+        outcome
+    }
+}

@@ -1,0 +1,161 @@
+//! What a partition holds, told from its superblock: magics and fields as the filesystems'
+//! documentation and the kernel's headers lay them out.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::table::{guid_text, u32_at, u64_at};
+
+/// Bytes at the start that hold every superblock below but those at the end.
+const START: usize = 0x11000;
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Content {
+    /// `ext4`, `xfs`, `btrfs`, `vfat`, `swap`, `lvm2`, `luks`, `md`, `ntfs`, … or `unknown`.
+    pub kind: &'static str,
+    /// Its UUID, in the form that `UUID=` names.
+    pub uuid: Option<String>,
+    /// Its label.
+    pub label: Option<String>,
+    /// Bytes of a filesystem block, where growing needs them.
+    pub block_size: u64,
+    /// XFS: the most of the filesystem that inodes may take, in percent.
+    pub inode_percent: u8,
+}
+
+impl Content {
+    fn of(kind: &'static str, uuid: Option<String>, label: &[u8]) -> Self {
+        let end = label.iter().position(|byte| *byte == 0).unwrap_or(label.len());
+        let text = String::from_utf8_lossy(&label[..end]).trim_end().to_owned();
+        let label = Some(text).filter(|text| !text.is_empty());
+        Self { kind, uuid, label, ..Self::default() }
+    }
+
+    /// Whether it is a filesystem that a Linux root can be on and this sandbox's kernel mounts.
+    #[must_use]
+    pub fn may_be_root(&self) -> bool {
+        matches!(self.kind, "ext2" | "ext3" | "ext4" | "xfs" | "btrfs" | "jfs" | "reiserfs")
+    }
+}
+
+/// Looks at the `size` bytes from `offset`.
+#[must_use]
+pub fn probe(disk: &File, offset: u64, size: u64) -> Content {
+    let mut start = vec![0; START.min(usize::try_from(size).unwrap_or(START))];
+    if disk.read_exact_at(&mut start, offset).is_err() {
+        return Content::of("unknown", None, b"");
+    }
+    // Containers first: what they hold may show through (RAID 1 with its superblock at the end).
+    of_container(&start)
+        .or_else(|| at_end(disk, offset, size))
+        .or_else(|| of_filesystem(&start))
+        .unwrap_or_else(|| Content::of("unknown", None, b""))
+}
+
+fn has(bytes: &[u8], at: usize, magic: &[u8]) -> bool {
+    bytes.get(at..).is_some_and(|rest| rest.starts_with(magic))
+}
+
+fn part(bytes: &[u8], at: usize, length: usize) -> &[u8] {
+    bytes.get(at..at.saturating_add(length)).unwrap_or_default()
+}
+
+/// A UUID's text, of its bytes in order; `None` when it is all zeros.
+fn uuid(bytes: &[u8]) -> Option<String> {
+    let bytes: [u8; 16] = bytes.try_into().ok()?;
+    if bytes == [0; 16] {
+        return None;
+    }
+    let mut swapped = bytes;
+    swapped[..4].reverse();
+    swapped[4..6].reverse();
+    swapped[6..8].reverse();
+    Some(guid_text(&swapped))
+}
+
+fn of_container(start: &[u8]) -> Option<Content> {
+    if has(start, 0, b"LUKS\xba\xbe") {
+        let text = part(start, 168, 40);
+        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+        let uuid = std::str::from_utf8(&text[..end]).ok().map(str::to_owned);
+        return Some(Content::of("luks", uuid.filter(|uuid| !uuid.is_empty()), part(start, 24, 0)));
+    }
+    if has(start, 3, b"-FVE-FS-") {
+        return Some(Content::of("bitlocker", None, b""));
+    }
+    for sector in 0..4 {
+        let at = sector * 512;
+        if has(start, at, b"LABELONE") && has(start, at + 24, b"LVM2 001") {
+            return Some(Content::of("lvm2", None, b""));
+        }
+    }
+    [0, 4096].iter().find(|at| u32_at(start, **at) == 0xa92b_4efc).map(|_| Content::of("md", None, b""))
+}
+
+/// MD superblocks of versions 0.90 and 1.0 lie at the end.
+fn at_end(disk: &File, offset: u64, size: u64) -> Option<Content> {
+    let old = (size & !0xffff).checked_sub(0x10000);
+    let new = size.checked_sub(8192).map(|place| place & !0xfff);
+    for place in [old, new].into_iter().flatten() {
+        let mut magic = [0; 4];
+        disk.read_exact_at(&mut magic, offset.checked_add(place)?).ok()?;
+        if u32::from_le_bytes(magic) == 0xa92b_4efc {
+            return Some(Content::of("md", None, b""));
+        }
+    }
+    None
+}
+
+fn of_filesystem(start: &[u8]) -> Option<Content> {
+    if has(start, 0, b"XFSB") {
+        let mut content = Content::of("xfs", uuid(part(start, 32, 16)), part(start, 108, 12));
+        content.block_size = u64::from(u32_at(start, 4).swap_bytes());
+        content.inode_percent = part(start, 127, 1).first().copied().unwrap_or_default();
+        return Some(content);
+    }
+    if has(start, 1024 + 0x38, &[0x53, 0xef]) {
+        return Some(of_ext(start));
+    }
+    if has(start, 0x10040, b"_BHRfS_M") {
+        return Some(Content::of("btrfs", uuid(part(start, 0x10020, 16)), part(start, 0x1012b, 256)));
+    }
+    if has(start, 4086, b"SWAPSPACE2") {
+        return Some(Content::of("swap", uuid(part(start, 0x40c, 16)), part(start, 0x41c, 16)));
+    }
+    if has(start, 3, b"NTFS    ") {
+        return Some(Content::of("ntfs", Some(format!("{:016X}", u64_at(start, 0x48))), b""));
+    }
+    if has(start, 32768, b"JFS1") {
+        return Some(Content::of("jfs", uuid(part(start, 32768 + 136, 16)), part(start, 32768 + 152, 16)));
+    }
+    if has(start, 0x10034, b"ReIsEr2Fs") || has(start, 0x10034, b"ReIsEr3Fs") {
+        return Some(Content::of("reiserfs", uuid(part(start, 0x10054, 16)), part(start, 0x10064, 16)));
+    }
+    for (place, serial, label) in [(0x52, 0x43, 0x47), (0x36, 0x27, 0x2b)] {
+        if has(start, place, b"FAT") && has(start, 510, &[0x55, 0xaa]) {
+            let number = u32_at(start, serial);
+            let uuid = format!("{:04X}-{:04X}", number >> 16, number & 0xffff);
+            let label = part(start, label, 11);
+            let label = if label == b"NO NAME    " { b"" } else { label };
+            return Some(Content::of("vfat", Some(uuid), label));
+        }
+    }
+    has(start, 32769, b"CD001").then(|| Content::of("iso9660", None, b""))
+}
+
+fn of_ext(start: &[u8]) -> Content {
+    let block = &start[1024..];
+    let (compatible, incompatible, read_only) =
+        (u32_at(block, 0x5c), u32_at(block, 0x60), u32_at(block, 0x64));
+    // Extents, 64 bits, flexible groups and the like; large files and sparse superblocks are ext2's.
+    let new = incompatible & !0x16 != 0 || read_only & !0x7 != 0;
+    let kind = match (new, compatible & 0x4 != 0) {
+        (true, _) => "ext4",
+        (false, true) => "ext3",
+        (false, false) => "ext2",
+    };
+    let mut content = Content::of(kind, uuid(part(block, 0x68, 16)), part(block, 0x78, 16));
+    content.block_size = 1024u64.checked_shl(u32_at(block, 0x18).min(6)).unwrap_or(1024);
+    content
+}

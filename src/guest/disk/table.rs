@@ -1,0 +1,162 @@
+//! Partition tables: what a disk is divided into. Read by our own parsers, since the kernel's
+//! silently passes over what it does not like.
+
+use std::fs::File;
+
+use super::{gpt, mbr};
+
+/// Bytes of a sector. VMware's, Hyper-V's and KVM's disks all have sectors of 512 bytes.
+pub const SECTOR: u64 = 512;
+
+/// The kind of a partition table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    /// GUID partition table.
+    Gpt,
+    /// Master boot record, with logical partitions.
+    Mbr,
+    /// No partition table.
+    None,
+}
+
+impl TableKind {
+    /// Its name in a report.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gpt => "gpt",
+            Self::Mbr => "mbr",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What a partition says it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartitionType {
+    /// GPT: the type's GUID as it stands on the disk.
+    Guid([u8; 16]),
+    /// MBR: the type's byte.
+    Byte(u8),
+}
+
+/// GPT's BIOS boot partition, 21686148-6449-6E6F-744E-656564454649, as on disk.
+const BIOS_BOOT: [u8; 16] =
+    [0x48, 0x61, 0x68, 0x21, 0x49, 0x64, 0x6f, 0x6e, 0x74, 0x4e, 0x65, 0x65, 0x64, 0x45, 0x46, 0x49];
+/// GPT's EFI system partition, C12A7328-F81F-11D2-BA4B-00A0C93EC93B, as on disk.
+const EFI_SYSTEM: [u8; 16] =
+    [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+
+impl PartitionType {
+    /// Whether GRUB keeps its core there (GPT only).
+    #[must_use]
+    pub fn is_bios_boot(self) -> bool {
+        self == Self::Guid(BIOS_BOOT)
+    }
+
+    /// Whether firmware looks for boot loaders there.
+    #[must_use]
+    pub fn is_efi_system(self) -> bool {
+        self == Self::Guid(EFI_SYSTEM) || self == Self::Byte(0xef)
+    }
+}
+
+/// One partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number, from 1.
+    pub number: u32,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+    /// What it says it is for.
+    pub kind: PartitionType,
+    /// The id that `PARTUUID=` names.
+    pub id: Option<String>,
+    /// The name that `PARTLABEL=` names.
+    pub name: Option<String>,
+}
+
+impl Partition {
+    /// Where it ends: the byte after its last.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.size)
+    }
+}
+
+/// A disk's partition table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its kind.
+    pub kind: TableKind,
+    /// Its partitions, by number.
+    pub partitions: Vec<Partition>,
+    /// What is wrong with it, in words; the partitions are what could be read.
+    pub problems: Vec<String>,
+    /// The GPT behind it, when it is one.
+    pub gpt: Option<gpt::Gpt>,
+}
+
+/// Reads the table of a disk whose image has `size` bytes (the device may be larger).
+#[must_use]
+pub fn read(disk: &File, size: u64) -> Table {
+    let nothing = Table { kind: TableKind::None, partitions: Vec::new(), problems: Vec::new(), gpt: None };
+    let Some(first) = read_sectors(disk, size, 0, 1) else { return nothing };
+    let Some(record) = mbr::Record::parse(&first) else { return nothing };
+    if record.is_protective() {
+        let mut problems = Vec::new();
+        if let Some(gpt) = gpt::read(disk, size, &mut problems) {
+            let partitions = gpt.partitions(size, &mut problems);
+            return Table { kind: TableKind::Gpt, partitions, problems, gpt: Some(gpt) };
+        }
+        problems.push("it says that it has a GPT, but neither copy of it can be read".to_owned());
+        return Table { kind: TableKind::Gpt, problems, ..nothing };
+    }
+    let mut problems = Vec::new();
+    let partitions = record.partitions(disk, size, &mut problems);
+    Table { kind: TableKind::Mbr, partitions, problems, gpt: None }
+}
+
+/// Reads whole sectors; `None` beyond the end or when the device fails.
+pub(super) fn read_sectors(disk: &File, size: u64, first: u64, count: u64) -> Option<Vec<u8>> {
+    use std::os::unix::fs::FileExt;
+    let offset = first.checked_mul(SECTOR)?;
+    let length = count.checked_mul(SECTOR)?;
+    if offset.checked_add(length)? > size {
+        return None;
+    }
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    disk.read_exact_at(&mut bytes, offset).ok()?;
+    Some(bytes)
+}
+
+/// The little-endian number of 32 bits at an offset; 0 beyond the end.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at.saturating_add(4)).and_then(|part| part.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
+/// The little-endian number of 64 bits at an offset; 0 beyond the end.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at.saturating_add(8)).and_then(|part| part.try_into().ok()).map_or(0, u64::from_le_bytes)
+}
+
+/// A GUID's text, of its bytes on disk (UEFI: the first three fields little-endian).
+pub(super) fn guid_text(bytes: &[u8; 16]) -> String {
+    let b = bytes;
+    format!(
+        "{:02x}{:02x}{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}-{}",
+        b[3],
+        b[2],
+        b[1],
+        b[0],
+        b[5],
+        b[4],
+        b[7],
+        b[6],
+        b[8],
+        b[9],
+        b[10..].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    )
+}

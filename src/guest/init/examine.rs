@@ -1,0 +1,138 @@
+//! From disks to a report: look, mount, let the guest's files be inspected and edited, unmount.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::guest::disk::find::{self, Root};
+use crate::guest::disk::layout::{Layout, Place};
+use crate::guest::disk::mount::{Filesystem, Mounts};
+use crate::guest::disk::{findings, grow};
+use crate::guest::linux::fstab;
+use crate::guest::prepare;
+use crate::guest::report::{Finding, Job, PROTOCOL, Recipe, Report};
+use crate::guest::tree::Tree;
+
+/// Where the guest's root is mounted.
+const ROOT: &str = "/guest";
+/// What is mounted below the root: what inspection reads and edits change. A guest's data is
+/// left alone.
+const BELOW: [&str; 5] = ["/boot", "/efi", "/usr", "/var", "/etc"];
+
+/// Examines the guest on these devices (the job's disks in order) and prepares it when the job
+/// says so; the text says why there is no report at all.
+///
+/// # Errors
+/// When a device fails. What is wrong with the guest is a finding.
+pub fn examine(job: &Job, devices: &[PathBuf]) -> Result<Report, String> {
+    let mut layout = Layout::read(&job.disks, devices).map_err(|error| format!("a disk: {error}"))?;
+    let mut notes = findings::of_tables(&layout);
+    let mut edits = Vec::new();
+    let mut grown = Vec::new();
+    if job.prepare {
+        grown = grow::tables(&mut layout, &mut edits, &mut notes)
+            .map_err(|error| format!("a partition table cannot be written: {error}"))?;
+    }
+    let mut mounts = Mounts::default();
+    let mut places = BTreeMap::new();
+    let mut report = match find::root(&layout, &mut notes) {
+        Some(root) => {
+            let usable = mount(&layout, &root, job.prepare, &mut mounts, &mut places, &mut notes);
+            for volume in &mut layout.volumes {
+                volume.mount_point = places.get(&volume.place).cloned();
+            }
+            let mounted = |place: Place| places.get(&place).map(|path| format!("{ROOT}{path}"));
+            grow::filesystems(&layout, &grown, &mounted, &mut edits, &mut notes);
+            if usable { Some(inspect(&layout, job)?) } else { None }
+        }
+        None => {
+            grow::filesystems(&layout, &grown, &|_| None, &mut edits, &mut notes);
+            None
+        }
+    }
+    .unwrap_or_else(empty);
+    mounts.unmount().map_err(|error| format!("a filesystem cannot be unmounted: {error}"))?;
+    report.disks = layout.facts();
+    prepend(&mut report.findings, notes);
+    prepend(&mut report.recipe.edits, edits);
+    Ok(report)
+}
+
+fn prepend<T>(list: &mut Vec<T>, mut first: Vec<T>) {
+    first.append(list);
+    *list = first;
+}
+
+fn empty() -> Report {
+    Report {
+        protocol: PROTOCOL,
+        facts: None,
+        disks: Vec::new(),
+        findings: Vec::new(),
+        recipe: Recipe::default(),
+        diffs: Vec::new(),
+    }
+}
+
+fn inspect(layout: &Layout, job: &Job) -> Result<Report, String> {
+    let tree = Tree::open(Path::new(ROOT)).map_err(|error| error.to_string())?;
+    prepare::run(&tree, &layout.facts(), job).map_err(|error| format!("the guest: {error}"))
+}
+
+/// Mounts the root and what belongs below it; whether the root is usable.
+fn mount(
+    layout: &Layout,
+    root: &Root,
+    writable: bool,
+    mounts: &mut Mounts,
+    places: &mut BTreeMap<Place, String>,
+    notes: &mut Vec<Finding>,
+) -> bool {
+    let Some(volume) = layout.volume(root.place) else { return false };
+    let mounted = layout.device(volume).and_then(|device| {
+        let kind = volume.content.kind;
+        mounts
+            .mount(Filesystem { device: &device, kind, subvolume: root.subvolume, writable }, Path::new(ROOT))
+    });
+    if let Err(error) = mounted {
+        notes.push(findings::cannot_mount(layout, volume, &error, true));
+        return false;
+    }
+    places.insert(root.place, "/".to_owned());
+    let text = Tree::open(Path::new(ROOT))
+        .ok()
+        .and_then(|tree| tree.read_if_there("/etc/fstab", fstab::MOST_BYTES).ok().flatten())
+        .unwrap_or_default();
+    let mut lines = fstab::parse(&text);
+    lines.sort_by_key(|line| line.target.matches('/').count());
+    for line in lines.iter().filter(|line| line.target.starts_with('/') && line.target != "/") {
+        let wanted = BELOW.iter().any(|top| {
+            line.target.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        let Some(volume) = layout.resolve(&line.source) else {
+            if wanted && (line.source.starts_with("/dev/") || line.source.contains('=')) {
+                notes.push(findings::not_there(line.line, &line.text));
+            }
+            continue;
+        };
+        if volume.place != root.place {
+            places.entry(volume.place).or_insert_with(|| line.target.clone());
+        }
+        if !wanted || line.has_option("bind") {
+            continue;
+        }
+        let subvolume = line.options.split(',').find_map(|option| option.strip_prefix("subvol="));
+        let mounted = layout.device(volume).and_then(|device| {
+            let kind = volume.content.kind;
+            mounts.mount_below(
+                Filesystem { device: &device, kind, subvolume, writable },
+                Path::new(ROOT),
+                &line.target,
+            )
+        });
+        if let Err(error) = mounted {
+            places.remove(&volume.place);
+            notes.push(findings::cannot_mount(layout, volume, &error, line.target == "/boot"));
+        }
+    }
+    true
+}

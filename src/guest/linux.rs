@@ -1,0 +1,15 @@
+//! Linux guests: their files, and what preparation does to them.
+
+pub mod access;
+pub mod boot;
+pub mod devices;
+pub mod drivers;
+pub mod fstab;
+pub mod index;
+pub mod initramfs;
+pub mod modules;
+pub mod mounts;
+pub mod network;
+pub mod recipe;
+pub mod release;
+pub mod system;

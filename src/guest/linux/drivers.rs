@@ -1,0 +1,328 @@
+//! Which drivers each kernel has and where, and putting the missing ones into its initramfs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::boot::entries::Kernel;
+use super::initramfs::addition::{self, version};
+use super::initramfs::hint::Generator;
+use super::initramfs::unpack::{Archive, unpack};
+use super::modules::{DRIVERS, ModuleSet};
+use super::recipe::Extended;
+use crate::guest::draft::Draft;
+use crate::guest::findings::{Findings, blocks, informs, warns};
+use crate::guest::prepare::GuestError;
+use crate::guest::report::DriverPlace;
+use crate::guest::tree::{Tree, TreeError};
+use crate::model::{Bytes, Hypervisor};
+
+/// Driver to where it is.
+pub type Places = BTreeMap<String, DriverPlace>;
+
+/// The drivers of disks: what an initramfs needs. The network's come from the root.
+const DISK_DRIVERS: [&str; 2] = ["nvme", "xen-blkfront"];
+/// Bytes that stay free on the boot filesystem: GRUB's environment, logs, the next edit.
+const SPARE: u64 = 1 << 20;
+/// NVMe first had a module `nvme_core`, and with it `nvme_core.io_timeout`, in 4.6; the parameter
+/// has been a uint since 4.15 (distributions carried both back).
+const NVME_CORE: (u32, u32) = (4, 6);
+const UINT: (u32, u32) = (4, 15);
+
+/// What was seen of the kernels, in their order.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// Where the drivers are.
+    pub places: Vec<Places>,
+    /// Path → initramfs, for those that can be read.
+    pub archives: BTreeMap<String, Archive>,
+    /// What made them.
+    pub generators: Vec<&'static str>,
+}
+
+/// Reads every listed kernel's initramfs and finds its drivers.
+///
+/// # Errors
+/// When a file cannot be opened.
+pub fn look(
+    tree: &Tree,
+    kernels: &[Kernel],
+    sets: &BTreeMap<String, ModuleSet>,
+    findings: &mut Findings,
+) -> Result<Looked, GuestError> {
+    let mut looked = Looked::default();
+    for kernel in kernels {
+        if let Some(path) = &kernel.initramfs
+            && !looked.archives.contains_key(path)
+            && let Some(archive) = read(tree, path, findings)?
+        {
+            let name = Generator::of(&archive).name();
+            if !looked.generators.contains(&name) {
+                looked.generators.push(name);
+            }
+            looked.archives.insert(path.clone(), archive);
+        }
+        let archive = kernel.initramfs.as_ref().and_then(|path| looked.archives.get(path));
+        let Some(set) = sets.get(&kernel.release) else { continue };
+        if set.is_empty() {
+            findings.push(
+                warns("modules_missing", "a kernel has no modules in the root filesystem")
+                    .seen(format!("{}: no /lib/modules/{}", kernel.image, kernel.release)),
+            );
+        }
+        looked.places.push(
+            DRIVERS.iter().map(|(driver, _)| ((*driver).to_owned(), place(set, archive, driver))).collect(),
+        );
+    }
+    Ok(looked)
+}
+
+fn read(tree: &Tree, path: &str, findings: &mut Findings) -> Result<Option<Archive>, GuestError> {
+    match unpack(tree.open_file(path)?, &addition::keep) {
+        Ok(archive) if archive.members.is_empty() => {
+            findings.push(
+                blocks("initramfs_empty", "an initramfs holds nothing")
+                    .seen(path)
+                    .advice("Make it again in the guest (update-initramfs -u or dracut -f) and back it up."),
+            );
+            Ok(None)
+        }
+        Ok(archive) => Ok(Some(archive)),
+        Err(error) => {
+            let mut text = format!("{path}: {error}");
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                text.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            findings.push(
+                blocks("initramfs_unreadable", "an initramfs is not what the kernel would unpack")
+                    .seen(text)
+                    .advice("Make it again in the guest (update-initramfs -u or dracut -f) and back it up."),
+            );
+            Ok(None)
+        }
+    }
+}
+
+fn place(set: &ModuleSet, archive: Option<&Archive>, driver: &str) -> DriverPlace {
+    if set.is_builtin(driver) {
+        DriverPlace::BuiltIn
+    } else if archive.is_some_and(|archive| addition::holds(archive, driver)) {
+        DriverPlace::Initramfs
+    } else if set.path(driver).is_some() {
+        DriverPlace::Root
+    } else {
+        DriverPlace::Missing
+    }
+}
+
+/// Drafts the segments for every kernel whose initramfs lacks the hypervisor's disk driver.
+///
+/// # Errors
+/// When the free space cannot be learned.
+pub fn draft(
+    draft: &mut Draft<'_>,
+    kernels: &[Kernel],
+    sets: &BTreeMap<String, ModuleSet>,
+    mut archives: BTreeMap<String, Archive>,
+    hypervisor: Hypervisor,
+    findings: &mut Findings,
+) -> Result<Vec<Extended>, GuestError> {
+    let mut extended: Vec<Extended> = Vec::new();
+    // Device of a filesystem → bytes that the recipe adds to it.
+    let mut added: BTreeMap<u64, u64> = BTreeMap::new();
+    for (index, kernel) in kernels.iter().enumerate() {
+        let Some(set) = sets.get(&kernel.release) else { continue };
+        let archive = kernel.initramfs.as_ref().and_then(|path| archives.get(path));
+        let needed = match hypervisor {
+            Hypervisor::Nitro => "nvme",
+            Hypervisor::Xen => "xen-blkfront",
+        };
+        report(kernel, set, archive, hypervisor, index == 0, findings);
+        if place(set, archive, needed) != DriverPlace::Root {
+            continue;
+        }
+        let (Some(path), Some(archive)) = (&kernel.initramfs, archive) else { continue };
+        let missing: Vec<&str> = DISK_DRIVERS
+            .into_iter()
+            .filter(|driver| place(set, Some(archive), driver) == DriverPlace::Root)
+            .collect();
+        let addition = match addition::make(draft.tree(), archive, set, &missing) {
+            Ok(addition) => addition,
+            Err(error) => {
+                findings.push(
+                    blocks("drivers_not_added", "drivers could not be put into an initramfs")
+                        .seen(format!("{path}: {error}"))
+                        .advice("Make the initramfs again in the guest with the NVMe driver in it, and back it up."),
+                );
+                continue;
+            }
+        };
+        if !fits(draft.tree(), path, addition.bytes.len() as u64, &mut added, findings)? {
+            continue;
+        }
+        findings.push(
+            informs("initramfs_without_disk_driver", "an initramfs lacks the driver of the instance's disks")
+                .seen(format!("{path}: {} only in {}", missing.join(", "), set.directory))
+                .remedy("the drivers and what they need are added to it"),
+        );
+        let purpose = format!(
+            "{} {} and {}",
+            if addition.appends(archive) { "append" } else { "insert" },
+            addition.drivers.join(", "),
+            match addition.dependencies {
+                0 => "the module index".to_owned(),
+                1 => "1 module that they need".to_owned(),
+                count => format!("{count} modules that they need"),
+            }
+        );
+        let lines = addition.members.iter().map(|(member, length)| match length {
+            Some(length) => format!("+ {member} ({length} bytes)"),
+            None => format!("+ {member}/"),
+        });
+        draft.extend(path, archive.length, addition.offset, addition.bytes.clone(), purpose, lines.collect());
+        if let Some(before) = archives.remove(path) {
+            extended.push(Extended { path: path.clone(), before, addition });
+        }
+    }
+    Ok(extended)
+}
+
+/// What the drivers of one kernel mean for the restored machine.
+fn report(
+    kernel: &Kernel,
+    set: &ModuleSet,
+    archive: Option<&Archive>,
+    hypervisor: Hypervisor,
+    is_default: bool,
+    findings: &mut Findings,
+) {
+    let (disk, network) = match hypervisor {
+        Hypervisor::Nitro => ("nvme", "ena"),
+        Hypervisor::Xen => ("xen-blkfront", "xen-netfront"),
+    };
+    let seen = format!("{} ({})", kernel.image, kernel.release);
+    let missing = |driver| place(set, archive, driver) == DriverPlace::Missing;
+    let weigh =
+        |code: &str, summary: &str| if is_default { blocks(code, summary) } else { warns(code, summary) };
+    if missing(disk) {
+        let code = if disk == "nvme" { "nvme_missing" } else { "xen_blkfront_missing" };
+        findings.push(
+            weigh(code, &format!("a kernel has no {disk} driver, without which the instance has no disks"))
+                .seen(seen.clone())
+                .advice(match hypervisor {
+                    Hypervisor::Nitro => "Install a kernel with NVMe in the guest (RHEL and CentOS from 7.4, SLES from 12 SP2), or choose a Xen instance type (t2, m4).",
+                    Hypervisor::Xen => "Install the distribution's full kernel in the guest, or choose a Nitro instance type.",
+                }),
+        );
+    } else if place(set, archive, disk) == DriverPlace::Root && kernel.initramfs.is_none() {
+        findings.push(
+            weigh(
+                "initramfs_missing",
+                "a kernel boots without an initramfs and has the disk driver only as a module",
+            )
+            .seen(seen.clone())
+            .advice("Make an initramfs for it in the guest and back it up again."),
+        );
+    }
+    if missing(network) && (network == "ena" || missing("ena")) {
+        let code = if network == "ena" { "ena_missing" } else { "xen_netfront_missing" };
+        findings.push(
+            warns(
+                code,
+                format!("a kernel has no {network} driver, without which the instance has no network"),
+            )
+            .seen(seen)
+            .advice("Install a kernel that has it, or choose an instance type of the other hypervisor."),
+        );
+    }
+}
+
+/// Whether an initramfs can grow by so much; a finding when not.
+fn fits(
+    tree: &Tree,
+    path: &str,
+    bytes: u64,
+    added: &mut BTreeMap<u64, u64>,
+    findings: &mut Findings,
+) -> Result<bool, TreeError> {
+    let space = tree.space(path)?;
+    let device = tree.metadata(path)?.map_or(0, |found| found.device);
+    let sum = added.entry(device).or_default();
+    // Whole blocks, and one more for the file's own map.
+    let rounded = bytes.div_ceil(space.block).saturating_add(1).saturating_mul(space.block);
+    if space.read_only {
+        findings.push(
+            blocks("boot_read_only", "the boot filesystem could only be mounted read-only")
+                .seen(path)
+                .advice("Check the filesystem in the guest and back it up again."),
+        );
+        return Ok(false);
+    }
+    if sum.saturating_add(rounded).saturating_add(SPARE) > space.free {
+        findings.push(
+            blocks("boot_full", "the boot filesystem has no room for the drivers")
+                .seen(format!(
+                    "{path}: {} free, {} needed",
+                    Bytes(space.free),
+                    Bytes(sum.saturating_add(rounded + SPARE))
+                ))
+                .advice("Remove an old kernel in the guest and back it up again."),
+        );
+        return Ok(false);
+    }
+    *sum += rounded;
+    Ok(true)
+}
+
+/// Tells the generator to put the drivers into the archives of later kernels too.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn keep_for_updates(draft: &mut Draft<'_>, extended: &[Extended]) -> Result<(), TreeError> {
+    const PURPOSE: &str = "keep the disk drivers when the initramfs is made again";
+    const MODULES: &str = "/etc/initramfs-tools/modules";
+    let drivers: BTreeSet<&str> =
+        extended.iter().flat_map(|extended| extended.addition.drivers.iter().map(String::as_str)).collect();
+    if drivers.is_empty() {
+        return Ok(());
+    }
+    if draft.tree().is_directory("/etc/initramfs-tools") {
+        let mut text = draft.text(MODULES).unwrap_or_default();
+        let listed: BTreeSet<String> = text.lines().map(|line| line.trim().replace('_', "-")).collect();
+        let missing: Vec<&str> = drivers.iter().copied().filter(|driver| !listed.contains(*driver)).collect();
+        if !missing.is_empty() {
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text.push_str("# Replant: the disk drivers of EC2 instances.\n");
+            missing.iter().for_each(|driver| text.push_str(&format!("{driver}\n")));
+            draft.write(MODULES, text.into_bytes(), 0o644, PURPOSE)?;
+        }
+    }
+    let dracut = ["/usr/lib/dracut", "/usr/share/dracut", "/etc/dracut.conf.d"];
+    if dracut.iter().any(|directory| draft.tree().is_directory(directory)) {
+        let list: Vec<&str> = drivers.into_iter().collect();
+        let text =
+            format!("# Replant: the disk drivers of EC2 instances.\nadd_drivers+=\" {} \"\n", list.join(" "));
+        // dracut 004 reads one file, and this directory when it is there.
+        draft.write("/etc/dracut.conf.d/replant.conf", text.into_bytes(), 0o644, PURPOSE)?;
+    }
+    Ok(())
+}
+
+/// The longest time-out of NVMe requests that a kernel accepts (AWS: the highest value, so that
+/// a slow volume never turns into an I/O error), as an argument. `None` without NVMe.
+#[must_use]
+pub fn timeout(tree: &Tree, set: &ModuleSet) -> Option<String> {
+    if place(set, None, "nvme") == DriverPlace::Missing {
+        return None;
+    }
+    let version = version(&set.release).unwrap_or((0, 0));
+    let has_core = set.path("nvme-core").is_some() || set.is_builtin("nvme-core") || version >= NVME_CORE;
+    if !has_core {
+        return Some("nvme.io_timeout=255".to_owned());
+    }
+    let kind = set.parameter_type(tree, "nvme-core", "io_timeout");
+    let wide = kind.map_or(version >= UINT, |kind| kind == "uint");
+    Some(format!("nvme_core.io_timeout={}", if wide { "4294967295" } else { "255" }))
+}

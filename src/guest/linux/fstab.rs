@@ -1,0 +1,220 @@
+//! `/etc/fstab` and `/etc/crypttab` (fstab(5), crypttab(5)): parsed line by line, so that an edit
+//! changes one field and leaves every other byte as it stands.
+
+/// The most bytes of such a file that are looked at; what lies behind is left alone.
+pub const MOST_BYTES: u64 = 1 << 20;
+
+/// One mount of an fstab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Its line, from 1.
+    pub line: u32,
+    /// What is mounted, octal escapes decoded: `/dev/sda1`, `UUID=…`, `LABEL=…`.
+    pub source: String,
+    /// Where, octal escapes decoded: `/`, `/boot`, `none`, `swap`.
+    pub target: String,
+    /// The filesystem's type.
+    pub filesystem: String,
+    /// The mount options, as written; empty when the field is missing.
+    pub options: String,
+    /// The whole line as it stands, for evidence.
+    pub text: String,
+}
+
+impl Mount {
+    /// Whether an option stands among the comma-separated ones.
+    #[must_use]
+    pub fn has_option(&self, option: &str) -> bool {
+        self.options.split(',').any(|found| found.trim() == option)
+    }
+
+    /// Whether it is swap space.
+    #[must_use]
+    pub fn is_swap(&self) -> bool {
+        self.filesystem == "swap"
+    }
+}
+
+/// Parses an fstab: one [`Mount`] a line that names at least source, target and type. Comments,
+/// empty and shorter lines and those that are no UTF-8 are passed over.
+#[must_use]
+pub fn parse(content: &[u8]) -> Vec<Mount> {
+    lines(content)
+        .filter_map(|(line, text)| {
+            let fields = fields(text);
+            let [source, target, filesystem, ..] = fields.as_slice() else { return None };
+            Some(Mount {
+                line,
+                source: decode(field(text, *source)),
+                target: decode(field(text, *target)),
+                filesystem: decode(field(text, *filesystem)),
+                options: fields.get(3).map_or_else(String::new, |options| field(text, *options).to_owned()),
+                text: text.trim().to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// One mapping of a crypttab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// Its line, from 1.
+    pub line: u32,
+    /// The name under `/dev/mapper`.
+    pub name: String,
+    /// The encrypted device.
+    pub source: String,
+    /// The whole line as it stands.
+    pub text: String,
+}
+
+/// Parses a crypttab.
+#[must_use]
+pub fn parse_crypttab(content: &[u8]) -> Vec<Mapping> {
+    lines(content)
+        .filter_map(|(line, text)| {
+            let fields = fields(text);
+            let [name, source, ..] = fields.as_slice() else { return None };
+            Some(Mapping {
+                line,
+                name: decode(field(text, *name)),
+                source: decode(field(text, *source)),
+                text: text.trim().to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// Replaces one field (from 0) of one line (from 1), leaving every other byte; `None` when there
+/// is no such line or field.
+#[must_use]
+pub fn replace_field(content: &str, line: u32, index: usize, value: &str) -> Option<String> {
+    let mut edited = String::with_capacity(content.len() + value.len());
+    let mut found = false;
+    for (number, text) in content.split_inclusive('\n').enumerate() {
+        let place = fields(text).get(index).copied();
+        match place {
+            Some((start, end)) if number + 1 == line as usize => {
+                edited.push_str(&text[..start]);
+                edited.push_str(value);
+                edited.push_str(&text[end..]);
+                found = true;
+            }
+            _ => edited.push_str(text),
+        }
+    }
+    found.then_some(edited)
+}
+
+/// The lines that can hold an entry, with their numbers; at most [`MOST_BYTES`] are looked at.
+fn lines(content: &[u8]) -> impl Iterator<Item = (u32, &str)> {
+    let bound = content.len().min(usize::try_from(MOST_BYTES).unwrap_or(usize::MAX));
+    content[..bound].split(|byte| *byte == b'\n').zip(1_u32..).filter_map(|(bytes, line)| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let trimmed = text.trim_start();
+        (!trimmed.is_empty() && !trimmed.starts_with('#')).then_some((line, text))
+    })
+}
+
+/// Where the fields of a line are. libmount parts them at blanks and tabs; a carriage return of a
+/// file edited elsewhere counts as the line's end.
+fn fields(text: &str) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut start = None;
+    for (position, byte) in text.bytes().enumerate() {
+        let blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        match (blank, start) {
+            (false, None) => start = Some(position),
+            (true, Some(from)) => {
+                found.push((from, position));
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some(from) = start {
+        found.push((from, text.len()));
+    }
+    if found.first().is_some_and(|(start, _)| text[*start..].starts_with('#')) {
+        found.clear();
+    }
+    found
+}
+
+fn field(text: &str, (start, end): (usize, usize)) -> &str {
+    &text[start..end]
+}
+
+/// Decodes `\040` and its like (fstab(5): spaces, tabs and backslashes are written in octal), and
+/// quotes around a value.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut position = 0;
+    while position < bytes.len() {
+        let octal = bytes.get(position + 1..position + 4).filter(|_| bytes[position] == b'\\');
+        let value = octal.and_then(|digits| {
+            digits.iter().try_fold(0_u16, |value, digit| {
+                matches!(digit, b'0'..=b'7').then(|| value * 8 + u16::from(digit - b'0'))
+            })
+        });
+        if let Some(value) = value.and_then(|value| u8::try_from(value).ok()) {
+            decoded.push(value);
+            position += 4;
+        } else {
+            decoded.push(bytes[position]);
+            position += 1;
+        }
+    }
+    String::from_utf8_lossy(&decoded).replace('"', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_lines_are_understood() {
+        let text = b"# /etc/fstab\n\n/dev/sda1\t/  ext4 errors=remount-ro 0 1\n  UUID=\"a-b\" /mnt/my\\040disk xfs\n\
+            broken\n/dev/sdb1 none swap sw\r\n\xff\xfe /x ext4\n";
+        let mounts = parse(text);
+        assert_eq!(mounts.len(), 3);
+        assert_eq!(
+            (mounts[0].line, mounts[0].source.as_str(), mounts[0].target.as_str()),
+            (3, "/dev/sda1", "/")
+        );
+        assert!(mounts[0].has_option("errors=remount-ro"));
+        assert_eq!(mounts[1].source, "UUID=a-b");
+        assert_eq!(mounts[1].target, "/mnt/my disk");
+        assert_eq!(mounts[1].options, "");
+        assert!(mounts[2].is_swap());
+        assert_eq!(mounts[2].options, "sw");
+        assert_eq!(mounts[2].line, 6);
+    }
+
+    #[test]
+    fn one_field_changes_and_nothing_else() {
+        let text = "/dev/sda1\t/  ext4 defaults 0 1\r\n/dev/sda2 none swap\n";
+        let edited = replace_field(text, 1, 0, "UUID=1").unwrap();
+        assert_eq!(edited, "UUID=1\t/  ext4 defaults 0 1\r\n/dev/sda2 none swap\n");
+        assert_eq!(replace_field(text, 2, 3, "sw"), None);
+        assert_eq!(replace_field(text, 3, 0, "x"), None);
+    }
+
+    #[test]
+    fn a_huge_file_is_bounded() {
+        let huge = b"/dev/sda1 / ext4 defaults 0 1\n".repeat(200_000);
+        let mounts = parse(&huge);
+        assert!(mounts.len() < 40_000, "{}", mounts.len());
+    }
+
+    #[test]
+    fn crypttab() {
+        let found = parse_crypttab(b"# c\nroot_crypt /dev/sda3 none luks,discard\nx\n");
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].name.as_str(), found[0].source.as_str(), found[0].line),
+            ("root_crypt", "/dev/sda3", 2)
+        );
+    }
+}

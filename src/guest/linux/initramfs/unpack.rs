@@ -1,0 +1,466 @@
+//! Reads an initramfs as the kernel unpacks it (`init/initramfs.c`), strictly: alignment, magic
+//! numbers, compressed streams one after another, zero padding between. What the kernel would
+//! silently stop at is an error here.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
+
+use super::compression::Compression;
+use super::newc::{self, HEADER, Header, TRAILER};
+
+/// Most bytes that all segments together may unpack to: twice the largest initramfs seen in the
+/// field (a rescue image with all firmware, about 500 MB).
+pub const MOST_UNPACKED: u64 = 1 << 30;
+/// Most members that all segments together may hold.
+pub const MOST_MEMBERS: usize = 100_000;
+/// Most bytes of one member whose content is kept.
+pub const MOST_KEPT: u32 = 16 << 20;
+/// Most bytes of all kept contents together.
+const MOST_KEPT_TOTAL: usize = 48 << 20;
+/// `PATH_MAX`: longer names are passed over by the kernel.
+const PATH_MAX: u32 = 4096;
+/// How many symbolic links one path may lead through.
+const MOST_LINKS: u32 = 40;
+/// The reading buffer in bytes.
+const BUFFER: usize = 256 << 10;
+/// How many bytes a reader of compressed data can look at before taking them.
+const LOOK_AHEAD: usize = 16;
+
+/// Why an initramfs cannot be read as the kernel reads it. Offsets are bytes from the file's start.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The file cannot be read.
+    #[error("it cannot be read at byte {offset}")]
+    Read {
+        /// Where.
+        offset: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// Neither a cpio header at a multiple of four nor a known compression.
+    #[error("byte {offset} starts neither an archive nor a known compression")]
+    BadMagic {
+        /// Where.
+        offset: u64,
+    },
+    /// A compressed segment is damaged.
+    #[error("the {compression} segment at byte {offset} is damaged")]
+    Damaged {
+        /// Where it starts.
+        offset: u64,
+        /// Its compression.
+        compression: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The cpio stream is broken.
+    #[error("the archive in the segment at byte {offset} is broken: {what}")]
+    Broken {
+        /// Where the segment starts.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// It unpacks to more than is looked at.
+    #[error("it unpacks to more than {limit} {unit}")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+    },
+}
+
+/// What a member is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Member {
+    /// A regular file of so many bytes.
+    File(u32),
+    /// A directory.
+    Directory,
+    /// A symbolic link and its target.
+    Symlink(String),
+    /// A device node, FIFO or socket.
+    Other,
+}
+
+/// One segment: a run of uncompressed archive, or one compressed stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it starts, in bytes.
+    pub offset: u64,
+    /// Where it ends: the byte after its last.
+    pub end: u64,
+    /// Its compression; `None` for a plain archive.
+    pub compression: Option<Compression>,
+    /// How many members it holds.
+    pub members: usize,
+    /// Whether it holds nothing outside `kernel/`: early microcode.
+    pub early: bool,
+}
+
+/// An initramfs as the kernel would have it in memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Archive {
+    /// Its segments in order.
+    pub segments: Vec<Segment>,
+    /// Path without a leading slash → what stands there after all segments.
+    pub members: BTreeMap<String, Member>,
+    /// The contents that were asked for.
+    pub kept: BTreeMap<String, Vec<u8>>,
+    /// The file's length in bytes.
+    pub length: u64,
+}
+
+impl Archive {
+    /// The real path of a path: links in it (and at its end) followed inside the archive. What is
+    /// not there is taken as it stands. `None` for a loop.
+    #[must_use]
+    pub fn resolve(&self, path: &str) -> Option<String> {
+        let mut rest: Vec<String> = parts(path).rev().map(str::to_owned).collect();
+        let mut done: Vec<String> = Vec::new();
+        let mut links = 0;
+        while let Some(part) = rest.pop() {
+            if part == ".." {
+                done.pop();
+                continue;
+            }
+            done.push(part);
+            if let Some(Member::Symlink(target)) = self.members.get(&done.join("/")) {
+                links += 1;
+                if links > MOST_LINKS {
+                    return None;
+                }
+                done.pop();
+                if target.starts_with('/') {
+                    done.clear();
+                }
+                rest.extend(parts(target).rev().map(str::to_owned));
+            }
+        }
+        Some(done.join("/"))
+    }
+
+    /// What a path leads to, links followed.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&Member> {
+        self.members.get(&self.resolve(path)?)
+    }
+
+    /// The content of a file, when it was kept, links followed.
+    #[must_use]
+    pub fn content(&self, path: &str) -> Option<&[u8]> {
+        self.kept.get(&self.resolve(path)?).map(Vec::as_slice)
+    }
+
+    /// The segment that holds the system: the last that is not early microcode and not ours.
+    #[must_use]
+    pub fn main(&self) -> Option<&Segment> {
+        self.segments.iter().filter(|segment| !segment.early).max_by_key(|segment| segment.members)
+    }
+}
+
+fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
+    path.split('/').filter(|part| !part.is_empty() && *part != ".")
+}
+
+/// Reads an initramfs, keeping the content of the members that `keep` names.
+///
+/// # Errors
+/// [`UnpackError`]: what the kernel would stop at, or one of the limits above.
+pub fn unpack(source: impl Read, keep: &dyn Fn(&str) -> bool) -> Result<Archive, UnpackError> {
+    let taken = Rc::new(Cell::new(0));
+    let buffer = vec![0; BUFFER];
+    let mut source =
+        Counted { inner: source, buffer, start: 0, end: 0, ended: false, taken: Rc::clone(&taken) };
+    let mut unpacker = Unpacker { archive: Archive::default(), keep, unpacked: 0, kept: 0 };
+    loop {
+        let offset = taken.get();
+        let start = peek(&mut source, 9).map_err(|source| UnpackError::Read { offset, source })?;
+        match start.first() {
+            None => break,
+            Some(0) => source.consume(1),
+            Some(b'0') if offset.is_multiple_of(4) => unpacker.plain(&mut source, offset)?,
+            Some(_) => {
+                let compression = Compression::recognize(&start).ok_or(UnpackError::BadMagic { offset })?;
+                unpacker.compressed(&mut source, offset, compression)?;
+            }
+        }
+    }
+    unpacker.archive.length = taken.get();
+    Ok(unpacker.archive)
+}
+
+/// The next bytes without taking them: `count` unless the file ends before.
+fn peek<R: Read>(source: &mut Counted<R>, count: usize) -> io::Result<Vec<u8>> {
+    let bytes = source.fill_buf()?;
+    Ok(bytes.get(..count).unwrap_or(bytes).to_vec())
+}
+
+/// A buffered reader that counts what was taken from it, and shows at least [`LOOK_AHEAD`] bytes
+/// unless the file ends before.
+struct Counted<R> {
+    inner: R,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    ended: bool,
+    taken: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: Read> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.end - self.start < LOOK_AHEAD && !self.ended {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            match self.inner.read(&mut self.buffer[self.end..]) {
+                Ok(0) => self.ended = true,
+                Ok(count) => self.end += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(&self.buffer[self.start..self.end])
+    }
+
+    fn consume(&mut self, count: usize) {
+        let count = count.min(self.end - self.start);
+        self.start += count;
+        self.taken.set(self.taken.get() + count as u64);
+    }
+}
+
+struct Unpacker<'k> {
+    archive: Archive,
+    keep: &'k dyn Fn(&str) -> bool,
+    unpacked: u64,
+    kept: usize,
+}
+
+impl Unpacker<'_> {
+    /// One uncompressed archive, up to and with its trailer.
+    fn plain<R: Read>(&mut self, source: &mut Counted<R>, offset: u64) -> Result<(), UnpackError> {
+        let mut stream = Stream { source: &mut *source, position: 0, offset, compression: None };
+        let counts = self.archive(&mut stream)?;
+        self.archive.segments.push(Segment {
+            offset,
+            end: source.taken.get(),
+            compression: None,
+            members: counts.members,
+            early: counts.members > 0 && counts.outside_kernel == 0,
+        });
+        Ok(())
+    }
+
+    /// One compressed stream: archives and zero padding, to the stream's end.
+    fn compressed<R: Read>(
+        &mut self,
+        source: &mut Counted<R>,
+        offset: u64,
+        compression: Compression,
+    ) -> Result<(), UnpackError> {
+        let damaged = |source| UnpackError::Damaged { offset, compression: compression.name(), source };
+        let taken = Rc::clone(&source.taken);
+        let reader = compression.reader(&mut *source).map_err(damaged)?;
+        let mut stream = Stream {
+            source: BufReader::with_capacity(BUFFER, reader),
+            position: 0,
+            offset,
+            compression: Some(compression),
+        };
+        let mut total = Counts::default();
+        while let Some(next) = stream.next_byte()? {
+            match next {
+                0 => stream.skip(1)?,
+                b'0' if stream.position.is_multiple_of(4) => {
+                    let counts = self.archive(&mut stream)?;
+                    total.members += counts.members;
+                    total.outside_kernel += counts.outside_kernel;
+                }
+                b'0' => return Err(stream.broken("its padding is no multiple of four")),
+                _ => return Err(stream.broken("there is something else between its archives")),
+            }
+            self.unpacked_so_far(stream.position)?;
+        }
+        self.unpacked = self.unpacked.saturating_add(stream.position);
+        drop(stream);
+        self.archive.segments.push(Segment {
+            offset,
+            end: taken.get(),
+            compression: Some(compression),
+            members: total.members,
+            early: false,
+        });
+        Ok(())
+    }
+
+    fn unpacked_so_far(&self, position: u64) -> Result<(), UnpackError> {
+        if self.unpacked.saturating_add(position) > MOST_UNPACKED {
+            return Err(UnpackError::TooLarge { limit: MOST_UNPACKED, unit: "bytes" });
+        }
+        Ok(())
+    }
+
+    /// Members up to and with the trailer. The kernel also accepts an archive that ends without.
+    fn archive<R: BufRead>(&mut self, stream: &mut Stream<R>) -> Result<Counts, UnpackError> {
+        let mut counts = Counts::default();
+        loop {
+            let mut header = [0; HEADER];
+            stream.exact(&mut header)?;
+            let header = Header::parse(&header).ok_or_else(|| stream.broken("a header has no newc magic"))?;
+            if header.name_length == 0 || header.name_length > PATH_MAX {
+                return Err(stream.broken("a name has an impossible length"));
+            }
+            let mut name = vec![0; header.name_length as usize];
+            stream.exact(&mut name)?;
+            stream.align()?;
+            if name.pop() != Some(0) || name.contains(&0) {
+                return Err(stream.broken("a name does not end with its NUL"));
+            }
+            if name == TRAILER.as_bytes() {
+                stream.skip(u64::from(header.body_length))?;
+                stream.align()?;
+                return Ok(counts);
+            }
+            counts.members += 1;
+            if self.archive.members.len() >= MOST_MEMBERS {
+                return Err(UnpackError::TooLarge { limit: MOST_MEMBERS as u64, unit: "members" });
+            }
+            self.unpacked_so_far(stream.position.saturating_add(u64::from(header.body_length)))?;
+            let name = String::from_utf8_lossy(&name);
+            let path = parts(&name).collect::<Vec<_>>().join("/");
+            let early = matches!(path.as_str(), "" | "kernel" | "early_cpio") || path.starts_with("kernel/");
+            if !early {
+                counts.outside_kernel += 1;
+            }
+            self.member(stream, path, header)?;
+            stream.align()?;
+            match stream.next_byte()? {
+                Some(b'0') => {}
+                // Padding or the end instead of a trailer: the kernel goes on with what follows.
+                _ => return Ok(counts),
+            }
+        }
+    }
+
+    fn member<R: BufRead>(
+        &mut self,
+        stream: &mut Stream<R>,
+        path: String,
+        header: Header,
+    ) -> Result<(), UnpackError> {
+        let body = header.body_length;
+        let member = match header.mode & newc::TYPE_MASK {
+            newc::TYPE_FILE => Member::File(body),
+            newc::TYPE_DIRECTORY => Member::Directory,
+            newc::TYPE_SYMLINK => {
+                if body > PATH_MAX {
+                    return Err(stream.broken("a symbolic link is too long"));
+                }
+                let mut target = vec![0; body as usize];
+                stream.exact(&mut target)?;
+                let target = String::from_utf8_lossy(&target).trim_end_matches('\0').to_owned();
+                self.archive.kept.remove(&path);
+                self.archive.members.insert(path, Member::Symlink(target));
+                return Ok(());
+            }
+            _ => Member::Other,
+        };
+        let wanted = matches!(member, Member::File(_)) && body <= MOST_KEPT && (self.keep)(&path);
+        if wanted && self.kept.saturating_add(body as usize) <= MOST_KEPT_TOTAL {
+            let mut content = vec![0; body as usize];
+            stream.exact(&mut content)?;
+            self.kept += content.len();
+            if let Some(old) = self.archive.kept.insert(path.clone(), content) {
+                self.kept -= old.len();
+            }
+        } else {
+            stream.skip(u64::from(body))?;
+        }
+        if !path.is_empty() {
+            self.archive.members.insert(path, member);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    members: usize,
+    outside_kernel: usize,
+}
+
+/// A cpio stream and the position in it, by which the kernel aligns.
+struct Stream<R> {
+    source: R,
+    position: u64,
+    offset: u64,
+    compression: Option<Compression>,
+}
+
+impl<R: BufRead> Stream<R> {
+    fn broken(&self, what: &'static str) -> UnpackError {
+        UnpackError::Broken { offset: self.offset, what }
+    }
+
+    fn failed(&self, source: io::Error) -> UnpackError {
+        match self.compression {
+            Some(compression) => {
+                UnpackError::Damaged { offset: self.offset, compression: compression.name(), source }
+            }
+            None if source.kind() == io::ErrorKind::UnexpectedEof => self.broken("it is cut off"),
+            None => UnpackError::Read { offset: self.offset + self.position, source },
+        }
+    }
+
+    fn next_byte(&mut self) -> Result<Option<u8>, UnpackError> {
+        match self.source.fill_buf() {
+            Ok(bytes) => Ok(bytes.first().copied()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn exact(&mut self, buffer: &mut [u8]) -> Result<(), UnpackError> {
+        self.source.read_exact(buffer).map_err(|error| self.failed(error))?;
+        self.position += buffer.len() as u64;
+        Ok(())
+    }
+
+    fn skip(&mut self, count: u64) -> Result<(), UnpackError> {
+        let mut left = count;
+        while left > 0 {
+            let available = match self.source.fill_buf() {
+                Ok([]) => return Err(self.failed(io::ErrorKind::UnexpectedEof.into())),
+                Ok(bytes) => bytes.len() as u64,
+                Err(error) => return Err(self.failed(error)),
+            };
+            let step = available.min(left);
+            // At most a buffer's length, so it fits.
+            self.source.consume(usize::try_from(step).unwrap_or(usize::MAX));
+            left -= step;
+        }
+        self.position += count;
+        Ok(())
+    }
+
+    /// Moves on to a multiple of four. The end of the stream may cut the last padding off.
+    fn align(&mut self) -> Result<(), UnpackError> {
+        while !self.position.is_multiple_of(4) && self.next_byte()?.is_some() {
+            self.skip(1)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! cloud-init: whether it will recognize EC2 and write the network configuration itself.
+
+use crate::guest::draft::Draft;
+use crate::guest::findings::{Findings, informs, warns};
+use crate::guest::tree::TreeError;
+
+const MAIN: &str = "/etc/cloud/cloud.cfg";
+const DIRECTORY: &str = "/etc/cloud/cloud.cfg.d";
+
+/// Looks at cloud-init; tells whether it writes the network configuration on EC2.
+///
+/// # Errors
+/// When its directory cannot be listed.
+pub fn inspect(draft: &Draft<'_>, findings: &mut Findings) -> Result<bool, TreeError> {
+    let tree = draft.tree();
+    let installed = ["/usr/bin/cloud-init", "/usr/local/bin/cloud-init"].iter().any(|path| tree.exists(path));
+    if !installed || !tree.exists(MAIN) || tree.exists("/etc/cloud/cloud-init.disabled") {
+        return Ok(false);
+    }
+    let mut files = vec![MAIN.to_owned()];
+    let entries = tree.list(DIRECTORY)?.entries.into_iter().take(256);
+    files.extend(
+        entries
+            .filter(|entry| entry.name.ends_with(".cfg"))
+            .map(|entry| format!("{DIRECTORY}/{}", entry.name)),
+    );
+    // Later files win.
+    let (mut list, mut network) = (None, true);
+    for path in files {
+        let Some(text) = draft.text(&path) else { continue };
+        let Ok(value) = serde_yaml_ng::from_str::<serde_yaml_ng::Value>(&text) else { continue };
+        if let Some(found) = value.get("datasource_list").and_then(|list| list.as_sequence()) {
+            let names: Vec<String> =
+                found.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
+            let line =
+                text.lines().zip(1_u32..).find(|(text, _)| text.trim_start().starts_with("datasource_list"));
+            let place = line.map_or((1, String::new()), |(text, line)| (line, text.to_owned()));
+            list = Some((path.clone(), place, names));
+        }
+        if let Some(config) = value.get("network").and_then(|network| network.get("config")) {
+            network = config.as_str() != Some("disabled");
+        }
+    }
+    if let Some((path, (line, text), names)) = list
+        && !names.iter().any(|name| name.eq_ignore_ascii_case("ec2"))
+    {
+        findings.push(
+            warns("cloud_init_without_ec2", "cloud-init's list of data sources leaves EC2 out")
+                .at(&path, line, &text)
+                .advice("Keys and user data of the instance will not reach the guest; add `Ec2` to the list if they should."),
+        );
+        return Ok(false);
+    }
+    findings.push(
+        informs("cloud_init", "cloud-init is installed and will see a new instance at the first boot")
+            .seen(MAIN)
+            .advice("It may set the host name, host keys and authorized keys anew; disable it in the guest when that is not wanted."),
+    );
+    Ok(network)
+}

@@ -1,0 +1,142 @@
+//! NetworkManager's keyfiles (nm-settings-keyfile(5)).
+
+use super::interface::{Kind, Network, with_prefix};
+use super::policy::enabled;
+use crate::guest::tree::TreeError;
+use crate::model::Digest;
+
+const DIRECTORY: &str = "/etc/NetworkManager/system-connections";
+const OURS: &str = "/etc/NetworkManager/system-connections/replant.nmconnection";
+const PURPOSE: &str = "ask DHCP on whatever network card the instance has";
+
+/// The value of a key in a section, with its line from 1.
+fn value<'t>(text: &'t str, sections: &[&str], key: &str) -> Option<(u32, &'t str)> {
+    let mut inside = false;
+    text.lines().zip(1_u32..).find_map(|(line, number)| {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            inside = sections.contains(&name);
+            return None;
+        }
+        let (name, value) = line.split_once('=').filter(|_| inside)?;
+        (name.trim() == key).then(|| (number, value.trim()))
+    })
+}
+
+/// Edits the connections. `stacks`: what already cares for a card. Tells whether NetworkManager does.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn prepare(network: &mut Network<'_, '_>, stacks: &[&'static str]) -> Result<bool, TreeError> {
+    let tree = network.draft.tree();
+    if !enabled(tree, "NetworkManager.service") {
+        return Ok(false);
+    }
+    let (mut fits, mut bound) = (false, Vec::new());
+    for entry in tree.list(DIRECTORY)?.entries.into_iter().take(512) {
+        let path = format!("{DIRECTORY}/{}", entry.name);
+        if entry.name.starts_with('.') {
+            continue;
+        }
+        let Some(text) = network.draft.text(&path) else { continue };
+        match judge(network, &path, &text) {
+            Judgement::Other => {}
+            Judgement::Fits => fits = true,
+            Judgement::Bound => bound.push(path),
+        }
+    }
+    // netplan and ifcfg files make NetworkManager's connections themselves.
+    if bound.is_empty() && (fits || stacks.contains(&"netplan") || stacks.contains(&"ifcfg")) {
+        return Ok(fits);
+    }
+    if bound.is_empty() && !refuses_defaults(network)? {
+        return Ok(true);
+    }
+    for path in &bound {
+        network.draft.set_aside(path, PURPOSE);
+    }
+    if !fits {
+        network.draft.write(OURS, connection().into_bytes(), 0o600, PURPOSE)?;
+    }
+    Ok(true)
+}
+
+enum Judgement {
+    Fits,
+    Bound,
+    Other,
+}
+
+fn judge(network: &mut Network<'_, '_>, path: &str, text: &str) -> Judgement {
+    let kind = value(text, &["connection"], "type").map_or("", |(_, kind)| kind);
+    let name = value(text, &["connection"], "interface-name").map(|(_, name)| name);
+    let label = name.or_else(|| value(text, &["connection"], "id").map(|(_, id)| id)).unwrap_or("connection");
+    let layer = match kind {
+        "bond" | "team" => Some(Kind::Bond),
+        "vlan" => Some(Kind::Vlan),
+        _ => None,
+    };
+    if let Some(layer) = layer {
+        network.layered(layer, label, path, 1);
+        note_address(network, label, path, text);
+        return Judgement::Bound;
+    }
+    if kind != "ethernet" && kind != "802-3-ethernet" {
+        return Judgement::Other;
+    }
+    let method = value(text, &["ipv4"], "method").map_or("auto", |(_, method)| method);
+    let address = value(text, &["ethernet", "802-3-ethernet"], "mac-address");
+    let part_of_another =
+        value(text, &["connection"], "master").or_else(|| value(text, &["connection"], "controller"));
+    note_address(network, label, path, text);
+    let named = name.is_none_or(|name| network.name_fits(name));
+    let automatic = value(text, &["connection"], "autoconnect").is_none_or(|(_, value)| value != "false");
+    if method == "auto" && address.is_none() && part_of_another.is_none() && named && automatic {
+        Judgement::Fits
+    } else {
+        Judgement::Bound
+    }
+}
+
+fn note_address(network: &mut Network<'_, '_>, label: &str, path: &str, text: &str) {
+    if value(text, &["ipv4"], "method").is_none_or(|(_, method)| method != "manual") {
+        return;
+    }
+    let found = ["address1", "addresses", "address"].iter().find_map(|key| value(text, &["ipv4"], key));
+    let Some((line, addresses)) = found else { return };
+    let first = addresses.split([',', ';']).next().unwrap_or_default();
+    let evidence = text.lines().nth(line as usize - 1).unwrap_or_default();
+    network.static_address(label, &with_prefix(first.trim(), None), path, line, evidence);
+}
+
+/// Whether NetworkManager makes no connection of its own for a new card (`no-auto-default=*`).
+fn refuses_defaults(network: &Network<'_, '_>) -> Result<bool, TreeError> {
+    let mut files = vec!["/etc/NetworkManager/NetworkManager.conf".to_owned()];
+    for directory in ["/etc/NetworkManager/conf.d", "/usr/lib/NetworkManager/conf.d"] {
+        let entries = network.draft.tree().list(directory)?.entries.into_iter().take(128);
+        files.extend(entries.map(|entry| format!("{directory}/{}", entry.name)));
+    }
+    Ok(files
+        .iter()
+        .filter_map(|path| network.draft.text(path))
+        .any(|text| value(&text, &["main"], "no-auto-default").is_some_and(|(_, value)| value.contains('*'))))
+}
+
+/// A connection for any network card. Its UUID is the same for every guest: it names a file of
+/// ours, not a machine.
+fn connection() -> String {
+    let digest = Digest::of(b"replant NetworkManager connection").hex();
+    // RFC 9562: version 8 (custom), variant 10.
+    let uuid = format!(
+        "{}-{}-8{}-9{}-{}",
+        &digest[..8],
+        &digest[8..12],
+        &digest[13..16],
+        &digest[17..20],
+        &digest[20..32]
+    );
+    format!(
+        "# Replant: EC2 answers DHCP with the instance's address.\n[connection]\nid=replant\nuuid={uuid}\n\
+         type=ethernet\nautoconnect=true\n\n[ipv4]\nmethod=auto\n\n[ipv6]\nmethod=auto\n"
+    )
+}

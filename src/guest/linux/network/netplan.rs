@@ -1,0 +1,143 @@
+//! netplan (YAML of version 2).
+
+use serde_yaml_ng::{Mapping, Value};
+
+use super::interface::{Kind, Network, glob, kind, with_prefix};
+use crate::guest::findings::warns;
+use crate::guest::tree::TreeError;
+
+const DIRECTORY: &str = "/etc/netplan";
+const OURS: &str = "/etc/netplan/01-replant.yaml";
+/// What cloud-init writes anew for each instance.
+const CLOUD_INIT: &str = "50-cloud-init.yaml";
+const PURPOSE: &str = "ask DHCP on whatever network card the instance has";
+
+/// Edits the files. Tells whether netplan cares for a network card.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn prepare(network: &mut Network<'_, '_>) -> Result<bool, TreeError> {
+    let (mut fits, mut bound, mut renderer) = (false, Vec::new(), None);
+    for entry in network.draft.tree().list(DIRECTORY)?.entries.into_iter().take(256) {
+        let path = format!("{DIRECTORY}/{}", entry.name);
+        if entry.name.starts_with('.') || !entry.name.ends_with(".yaml") {
+            continue;
+        }
+        let Some(text) = network.draft.text(&path) else { continue };
+        let parsed: Result<Value, _> = serde_yaml_ng::from_str(&text);
+        let Some(top) = parsed.ok().and_then(|value| value.get("network")?.as_mapping().cloned()) else {
+            network.findings.push(
+                warns("netplan_unreadable", "a netplan file cannot be understood")
+                    .seen(path)
+                    .advice("Check the file in the guest; it is left as it is."),
+            );
+            continue;
+        };
+        if let Some(found) = top.get("renderer").and_then(Value::as_str) {
+            renderer = Some(found.to_owned());
+        }
+        match judge(network, &path, &text, &top) {
+            Judgement::Empty => {}
+            Judgement::Fits => fits = true,
+            // cloud-init replaces its own file; only a static one must not be seen before that.
+            Judgement::Dynamic if network.cloud_init && entry.name == CLOUD_INIT => fits = true,
+            Judgement::Dynamic | Judgement::Bound => bound.push(path),
+        }
+    }
+    if bound.is_empty() {
+        return Ok(fits);
+    }
+    for path in &bound {
+        network.draft.set_aside(path, PURPOSE);
+    }
+    if !fits {
+        let renderer = match renderer.as_deref() {
+            Some("NetworkManager") => "  renderer: NetworkManager\n",
+            _ => "",
+        };
+        let text = format!(
+            "# Replant: EC2 answers DHCP with the instance's address.\nnetwork:\n  version: 2\n{renderer}  \
+             ethernets:\n    replant:\n      match:\n        name: \"e*\"\n      dhcp4: true\n"
+        );
+        network.draft.write(OURS, text.into_bytes(), 0o600, PURPOSE)?;
+    }
+    Ok(true)
+}
+
+enum Judgement {
+    /// No network card in it.
+    Empty,
+    /// DHCP on the instance's card.
+    Fits,
+    /// DHCP, but on the old machine's card.
+    Dynamic,
+    /// Static or layered.
+    Bound,
+}
+
+fn judge(network: &mut Network<'_, '_>, path: &str, text: &str, top: &Mapping) -> Judgement {
+    let section = |name: &str| top.get(name).and_then(Value::as_mapping);
+    let mut judgement = Judgement::Empty;
+    for (name, layer) in [("bonds", Kind::Bond), ("vlans", Kind::Vlan), ("bridges", Kind::Virtual)] {
+        for (interface, settings) in section(name).into_iter().flatten() {
+            let Some(interface) = interface.as_str() else { continue };
+            network.layered(layer, interface, path, line_of(text, &format!("{interface}:")));
+            addresses(network, interface, settings, path, text);
+            judgement = Judgement::Bound;
+        }
+    }
+    for (interface, settings) in section("ethernets").into_iter().flatten() {
+        let Some(interface) = interface.as_str() else { continue };
+        let fixed = addresses(network, interface, settings, path, text);
+        let dhcp = settings.get("dhcp4").and_then(Value::as_bool) == Some(true);
+        let matched = settings.get("match");
+        let by_address = matched
+            .is_some_and(|matched| matched.get("macaddress").is_some() || matched.get("driver").is_some());
+        let pattern = matched.and_then(|matched| matched.get("name")).and_then(Value::as_str);
+        let named = match pattern {
+            Some(pattern) => glob(pattern, "ens5") || glob(pattern, "eth0") || glob(pattern, "enX0"),
+            None => matched.is_none() && network.name_fits(interface),
+        };
+        judgement = match judgement {
+            Judgement::Bound => Judgement::Bound,
+            _ if fixed => Judgement::Bound,
+            _ if dhcp && named && !by_address => Judgement::Fits,
+            Judgement::Fits => Judgement::Fits,
+            _ if dhcp => Judgement::Dynamic,
+            _ => Judgement::Bound,
+        };
+    }
+    judgement
+}
+
+/// Notes an interface's static IPv4 addresses; tells whether it has any.
+fn addresses(
+    network: &mut Network<'_, '_>,
+    interface: &str,
+    settings: &Value,
+    path: &str,
+    text: &str,
+) -> bool {
+    let list = settings.get("addresses").and_then(Value::as_sequence).cloned().unwrap_or_default();
+    let mut found = false;
+    for address in &list {
+        // An address may be a mapping with its own options.
+        let address = address.as_str().map(str::to_owned).or_else(|| {
+            let mapping = address.as_mapping()?;
+            Some(mapping.keys().next()?.as_str()?.to_owned())
+        });
+        let Some(address) = address.filter(|address| !address.contains(':')) else { continue };
+        let line = line_of(text, &address);
+        let evidence = text.lines().nth(line as usize - 1).unwrap_or_default();
+        if kind(interface) != Kind::Virtual || settings.get("match").is_some() {
+            network.static_address(interface, &with_prefix(&address, None), path, line, evidence);
+        }
+        found = true;
+    }
+    found
+}
+
+/// The first line that holds a text; 1 when none does.
+fn line_of(text: &str, wanted: &str) -> u32 {
+    text.lines().zip(1_u32..).find(|(line, _)| line.contains(wanted)).map_or(1, |(_, line)| line)
+}

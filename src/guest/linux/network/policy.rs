@@ -1,0 +1,83 @@
+//! All stacks of a guest in turn; what is left to say when none of them cares for a card.
+
+use std::collections::BTreeMap;
+
+use super::interface::Network;
+use super::{cloud_init, ifcfg, ifupdown, keyfile, netplan, networkd, udev};
+use crate::guest::draft::Draft;
+use crate::guest::findings::{Findings, warns};
+use crate::guest::linux::release::Release;
+use crate::guest::tree::{Tree, TreeError};
+use crate::model::Hypervisor;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Interface → `address/prefix`.
+    pub addresses: BTreeMap<String, String>,
+    /// Whether the kernel must keep its own interface names.
+    pub wants_plain_names: bool,
+    /// The stacks that care for a card.
+    pub stacks: Vec<&'static str>,
+}
+
+/// Whether a systemd service is enabled: a link in some target's `wants` or `requires`.
+#[must_use]
+pub fn enabled(tree: &Tree, service: &str) -> bool {
+    let directory = "/etc/systemd/system";
+    let targets = tree.list(directory).unwrap_or_default().entries;
+    targets.iter().filter(|entry| entry.name.ends_with(".wants") || entry.name.ends_with(".requires")).any(
+        |entry| {
+            let path = format!("{directory}/{}/{service}", entry.name);
+            matches!(tree.symlink_metadata(&path), Ok(Some(_)))
+        },
+    )
+}
+
+/// Edits every stack that is in use.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn prepare(
+    draft: &mut Draft<'_>,
+    findings: &mut Findings,
+    release: &Release,
+    hypervisor: Hypervisor,
+    plain_names: bool,
+) -> Result<Outcome, TreeError> {
+    let cloud_init = cloud_init::inspect(draft, findings)?;
+    let mut network = Network {
+        draft,
+        findings,
+        addresses: BTreeMap::new(),
+        plain_names,
+        wants_plain_names: false,
+        hypervisor,
+        cloud_init,
+    };
+    let mut stacks = Vec::new();
+    if netplan::prepare(&mut network)? {
+        stacks.push("netplan");
+    }
+    if ifupdown::prepare(&mut network)? {
+        stacks.push("ifupdown");
+    }
+    if ifcfg::prepare(&mut network, release)? {
+        stacks.push("ifcfg");
+    }
+    if keyfile::prepare(&mut network, &stacks)? {
+        stacks.push("NetworkManager");
+    }
+    if networkd::prepare(&mut network)? {
+        stacks.push("systemd-networkd");
+    }
+    udev::prepare(&mut network)?;
+    if stacks.is_empty() && !network.cloud_init {
+        network.findings.push(
+            warns("network_unknown", "no network configuration for a network card was found")
+                .seen("looked for netplan, ifupdown, NetworkManager, ifcfg files and systemd-networkd")
+                .advice("Make sure that the guest asks DHCP on its first network card."),
+        );
+    }
+    Ok(Outcome { addresses: network.addresses, wants_plain_names: network.wants_plain_names, stacks })
+}

@@ -1,0 +1,250 @@
+//! The preparation of a Linux guest as named stages: look, then draft the edits.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
+
+use super::access;
+use super::boot::arguments::{self, Wanted};
+use super::boot::efi;
+use super::boot::entries::{Kernel, Loader};
+use super::initramfs::addition::{Addition, AdditionError};
+use super::initramfs::unpack::{Archive, unpack};
+use super::modules::ModuleSet;
+use super::network::policy;
+use super::release::{self, Release};
+use super::{drivers, mounts, system};
+use crate::guest::draft::Draft;
+use crate::guest::findings::{Findings, blocks, informs, warns};
+use crate::guest::prepare::GuestError;
+use crate::guest::report::{DiskFacts, GuestFacts, KernelFacts, RecipeInputs};
+use crate::guest::tree::{Tree, TreeError};
+use crate::model::{Architecture, Firmware};
+
+/// What was found and drafted.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The guest.
+    pub facts: GuestFacts,
+    extended: Vec<Extended>,
+}
+
+/// An initramfs that is extended.
+#[derive(Debug)]
+pub struct Extended {
+    /// Its path from the guest's root.
+    pub path: String,
+    /// As it was.
+    pub before: Archive,
+    /// What is put in.
+    pub addition: Addition,
+}
+
+impl Prepared {
+    /// Reads every extended initramfs back from the guest, strictly as the kernel unpacks it.
+    ///
+    /// # Errors
+    /// [`GuestError::Initramfs`].
+    pub fn check_written(&self, tree: &Tree) -> Result<(), GuestError> {
+        self.check(|extended| Ok(Box::new(tree.open_file(&extended.path)?)))
+    }
+
+    /// The same before anything is written, on what would be.
+    ///
+    /// # Errors
+    /// [`GuestError::Initramfs`].
+    pub fn check_unwritten(&self, tree: &Tree) -> Result<(), GuestError> {
+        self.check(|extended| {
+            let old = || tree.open_file(&extended.path);
+            let offset = extended.addition.offset;
+            let ours = Cursor::new(extended.addition.bytes.clone());
+            if extended.addition.appends(&extended.before) {
+                return Ok(Box::new(old()?.chain(ours)));
+            }
+            let mut tail = old()?;
+            std::io::Seek::seek(&mut tail, std::io::SeekFrom::Start(offset))
+                .map_err(|source| TreeError::Read { path: extended.path.clone(), source })?;
+            Ok(Box::new(old()?.take(offset).chain(ours).chain(tail)))
+        })
+    }
+
+    fn check(&self, open: impl Fn(&Extended) -> Result<Box<dyn Read>, TreeError>) -> Result<(), GuestError> {
+        for extended in &self.extended {
+            let failed = |source| GuestError::Initramfs { path: extended.path.clone(), source };
+            let after =
+                unpack(open(extended)?, &|_| false).map_err(AdditionError::ReadBack).map_err(failed)?;
+            extended.addition.check(&extended.before, &after).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at the guest and drafts its recipe.
+///
+/// # Errors
+/// When a file that matters cannot be read.
+pub fn make(
+    draft: &mut Draft<'_>,
+    disks: &[DiskFacts],
+    inputs: &RecipeInputs,
+    release: &Release,
+    findings: &mut Findings,
+) -> Result<Prepared, GuestError> {
+    let tree = draft.tree();
+    let architecture = release::architecture(tree);
+    let loader = Loader::read(tree)?;
+    let ways = efi::ways(tree);
+    let firmware = if ways.uefi && !ways.bios { Firmware::Uefi } else { Firmware::Bios };
+    boot_findings(&loader, ways, disks, findings);
+    let sets = module_sets(tree, &loader.kernels)?;
+
+    let looked = drivers::look(tree, &loader.kernels, &sets, findings)?;
+    let extended =
+        drivers::draft(draft, &loader.kernels, &sets, looked.archives, inputs.hypervisor, findings)?;
+    drivers::keep_for_updates(draft, &extended)?;
+
+    mounts::prepare(draft, disks, findings)?;
+
+    let default_arguments = loader.kernels.first().map_or("", |kernel| kernel.arguments.as_str());
+    // Before systemd 197 (EL6, SLES 11) the kernel's names are what there is.
+    let old_names = !tree.exists("/lib/systemd/systemd") && !tree.exists("/usr/lib/systemd/systemd");
+    let plain_names = old_names || arguments::split(default_arguments).contains(&"net.ifnames=0");
+    let network = policy::prepare(draft, findings, release, inputs.hypervisor, plain_names)?;
+
+    system::prepare(draft, release, findings)?;
+    if ways.uefi {
+        efi::prepare(draft, architecture.unwrap_or(Architecture::X86_64), findings)?;
+    }
+
+    edit_arguments(draft, &loader, &sets, disks, network.wants_plain_names && !old_names)?;
+    access::inspect(draft, findings)?;
+    system::inspect(tree, disks, architecture, inputs, firmware, ways, findings);
+
+    let facts = GuestFacts {
+        family: "linux".to_owned(),
+        distribution: release.id.clone(),
+        version: release.version.clone(),
+        product: release.product.clone(),
+        architecture: architecture.unwrap_or(Architecture::X86_64),
+        firmware,
+        boots_either_firmware: ways.bios && ways.uefi,
+        hostname: release::hostname(tree),
+        kernels: kernel_facts(&loader.kernels, looked.places),
+        root_filesystem: system::root_filesystem(tree, disks).unwrap_or_else(|| "unknown".to_owned()),
+        static_addresses: network.addresses,
+        details: details(&loader, &network.stacks, looked.generators),
+    };
+    Ok(Prepared { facts, extended })
+}
+
+/// Console and time-out come along with other edits, or when there is no serial console: a guest
+/// that boots on EC2 as it is has nothing to change.
+fn edit_arguments(
+    draft: &mut Draft<'_>,
+    loader: &Loader,
+    sets: &BTreeMap<String, ModuleSet>,
+    disks: &[DiskFacts],
+    plain_names: bool,
+) -> Result<(), GuestError> {
+    let tree = draft.tree();
+    let default = loader.kernels.first().map_or("", |kernel| kernel.arguments.as_str());
+    let needed = !draft.is_empty()
+        || plain_names
+        || !arguments::has_serial_console(default)
+        || loader
+            .kernels
+            .iter()
+            .any(|kernel| !arguments::changing_devices(&kernel.arguments, disks).is_empty());
+    if !needed {
+        return Ok(());
+    }
+    let timeouts: BTreeMap<&str, Option<String>> = loader
+        .kernels
+        .iter()
+        .map(|kernel| {
+            let set = sets.get(&kernel.release);
+            (kernel.image.as_str(), set.and_then(|set| drivers::timeout(tree, set)))
+        })
+        .collect();
+    // What stands for all kernels must suit each: the smallest type wins.
+    let all: Vec<&String> = timeouts.values().flatten().collect();
+    let common = all.iter().copied().min_by_key(|timeout| timeout.len()).cloned();
+    let wanted = Wanted { disks, nvme_timeout: common.as_deref(), plain_names, console: true };
+    loader.edit(draft, &wanted, &|image| timeouts.get(image).cloned().flatten())?;
+    Ok(())
+}
+
+fn module_sets(tree: &Tree, kernels: &[Kernel]) -> Result<BTreeMap<String, ModuleSet>, GuestError> {
+    let mut sets = BTreeMap::new();
+    for kernel in kernels {
+        if !sets.contains_key(&kernel.release) {
+            sets.insert(kernel.release.clone(), ModuleSet::load(tree, &kernel.release)?);
+        }
+    }
+    Ok(sets)
+}
+
+fn boot_findings(loader: &Loader, ways: efi::Ways, disks: &[DiskFacts], findings: &mut Findings) {
+    if let Some(name) = loader.name() {
+        findings.push(informs("boot_loader", format!("the boot loader is {name}")));
+    } else {
+        findings.push(
+            blocks("boot_loader_missing", "no boot loader configuration that is known was found")
+                .seen("looked for grub.cfg, grub.conf and menu.lst in /boot and on the EFI system partition")
+                .advice(
+                    "Install GRUB in the guest and back it up again, or restore with `drivers = \"none\"`.",
+                ),
+        );
+    }
+    if loader.name().is_some() && !ways.bios && !ways.uefi {
+        findings
+            .push(informs("boot_code_unknown", "how the firmware starts the boot loader was not recognized"));
+    }
+    if loader.kernels.is_empty() {
+        findings.push(
+            blocks("kernel_missing", "the boot loader lists no kernel that is on the disk")
+                .advice("Reinstall the guest's kernel, or restore all disks of the machine."),
+        );
+    }
+    for (path, line, kernel) in &loader.dangling {
+        findings.push(
+            warns("kernel_dangling", "the boot loader lists a kernel that is not on the disk")
+                .at(path, *line, kernel)
+                .advice("The entry will not boot; take it out when it is not needed."),
+        );
+    }
+    for (path, line, argument) in loader.lost_devices(disks) {
+        let finding = if argument.starts_with("root=") {
+            blocks("root_unmatched", "the root filesystem is named by a device that no disk holds").advice(
+                "Name it by UUID in the boot loader's configuration, or restore all disks of the machine.",
+            )
+        } else {
+            warns("resume_unmatched", "the device to resume from is on no restored disk")
+                .advice("The boot waits for it for a while; take `resume=` out of the kernel's arguments.")
+        };
+        findings.push(finding.at(&path, line, &argument));
+    }
+}
+
+fn kernel_facts(kernels: &[Kernel], mut places: Vec<drivers::Places>) -> Vec<KernelFacts> {
+    places.resize_with(kernels.len(), BTreeMap::new);
+    let facts = kernels.iter().zip(places).map(|(kernel, drivers)| KernelFacts {
+        release: kernel.release.clone(),
+        image: kernel.image.clone(),
+        initramfs: kernel.initramfs.clone(),
+        drivers,
+    });
+    facts.collect()
+}
+
+fn details(loader: &Loader, stacks: &[&str], generators: Vec<&'static str>) -> Vec<(String, String)> {
+    let mut details = Vec::new();
+    let mut add = |label: &str, text: String| {
+        if !text.is_empty() {
+            details.push((label.to_owned(), text));
+        }
+    };
+    add("boot loader", loader.name().unwrap_or_default().to_owned());
+    add("initramfs", generators.join(", "));
+    add("network", stacks.join(", "));
+    details
+}

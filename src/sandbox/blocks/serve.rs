@@ -1,0 +1,199 @@
+//! The block server's process: open the images, lock down, serve until the sandbox is gone, hand
+//! over what changed.
+
+use std::io::{self, BufWriter};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags};
+use serde::{Deserialize, Serialize};
+
+use super::device::Device;
+use super::handover::{self, Handover};
+use super::lockdown;
+use super::medium::{GuestDisk, Medium};
+use super::message::Message;
+use crate::image::BlockSource;
+use crate::sandbox::jail::confine;
+use crate::sandbox::link::{chain, receive_descriptors};
+
+/// What the server is to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSpec {
+    /// The parent's process id: when it is gone, so is the server.
+    pub parent: i32,
+    /// The disks, in the order of the sockets; the job disk follows last.
+    pub disks: Vec<ServedDisk>,
+    /// The job disk's size in bytes, whole sectors.
+    pub exchange_size: u64,
+    /// The start of the job disk, the rest is zeros.
+    pub exchange: Vec<u8>,
+    /// Most bytes that may be changed on one disk.
+    pub overlay_bytes: u64,
+    /// Seconds until it ends by itself, should the parent hang.
+    pub seconds: u32,
+}
+
+/// One disk to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedDisk {
+    /// The image's file.
+    pub image: PathBuf,
+    /// Its format, when it is pinned.
+    pub format: Option<String>,
+    /// The disk inside an OVA.
+    pub member: Option<String>,
+    /// The size the guest sees, in bytes.
+    pub size: u64,
+}
+
+/// How the server calls a disk towards the guest (its virtio serial).
+#[must_use]
+pub fn disk_id(index: usize) -> String {
+    format!("replant-disk-{index}")
+}
+
+/// How the server calls the job disk towards the guest.
+pub const EXCHANGE_ID: &str = "replant-job";
+
+/// Seconds that the server has for handing over, beyond the sandbox's own.
+pub const HANDOVER_SECONDS: u32 = 60;
+
+/// Opens an image's disk.
+pub type Opener = fn(&ServedDisk) -> Result<Box<dyn BlockSource>, Box<dyn std::error::Error>>;
+
+/// Runs the server; gives the process's exit code. The result or the reason goes to `out`.
+pub fn run(spec: &ServerSpec, control: UnixStream, open: Opener, out: OwnedFd) -> u8 {
+    let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::from(out));
+    let outcome = serve_all(spec, &control, open);
+    let told = match &outcome {
+        Ok(result) => handover::write(&mut out, result),
+        Err(text) => handover::write_failure(&mut out, text),
+    };
+    u8::from(outcome.is_err() || told.is_err())
+}
+
+fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Handover, String> {
+    confine::follow_parent(spec.parent).map_err(|error| chain(&error))?;
+    let mut devices = Vec::new();
+    for (index, disk) in spec.disks.iter().enumerate() {
+        let source = open(disk).map_err(|error| chain(error.as_ref()))?;
+        let disk = GuestDisk::new(source, disk.size, spec.overlay_bytes);
+        devices.push((disk_id(index), Medium::Disk(Box::new(disk))));
+    }
+    let size = usize::try_from(spec.exchange_size).map_err(|error| error.to_string())?;
+    let mut exchange = spec.exchange.clone();
+    exchange.resize(size, 0);
+    devices.push((EXCHANGE_ID.to_owned(), Medium::Memory(exchange)));
+    lockdown::lock_down(spec.parent).map_err(|error| chain(&error))?;
+
+    confine::alarm(spec.seconds.saturating_add(HANDOVER_SECONDS));
+    let listeners = receive_descriptors(control).map_err(|error| chain(&error))?.1;
+    if listeners.len() != devices.len() {
+        return Err("the jail made another number of sockets than there are devices".to_owned());
+    }
+    let mut ports = Vec::new();
+    for ((id, medium), listener) in devices.into_iter().zip(listeners) {
+        let device = Device::new(id, medium).map_err(|error| chain(&error))?;
+        ports.push(Port { device, link: Link::Waiting(listener.into()) });
+    }
+    serve_until_gone(&mut ports, control).map_err(|error| chain(&error))?;
+    hand_over(ports)
+}
+
+fn hand_over(ports: Vec<Port>) -> Result<Handover, String> {
+    let mut result = Handover { exchange: Vec::new(), overlays: Vec::new() };
+    for port in ports {
+        match port.device.into_medium() {
+            Medium::Memory(bytes) => result.exchange = bytes,
+            Medium::Disk(disk) => {
+                result.overlays.push(disk.into_overlay()?);
+            }
+        }
+    }
+    Ok(result)
+}
+
+struct Port {
+    device: Device,
+    link: Link,
+}
+
+enum Link {
+    Waiting(UnixListener),
+    Open(UnixStream),
+    Closed,
+}
+
+/// What became ready.
+#[derive(Clone, Copy)]
+enum Ready {
+    Control,
+    Link(usize),
+    Kick(usize),
+}
+
+fn serve_until_gone(ports: &mut [Port], control: &UnixStream) -> io::Result<()> {
+    loop {
+        let mut ready = Vec::new();
+        {
+            let mut watched = vec![(Ready::Control, PollFd::new(control, PollFlags::IN))];
+            for (index, port) in ports.iter().enumerate() {
+                match &port.link {
+                    Link::Waiting(listener) => {
+                        watched.push((Ready::Link(index), PollFd::new(listener, PollFlags::IN)));
+                    }
+                    Link::Open(stream) => {
+                        watched.push((Ready::Link(index), PollFd::new(stream, PollFlags::IN)));
+                        if let Some(kick) = port.device.kick() {
+                            watched.push((Ready::Kick(index), PollFd::from_borrowed_fd(kick, PollFlags::IN)));
+                        }
+                    }
+                    Link::Closed => {}
+                }
+            }
+            let (names, mut descriptors): (Vec<_>, Vec<_>) = watched.into_iter().unzip();
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut descriptors, None))?;
+            for (name, descriptor) in names.into_iter().zip(&descriptors) {
+                if !descriptor.revents().is_empty() {
+                    ready.push(name);
+                }
+            }
+        }
+        for name in ready {
+            match name {
+                Ready::Control => return Ok(()),
+                Ready::Kick(index) => serve_kick(&mut ports[index]),
+                Ready::Link(index) => serve_link(&mut ports[index]),
+            }
+        }
+    }
+}
+
+fn serve_kick(port: &mut Port) {
+    if let Some(kick) = port.device.kick() {
+        let mut count = [0; 8];
+        // An eventfd's counter is read to reset it; its value does not matter. What the guest
+        // handed over instead of one ends the service of this device only.
+        if rustix::io::read(kick, &mut count).is_err() {
+            port.link = Link::Closed;
+            return;
+        }
+    }
+    port.device.serve();
+}
+
+fn serve_link(port: &mut Port) {
+    let next = match std::mem::replace(&mut port.link, Link::Closed) {
+        Link::Waiting(listener) => listener.accept().ok().map(|(stream, _)| Link::Open(stream)),
+        Link::Open(mut stream) => match Message::receive(&mut stream) {
+            Ok(Some(mut message)) => {
+                port.device.handle(&mut message, &mut stream).ok().map(|()| Link::Open(stream))
+            }
+            Ok(None) | Err(_) => None,
+        },
+        Link::Closed => None,
+    };
+    port.link = next.unwrap_or(Link::Closed);
+}

@@ -1,0 +1,94 @@
+# GRUB 2 as its installer leaves it, without a loop device: the guest's own tools, run in the guest's tree.
+
+# A stand-in for one of the guest's programs, for the time of one call: answer_for PROGRAM, with the script on stdin.
+answer_for() {
+    mv "$tree/usr/$1" "$tree/usr/$1.real"
+    cat >"$tree/usr/$1"
+    chmod 755 "$tree/usr/$1"
+}
+
+# grub_config: the guest's own grub-mkconfig writes grub.cfg. It asks grub-probe and grub-mkrelpath about disks that
+# exist only as a tree yet, so scripts of ours answer for them during this one run, from ROOT_DEVICE, ROOT_FS, ROOT_UUID
+# and, where they differ, BOOT_DEVICE, BOOT_FS, BOOT_UUID (a /boot of its own) and ROOT_SUBVOLUME.
+grub_config() {
+    local boot_device=${BOOT_DEVICE:-$ROOT_DEVICE} boot_fs=${BOOT_FS:-$ROOT_FS} boot_uuid=${BOOT_UUID:-$ROOT_UUID}
+    answer_for sbin/grub-probe <<PROBE
+#!/bin/sh
+target=fs dev=$ROOT_DEVICE fs=$ROOT_FS uuid=$ROOT_UUID
+while [ \$# -gt 0 ]; do
+    case \$1 in
+        --target=*) target=\${1#--target=} ;;
+        -t) target=\$2; shift ;;
+        /boot*|$boot_device) dev=$boot_device fs=$boot_fs uuid=$boot_uuid ;;
+    esac
+    shift
+done
+number=\${dev##*[a-z]}
+case \$target in
+    device) echo "\$dev" ;;
+    fs_uuid) echo "\$uuid" ;;
+    fs) echo "\$fs" ;;
+    partmap) echo "$PARTMAP" ;;
+    drive) echo "(hd0,$PARTMAP\$number)" ;;
+    compatibility_hint) echo "hd0,$PARTMAP\$number" ;;
+    hints_string) echo "--hint-bios=hd0,$PARTMAP\$number --hint-efi=hd0,$PARTMAP\$number --hint-baremetal=ahci0,$PARTMAP\$number" ;;
+    abstraction|partuuid|cryptodisk_uuid) ;;
+    *) exit 1 ;;
+esac
+PROBE
+    answer_for bin/grub-mkrelpath <<RELPATH
+#!/bin/sh
+for path do :; done
+case \$path in
+    /boot*) [ "$boot_device" = "$ROOT_DEVICE" ] || { path=\${path#/boot}; echo "\${path:-/}"; exit; } ;;
+esac
+echo "${ROOT_SUBVOLUME:+/$ROOT_SUBVOLUME}\$path" | sed 's#\(.\)/\$#\1#'
+RELPATH
+    mkdir -p "$tree/dev/disk/by-uuid" "$tree/boot/grub"
+    touch "$tree/dev/disk/by-uuid/$ROOT_UUID" "$tree/dev/disk/by-uuid/$boot_uuid"
+    chroot "$tree" grub-mkconfig -o /boot/grub/grub.cfg >&2
+    rm -rf "$tree/dev/disk"
+    mv "$tree/usr/sbin/grub-probe.real" "$tree/usr/sbin/grub-probe"
+    mv "$tree/usr/bin/grub-mkrelpath.real" "$tree/usr/bin/grub-mkrelpath"
+    grep -q "root=UUID=$ROOT_UUID" "$tree/boot/grub/grub.cfg"
+}
+
+# grub_modules PLATFORM: what grub-install copies to /boot/grub.
+grub_modules() {
+    mkdir -p "$tree/boot/grub/$1"
+    cp "$tree/usr/lib/grub/$1/"*.mod "$tree/usr/lib/grub/$1/"*.lst "$tree/boot/grub/$1/"
+    chroot "$tree" grub-editenv /boot/grub/grubenv create
+}
+
+# grub_core PREFIX MODULE…: the BIOS core image, as grub-install names it.
+grub_core() {
+    local prefix=$1
+    shift
+    cp "$tree/usr/lib/grub/i386-pc/boot.img" "$tree/boot/grub/i386-pc/boot.img"
+    chroot "$tree" grub-mkimage -O i386-pc -p "$prefix" -o /boot/grub/i386-pc/core.img biosdisk "$@"
+    cp "$tree/boot/grub/i386-pc/boot.img" "$tree/boot/grub/i386-pc/core.img" "$work/"
+}
+
+# poke FILE OFFSET NUMBER COUNT: writes a little-endian number of COUNT bytes.
+poke() {
+    local number=$3 count=$4 text=
+    while [ "$count" -gt 0 ]; do
+        text+=$(printf '\\x%02x' $((number & 255)))
+        number=$((number >> 8))
+        count=$((count - 1))
+    done
+    # shellcheck disable=SC2059
+    printf "$text" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+# grub_embed DISK SECTOR: what grub-bios-setup does. boot.img goes into the first 440 bytes (the partition table stays)
+# and is told where core.img begins (offset 0x5c); the first sector of core.img is told where the rest of it lies
+# (offset 0x1f4). 0x66 is the jump that grub-bios-setup blanks for hard disks. Reads boot.img and core.img from $work,
+# where grub_core put them (the tree's /boot may be a filesystem of its own by now).
+grub_embed() {
+    poke "$work/core.img" $((0x1f4)) $(($2 + 1)) 8
+    dd if="$work/core.img" of="$1" bs=512 seek="$2" conv=notrunc status=none
+    dd if="$work/boot.img" of="$1" bs=1 count=440 conv=notrunc status=none
+    poke "$1" $((0x5c)) "$2" 8
+    poke "$1" $((0x66)) $((0x9090)) 2
+}

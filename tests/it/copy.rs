@@ -1,0 +1,10 @@
+//! The data engine on real files and loop devices, against `cmp` and `qemu-img`.
+
+mod command;
+mod contents;
+mod failures;
+mod overlays;
+mod resume;
+mod support;
+mod targets;
+mod verify;

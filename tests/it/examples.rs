@@ -1,0 +1,55 @@
+//! Every example is a valid configuration.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::replant;
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() && !path.file_name().unwrap().to_string_lossy().starts_with("replant.state") {
+            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+/// A small empty disk under that name; an appliance's only needs to exist to be valid.
+fn backup(path: &Path) {
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f"])
+        .arg(if path.extension().is_some_and(|extension| extension == "qcow2") { "qcow2" } else { "vmdk" })
+        .arg(path)
+        .arg("1M")
+        .status()
+        .unwrap();
+    assert!(made.success());
+}
+
+#[test]
+fn every_example_is_valid() {
+    let backups = [
+        ("quickstart", &["web01.vmdk"][..]),
+        ("appliance", &["erp.ova"]),
+        ("fleet", &["db.vmdk", "web-eu.vmdk", "web-us.vmdk"]),
+        ("rehearsal", &["app.qcow2"]),
+    ];
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut found: Vec<_> =
+        fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort();
+    let mut known: Vec<_> = backups.iter().map(|(name, _)| (*name).to_owned()).collect();
+    known.sort();
+    assert_eq!(found, known, "every example has its backups here");
+    for (name, images) in backups {
+        let directory = tempfile::tempdir().unwrap();
+        copy(&examples.join(name), directory.path());
+        fs::create_dir(directory.path().join("backups")).unwrap();
+        for image in images {
+            backup(&directory.path().join("backups").join(image));
+        }
+        replant(directory.path(), ["validate"]).success();
+    }
+}

@@ -1,0 +1,47 @@
+//! The sandbox with its real parts: user-mode Linux, real filesystems, and other people's fsck.
+
+mod guests;
+mod hostile;
+mod jailed;
+mod layout;
+
+use std::path::{Path, PathBuf};
+
+use replant::guest::report::RecipeInputs;
+use replant::model::{Hypervisor, NetworkPolicy};
+use replant::sandbox::{self, Limits, Outcome, Programs, Request, SandboxDisk, SandboxError};
+
+/// The programs that this test run built.
+pub fn programs() -> Result<Programs, SandboxError> {
+    Programs::with(
+        PathBuf::from(env!("CARGO_BIN_EXE_replant")),
+        PathBuf::from(env!("CARGO_BIN_EXE_replant-guest")),
+    )
+}
+
+/// A request for raw images, of their own size.
+pub fn request(images: &[&Path]) -> Request {
+    let disk = |(index, image): (usize, &&Path)| SandboxDisk {
+        name: format!("disk{index}"),
+        image: image.to_path_buf(),
+        format: Some("raw".to_owned()),
+        member: None,
+        size: 0,
+        grow: false,
+    };
+    Request {
+        disks: images.iter().enumerate().map(disk).collect(),
+        prepare: true,
+        inputs: RecipeInputs { hypervisor: Hypervisor::Nitro, network: NetworkPolicy::Dhcp },
+        limits: Limits { seconds: 120, ..Limits::default() },
+    }
+}
+
+#[track_caller]
+pub fn run(request: &Request) -> Outcome {
+    match sandbox::run_with(&programs, request, None) {
+        Ok(outcome) => outcome,
+        Err(SandboxError::NoReport { console, source, .. }) => panic!("{source}\n{console}"),
+        Err(error) => panic!("{:#?}", error.diagnostic()),
+    }
+}

@@ -1,0 +1,105 @@
+//! Partition tables and filesystems: found, mounted, grown, and clean afterwards.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::guests::{MIB, check, cut, disk, filesystem, restore, tool, tree};
+use super::{request, run};
+use replant::guest::report::{EditKind, FindingSeverity};
+
+fn codes(outcome: &replant::sandbox::Outcome) -> Vec<&str> {
+    outcome.report.findings.iter().map(|finding| finding.code.as_str()).collect()
+}
+
+#[test]
+fn an_empty_disk_is_no_guest() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("empty.raw");
+    File::create(&image).unwrap().set_len(64 * MIB).unwrap();
+    let outcome = run(&request(&[&image]));
+    assert!(outcome.report.facts.is_none());
+    assert_eq!(codes(&outcome), ["disk::no_guest"]);
+    assert_eq!(outcome.report.findings[0].severity, FindingSeverity::Blocks);
+    assert!(outcome.overlays[0].blocks.is_empty());
+}
+
+/// Grows a guest of one filesystem on one partition from its image to `larger` MiB, and lets the
+/// filesystem's own tool judge the result.
+fn grows(kind: &str, label: &str, mib: u64, larger: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let root = tree(directory.path(), "/dev/sda1 / auto defaults 0 1\n");
+    filesystem(kind, &at("fs"), mib, &root);
+    let script = format!("label: {label}\nstart=2048, size={}\n", mib * 2048);
+    disk(&at("image"), mib + 2, &script, &[(MIB, &at("fs"))]);
+    let before = std::fs::metadata(at("image")).unwrap().modified().unwrap();
+
+    let mut request = request(&[&at("image")]);
+    request.disks[0].size = larger * MIB;
+    request.disks[0].grow = true;
+    let outcome = run(&request);
+
+    assert!(outcome.report.facts.is_some(), "{:#?}", outcome.report);
+    assert_eq!(outcome.report.disks[0].table, if label == "gpt" { "gpt" } else { "mbr" });
+    let partition = &outcome.report.disks[0].partitions[0];
+    assert_eq!((partition.number, partition.content.as_str()), (1, kind));
+    assert_eq!(partition.mount_point.as_deref(), Some("/"));
+    let grown = |edit: &&replant::guest::report::Edit| matches!(edit.kind, EditKind::Grow { .. });
+    assert_eq!(outcome.report.recipe.edits.iter().filter(grown).count(), 2, "{:#?}", outcome.report);
+    assert_eq!(std::fs::metadata(at("image")).unwrap().modified().unwrap(), before);
+
+    restore(&at("image"), &outcome.overlays[0], &at("volume"));
+    let size = partition.size;
+    assert!(size > (larger - 3) * MIB, "{size}");
+    let volume = at("volume");
+    let text = volume.to_str().unwrap();
+    let verdict = tool("sfdisk", &["--verify", text]);
+    assert!(verdict.contains("No errors detected"), "{verdict}");
+    if label == "gpt" {
+        let verdict = tool("sgdisk", &["--verify", text]);
+        assert!(verdict.contains("No problems found"), "{verdict}");
+    }
+    cut(&volume, MIB, size, &at("part"));
+    check(kind, &at("part"));
+    assert!(filesystem_size(kind, &at("part")) > (larger - 4) * MIB);
+}
+
+fn filesystem_size(kind: &str, file: &Path) -> u64 {
+    let file = file.to_str().unwrap();
+    let number = |text: &str, after: &str| -> u64 {
+        let rest = &text[text.find(after).unwrap_or_else(|| panic!("{text}")) + after.len()..];
+        let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap()
+    };
+    match kind {
+        "xfs" => {
+            let text = tool("xfs_db", &["-r", "-c", "sb 0", "-c", "p dblocks blocksize", file]);
+            number(&text, "dblocks =") * number(&text, "blocksize =")
+        }
+        "btrfs" => number(&tool("btrfs", &["inspect-internal", "dump-super", file]), "\ntotal_bytes"),
+        _ => {
+            let text = tool("dumpe2fs", &["-h", file]);
+            number(&text, "Block count:") * number(&text, "Block size:")
+        }
+    }
+}
+
+#[test]
+fn ext4_on_gpt_grows() {
+    grows("ext4", "gpt", 100, 300);
+}
+
+#[test]
+fn ext3_on_mbr_grows() {
+    grows("ext3", "dos", 60, 200);
+}
+
+#[test]
+fn xfs_on_gpt_grows() {
+    grows("xfs", "gpt", 300, 700);
+}
+
+#[test]
+fn btrfs_on_mbr_grows() {
+    grows("btrfs", "dos", 200, 500);
+}

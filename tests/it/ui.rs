@@ -1,0 +1,5 @@
+//! What people see: plans, progress, receipts.
+
+mod plan;
+mod progress;
+mod sample;
