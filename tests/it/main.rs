@@ -18,5 +18,8 @@ mod config;
 mod provider;
 mod sandbox;
 mod state;
+mod provider;
+mod sandbox;
+mod state;
 mod support;
 mod ui;
