@@ -5,6 +5,7 @@ mod config;
 mod copy;
 mod docs;
 mod examples;
+mod copy;
 mod guest;
 mod guests;
 mod image;
