@@ -42,21 +42,21 @@ def real_bytes():
 def make_disk(path, size):
     """A raw disk about half of which is data, in runs of 64 KiB to 32 MiB between holes."""
     want, runs = size // 2, [64 << 10, MIB, 300 << 10, 32 * MIB, 4 * MIB, 8 * MIB]
-    feed, rest = real_bytes(), b""
+    feed, piece = real_bytes(), memoryview(b"")
     with open(path, "wb") as disk:
         disk.truncate(size)
         offset, written, turn = 0, 0, 0
         while written < want and offset < size:
-            length = min(runs[turn % len(runs)], size - offset, want - written)
-            while len(rest) < length:
-                piece = next(feed, None)
-                if piece is None:
-                    feed = real_bytes()
-                    continue
-                rest += piece
+            length = left = min(runs[turn % len(runs)], size - offset, want - written)
             disk.seek(offset)
-            disk.write(rest[:length])
-            rest = rest[length:]
+            while left:
+                if not piece:
+                    piece = memoryview(next(feed, b""))
+                    if not piece:
+                        feed = real_bytes()
+                    continue
+                taken = disk.write(piece[:left])
+                left, piece = left - taken, piece[taken:]
             # Runs begin at 4 KiB, as a filesystem's do.
             offset += (length * 2 + 4095) // 4096 * 4096
             written += length

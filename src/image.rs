@@ -15,6 +15,7 @@ mod qcow2;
 mod raw;
 mod read;
 pub mod source;
+mod vhd;
 mod vmdk;
 mod window;
 

@@ -87,6 +87,12 @@ impl ApplyError {
         }
     }
 
+    /// Whether the call that failed certainly changed nothing.
+    #[must_use]
+    pub fn certainly_had_no_effect(&self) -> bool {
+        matches!(self, Self::Provider(error) if error.kind != ProviderErrorKind::Unavailable)
+    }
+
     /// What a person is told.
     #[must_use]
     pub fn diagnostic(&self, address: &Address) -> Diagnostic {

@@ -221,19 +221,31 @@ impl Context {
         if plan.start == Start::Stopped {
             return Ok(format!("{id} is stopped"));
         }
-        let mut changes: Vec<StateChange> = places
-            .into_values()
-            .map(|(address, volume)| put_volume(&address, VolumeResource { started: true, ..volume }))
-            .collect();
+        // Said before the start: from its first moment on the guest may write newer data.
+        let with = |started| {
+            let volumes = places.values();
+            volumes
+                .map(|(address, volume)| put_volume(address, VolumeResource { started, ..volume.clone() }))
+                .collect::<Vec<StateChange>>()
+        };
+        let mut changes = with(true);
         let started = InstanceResource {
             phase: LaunchPhase::Started,
             state: "running".to_owned(),
             tainted: true,
-            ..swapped
+            ..swapped.clone()
         };
         changes.push(put_instance(machine, started.clone()));
         self.change(changes).await?;
-        let evidence = self.start_and_watch(address, &id).await?;
+        if let Err(error) = self.start(address, &id).await {
+            if error.certainly_had_no_effect() {
+                let mut changes = with(false);
+                changes.push(put_instance(machine, swapped));
+                self.change(changes).await?;
+            }
+            return Err(error);
+        }
+        let evidence = self.watch(address, &id).await?;
         let up = InstanceResource { tainted: false, ..started };
         self.change(vec![put_instance(machine, up)]).await?;
         Ok(format!("{id} is up: {evidence}"))
@@ -321,7 +333,10 @@ impl Context {
         let evidence = match view.state {
             InstanceState::Running if !is.tainted => return Ok(id.to_string()),
             InstanceState::Running | InstanceState::Pending => self.watch(address, &id).await?,
-            _ => self.start_and_watch(address, &id).await?,
+            _ => {
+                self.start(address, &id).await?;
+                self.watch(address, &id).await?
+            }
         };
         self.change(vec![put_instance(machine, now)]).await?;
         Ok(format!("{id} is up: {evidence}"))

@@ -14,14 +14,13 @@ use crate::state::Operation;
 const LONGEST: Duration = Duration::from_secs(2 * 3600);
 
 impl Context {
-    /// Starts an instance, waits until it is up; gives what showed it.
+    /// Starts an instance; does not wait for it.
     ///
     /// # Errors
-    /// The provider's, the journal's, a guest that does not come up, an interrupt.
-    pub async fn start_and_watch(&self, address: &Address, id: &InstanceId) -> Result<String, ApplyError> {
+    /// The provider's, the journal's.
+    pub async fn start(&self, address: &Address, id: &InstanceId) -> Result<(), ApplyError> {
         let operation = Operation::StartInstance { id: id.clone() };
-        self.effect(address, operation, || self.provider.start_instance(id), |()| Vec::new()).await?;
-        self.watch(address, id).await
+        self.effect(address, operation, || self.provider.start_instance(id), |()| Vec::new()).await
     }
 
     /// Waits until a started instance is up; gives what showed it.

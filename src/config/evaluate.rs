@@ -106,6 +106,7 @@ impl Config {
                 variables: &self.variables,
                 locals: RefCell::default(),
                 instances: RefCell::default(),
+                faulty: &self.faulty,
                 trace: RefCell::default(),
             },
             instances: BTreeMap::new(),
@@ -158,7 +159,7 @@ impl Run<'_> {
 
     fn local(&mut self, name: &Arc<str>) {
         let Some(expr) = self.config.locals.get(name) else { return };
-        let (result, used) = self.traced(|evaluator| evaluator.eval(expr, &Scope::EMPTY));
+        let (result, used) = self.traced(|evaluator| evaluator.attribute_value(expr, &Scope::EMPTY));
         let value = match result {
             Ok(value) => Some(value),
             Err(failure) => {
@@ -230,7 +231,7 @@ impl Run<'_> {
         let mut sink = Sink::default();
         let (mut spec, mut needs) = self
             .traced(|evaluator| decode::instance(evaluator, declared, address.clone(), &scope, &mut sink));
-        let errors = sink.diagnostics.iter().any(Diagnostic::is_error);
+        let errors = sink.failed || sink.diagnostics.iter().any(Diagnostic::is_error);
         self.found.extend(sink.diagnostics.into_iter().map(|mut diagnostic| {
             diagnostic.address.get_or_insert_with(|| address.to_string());
             diagnostic
@@ -356,7 +357,7 @@ impl Run<'_> {
 
 /// The keys and values of a `for_each`.
 fn for_each(evaluator: &Evaluator<'_>, expr: &super::ast::Expr) -> Evaluation<Vec<(Arc<str>, Value)>> {
-    let value = evaluator.eval(expr, &Scope::EMPTY)?;
+    let value = evaluator.attribute_value(expr, &Scope::EMPTY)?;
     let wrong = |code: &str, summary: &str, detail: String, help: &str| {
         Failure::from(evaluator.error(expr.place, code, summary).detail(detail).help(help))
     };

@@ -92,6 +92,8 @@ pub(super) struct Evaluator<'a> {
     pub(super) variables: &'a BTreeMap<Arc<str>, Option<Value>>,
     pub(super) locals: RefCell<BTreeMap<Arc<str>, LocalValue>>,
     pub(super) instances: RefCell<BTreeMap<Arc<str>, InstanceValue>>,
+    /// Expressions whose names are wrong, which has been reported.
+    pub(super) faulty: &'a BTreeSet<Place>,
     /// The instances that have been referred to since this was last emptied.
     pub(super) trace: RefCell<BTreeSet<InstanceAddress>>,
 }
@@ -100,6 +102,14 @@ impl Evaluator<'_> {
     /// An error at a place.
     pub(super) fn error(&self, place: Place, code: &str, summary: &str) -> Diagnostic {
         Diagnostic::error(code, summary).at(self.sources.span(place))
+    }
+
+    /// The value of an attribute, unless it is known to be faulty.
+    pub(super) fn attribute_value(&self, expr: &Expr, scope: &Scope<'_>) -> Evaluation {
+        if self.faulty.contains(&expr.place) {
+            return Err(Failure::Reported);
+        }
+        self.eval(expr, scope)
     }
 
     /// The value of an expression.

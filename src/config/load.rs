@@ -56,6 +56,8 @@ pub struct Config {
     pub(super) access_node: Option<Block>,
     /// Locals and instances, dependencies first.
     pub(super) order: Vec<Node>,
+    /// Attributes whose names are wrong; evaluating them would say it twice.
+    pub(super) faulty: BTreeSet<Place>,
     digest: OnceLock<Digest>,
 }
 
@@ -75,7 +77,7 @@ pub(super) fn parse_body(
     let place = Place { file, start: 0, end: 0 };
     match hcl::edit::parser::parse_body(&source.text) {
         Ok(body) => {
-            let (attributes, blocks) = Lower { file }.body(&body, place);
+            let (attributes, blocks) = Lower { file, text: &source.text }.body(&body, place);
             Some(Block { kind: Arc::from("file"), place, labels: Vec::new(), attributes, blocks })
         }
         Err(error) => {
@@ -213,11 +215,11 @@ fn read(directory: &Path, options: &Options, diagnostics: &mut Diagnostics) -> O
             .map(|(name, instance)| (Arc::clone(name), instance_names(&instance.block)))
             .collect(),
     };
-    let (uses, referenced) = check_names(&whole, &names, &instances, &sources, diagnostics);
+    let uses = check_names(&whole, &names, &instances, &sources, diagnostics);
     for (name, instance) in &mut instances {
-        instance.referenced = referenced.contains(&Node::Instance(Arc::clone(name)));
+        instance.referenced = uses.referenced.contains(&Node::Instance(Arc::clone(name)));
     }
-    let order = references::order(&uses, &sources, diagnostics);
+    let order = references::order(&uses.needs, &sources, diagnostics);
     let variables =
         Reader { sources: &sources, directory, files: &files, diagnostics }.read(&variable_blocks, options);
     let (outputs, replant, provider, access_node) =
@@ -235,6 +237,7 @@ fn read(directory: &Path, options: &Options, diagnostics: &mut Diagnostics) -> O
         provider,
         access_node,
         order,
+        faulty: uses.faulty,
         digest: OnceLock::new(),
     })
 }
@@ -256,7 +259,13 @@ fn expressions<'a>(block: &'a Block, all: &mut Vec<&'a Attribute>) {
 }
 
 /// What each local and instance needs, and everything that anything needs.
-type Uses = (BTreeMap<Node, BTreeMap<Node, Place>>, BTreeSet<Node>);
+#[derive(Default)]
+struct Uses {
+    needs: BTreeMap<Node, BTreeMap<Node, Place>>,
+    referenced: BTreeSet<Node>,
+    /// Attributes whose expression names something that does not exist.
+    faulty: BTreeSet<Place>,
+}
 
 /// Checks the names in all expressions.
 fn check_names(
@@ -266,8 +275,7 @@ fn check_names(
     sources: &Sources,
     diagnostics: &mut Diagnostics,
 ) -> Uses {
-    let mut uses: BTreeMap<Node, BTreeMap<Node, Place>> = BTreeMap::new();
-    let mut referenced = BTreeSet::new();
+    let mut uses = Uses::default();
     for block in &file.blocks {
         let standing = match &*block.kind {
             "instance" if block.attribute("for_each").is_some() => Standing::Each,
@@ -284,20 +292,24 @@ fn check_names(
             }
             // `each` is what for_each makes; it is not there yet.
             let standing = if &*attribute.name == "for_each" { Standing::Plain } else { standing };
+            let before = diagnostics.as_slice().len();
             let mut checker = Checker { names, sources, diagnostics, uses: BTreeMap::new(), standing };
             checker.check(&attribute.expr);
             let found = checker.uses;
-            referenced.extend(found.keys().cloned());
+            uses.referenced.extend(found.keys().cloned());
+            if diagnostics.as_slice().len() > before {
+                uses.faulty.insert(attribute.expr.place);
+            }
             let node = match &*block.kind {
                 "locals" => Node::Local(Arc::clone(&attribute.name)),
                 "instance" => Node::Instance(Arc::from(block.label())),
                 _ => continue,
             };
-            uses.entry(node).or_default().extend(found);
+            uses.needs.entry(node).or_default().extend(found);
         }
     }
     for (name, instance) in instances {
-        let needs = uses.entry(Node::Instance(Arc::clone(name))).or_default();
+        let needs = uses.needs.entry(Node::Instance(Arc::clone(name))).or_default();
         for (other, _, place) in &instance.depends_on {
             if names.instances.contains_key(other) {
                 needs.entry(Node::Instance(Arc::clone(other))).or_insert(*place);
@@ -306,7 +318,7 @@ fn check_names(
             }
         }
     }
-    (uses, referenced)
+    uses
 }
 
 /// What `depends_on` says: a list of `instance.NAME` or `instance.NAME["KEY"]`.

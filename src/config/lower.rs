@@ -6,23 +6,39 @@ use std::sync::Arc;
 use hcl::edit::expr::{self as edit, Expression, ObjectKey, TraversalOperator};
 use hcl::edit::structure::{Body, Structure};
 use hcl::edit::template::{Directive, Element, Strip, Template};
-use hcl::edit::{Ident, Number as EditNumber, Span as _};
+use hcl::edit::{Ident, Number as EditNumber, Span as _, Spanned};
 
 use super::ast::{Attribute, Block, Expr, ExprKind, For, Key, Label, Operator, Part, Step, StepKind};
 use super::number::Number;
 use super::source::Place;
 
 /// Lowers what one file holds.
-pub(super) struct Lower {
+pub(super) struct Lower<'a> {
     pub(super) file: u32,
+    /// The file's text.
+    pub(super) text: &'a str,
 }
 
-/// How the literals of a template are tokens: `~` trims only the token beside it, which in a
-/// heredoc or a template file is one line, in a quoted string all of it (HCL's scanner).
+/// How the literals of a template are tokens. `~` trims only the token beside it, and `<<-` strips
+/// tokens that begin a line (HCL's scanner and parser).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tokens {
-    Lines,
+enum Tokens {
+    /// A quoted string: a literal is one token.
     Whole,
+    /// A heredoc or a template file: each line of a literal is one.
+    Lines,
+    /// A heredoc that begins with `<<-`.
+    Flush,
+}
+
+/// A token of a template.
+enum Token {
+    Literal(String),
+    /// `${…}` or `%{…}`; whether it trims before and after itself.
+    Control {
+        before: bool,
+        after: bool,
+    },
 }
 
 fn name(ident: &Ident) -> Arc<str> {
@@ -39,7 +55,7 @@ fn number(number: &EditNumber) -> Number {
     number.as_f64().and_then(Number::from_f64).unwrap_or(Number::Int(0))
 }
 
-impl Lower {
+impl Lower<'_> {
     fn place(&self, span: Option<Range<usize>>, fallback: Place) -> Place {
         let offset = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         span.map_or(fallback, |span| Place {
@@ -131,7 +147,10 @@ impl Lower {
                 }
             }
             Expression::HeredocTemplate(heredoc) => {
-                ExprKind::Template(self.parts(&heredoc.template, place, Tokens::Lines))
+                let start = place.start as usize;
+                let flush = self.text.get(start..).is_some_and(|text| text.starts_with("<<-"));
+                let tokens = if flush { Tokens::Flush } else { Tokens::Lines };
+                ExprKind::Template(self.parts(&heredoc.template, place, tokens))
             }
             Expression::Parenthesis(inner) => ExprKind::Parenthesis(sub(inner.inner())),
             Expression::Variable(ident) => ExprKind::Name(name(ident.value())),
@@ -214,80 +233,160 @@ impl Lower {
         steps
     }
 
-    /// A template's parts, `~` applied.
+    /// A template's parts, trimmed.
     fn parts(&self, template: &Template, parent: Place, tokens: Tokens) -> Vec<Part> {
-        self.trimmed(template, parent, tokens, false, false)
+        let mut all = Vec::new();
+        self.tokens(template, tokens, &mut all);
+        trim(&mut all);
+        if tokens == Tokens::Flush {
+            flush(&mut all);
+        }
+        self.build(template, parent, tokens, &mut all.into_iter())
     }
 
-    /// The parts of a template whose surroundings may trim its first and last literal.
-    fn trimmed(
+    /// The tokens of a literal.
+    fn literals(&self, literal: &Spanned<String>, tokens: Tokens) -> Vec<String> {
+        let lines = |text: &str| text.split_inclusive('\n').map(str::to_owned).collect();
+        match (tokens, literal.span().and_then(|span| self.text.get(span))) {
+            (Tokens::Whole, _) => vec![literal.value().clone()],
+            // The parser has stripped it already, by a simpler rule.
+            (Tokens::Flush, Some(raw)) => lines(&raw.replace("$${", "${").replace("%%{", "%{")),
+            _ => lines(literal.value()),
+        }
+    }
+
+    /// All tokens in the order of the text, those inside directives too.
+    fn tokens(&self, template: &Template, tokens: Tokens, all: &mut Vec<Token>) {
+        let control = |strip| Token::Control { before: starts(strip), after: ends(strip) };
+        for element in template {
+            match element {
+                Element::Literal(literal) => {
+                    all.extend(self.literals(literal, tokens).into_iter().map(Token::Literal));
+                }
+                Element::Interpolation(inner) => all.push(control(inner.strip)),
+                Element::Directive(directive) => match &**directive {
+                    Directive::If(each) => {
+                        all.push(control(each.if_expr.strip));
+                        self.tokens(&each.if_expr.template, tokens, all);
+                        if let Some(other) = &each.else_expr {
+                            all.push(control(other.strip));
+                            self.tokens(&other.template, tokens, all);
+                        }
+                        all.push(control(each.endif_expr.strip));
+                    }
+                    Directive::For(each) => {
+                        all.push(control(each.for_expr.strip));
+                        self.tokens(&each.for_expr.template, tokens, all);
+                        all.push(control(each.endfor_expr.strip));
+                    }
+                },
+            }
+        }
+    }
+
+    /// The parts, with the literals that the tokens have become.
+    fn build(
         &self,
         template: &Template,
         parent: Place,
         tokens: Tokens,
-        trim_first: bool,
-        trim_last: bool,
+        all: &mut dyn Iterator<Item = Token>,
     ) -> Vec<Part> {
-        let mut parts: Vec<Part> = Vec::new();
-        let mut trim_next = trim_first;
+        let mut parts = Vec::new();
         for element in template {
             let place = self.place(element.span(), parent);
-            let (part, before, after) = match element {
-                Element::Literal(text) => {
-                    let mut text = text.value().clone();
-                    if std::mem::take(&mut trim_next) {
-                        text = trim_start(&text, tokens);
+            match element {
+                Element::Literal(literal) => {
+                    let mut text = String::new();
+                    for _ in 0..self.literals(literal, tokens).len() {
+                        if let Some(Token::Literal(token)) = all.next() {
+                            text.push_str(&token);
+                        }
                     }
-                    parts.push(Part::Literal(text));
-                    continue;
+                    if !text.is_empty() {
+                        parts.push(Part::Literal(text));
+                    }
                 }
-                Element::Interpolation(inner) => (
-                    Part::Interpolation(self.expr(&inner.expr, place)),
-                    starts(inner.strip),
-                    ends(inner.strip),
-                ),
-                Element::Directive(directive) => self.directive(directive, place, tokens),
-            };
-            if before && let Some(Part::Literal(text)) = parts.last_mut() {
-                *text = trim_end(text, tokens);
+                Element::Interpolation(inner) => {
+                    all.next();
+                    parts.push(Part::Interpolation(self.expr(&inner.expr, place)));
+                }
+                Element::Directive(directive) => parts.push(self.directive(directive, place, tokens, all)),
             }
-            trim_next = after;
-            parts.push(part);
         }
-        if trim_last && let Some(Part::Literal(text)) = parts.last_mut() {
-            *text = trim_end(text, tokens);
-        }
-        parts.retain(|part| !matches!(part, Part::Literal(text) if text.is_empty()));
         parts
     }
 
-    /// A directive, and whether it trims what is before and after it.
-    fn directive(&self, directive: &Directive, place: Place, tokens: Tokens) -> (Part, bool, bool) {
-        match directive {
+    fn directive(
+        &self,
+        directive: &Directive,
+        place: Place,
+        tokens: Tokens,
+        all: &mut dyn Iterator<Item = Token>,
+    ) -> Part {
+        all.next();
+        let part = match directive {
             Directive::If(each) => {
-                let end = each.endif_expr.strip;
-                let (then_end, otherwise) = match &each.else_expr {
-                    Some(other) => (
-                        starts(other.strip),
-                        self.trimmed(&other.template, place, tokens, ends(other.strip), starts(end)),
-                    ),
-                    None => (starts(end), Vec::new()),
+                let then = self.build(&each.if_expr.template, place, tokens, all);
+                let otherwise = match &each.else_expr {
+                    Some(other) => {
+                        all.next();
+                        self.build(&other.template, place, tokens, all)
+                    }
+                    None => Vec::new(),
                 };
-                let strip = each.if_expr.strip;
-                let then = self.trimmed(&each.if_expr.template, place, tokens, ends(strip), then_end);
-                let condition = self.expr(&each.if_expr.cond_expr, place);
-                (Part::If { condition, then, otherwise }, starts(strip), ends(end))
+                Part::If { condition: self.expr(&each.if_expr.cond_expr, place), then, otherwise }
             }
-            Directive::For(each) => {
-                let (strip, end) = (each.for_expr.strip, each.endfor_expr.strip);
-                let part = Part::For {
-                    key_name: each.for_expr.key_var.as_ref().map(|ident| name(ident.value())),
-                    value_name: name(each.for_expr.value_var.value()),
-                    collection: self.expr(&each.for_expr.collection_expr, place),
-                    body: self.trimmed(&each.for_expr.template, place, tokens, ends(strip), starts(end)),
-                };
-                (part, starts(strip), ends(end))
+            Directive::For(each) => Part::For {
+                key_name: each.for_expr.key_var.as_ref().map(|ident| name(ident.value())),
+                value_name: name(each.for_expr.value_var.value()),
+                collection: self.expr(&each.for_expr.collection_expr, place),
+                body: self.build(&each.for_expr.template, place, tokens, all),
+            },
+        };
+        all.next();
+        part
+    }
+}
+
+/// Applies `~`.
+fn trim(all: &mut [Token]) {
+    for index in 0..all.len() {
+        let Some(Token::Control { before, after }) = all.get(index) else { continue };
+        let (before, after) = (*before, *after);
+        if before
+            && let Some(Token::Literal(text)) = index.checked_sub(1).and_then(|index| all.get_mut(index))
+        {
+            text.truncate(text.trim_end().len());
+        }
+        if after && let Some(Token::Literal(text)) = all.get_mut(index + 1) {
+            *text = text.trim_start().to_owned();
+        }
+    }
+}
+
+/// Strips what all lines are indented by, as `<<-` asks. A line that `~` has joined to the one
+/// before it does not begin one any more.
+fn flush(all: &mut [Token]) {
+    let mut least = usize::MAX;
+    let mut adjusted = Vec::new();
+    let mut begins = true;
+    for (index, token) in all.iter().enumerate() {
+        if std::mem::take(&mut begins) {
+            match token {
+                Token::Literal(text) if text.trim_start().is_empty() && text.ends_with('\n') => {}
+                Token::Literal(text) => {
+                    least = least.min(text.chars().take_while(|letter| letter.is_whitespace()).count());
+                    adjusted.push(index);
+                }
+                Token::Control { .. } => least = 0,
             }
+        }
+        begins = matches!(token, Token::Literal(text) if text.ends_with('\n'));
+    }
+    for index in adjusted {
+        if let Some(Token::Literal(text)) = all.get_mut(index) {
+            *text = text.chars().skip(least).collect();
         }
     }
 }
@@ -298,27 +397,6 @@ fn starts(strip: Strip) -> bool {
 
 fn ends(strip: Strip) -> bool {
     matches!(strip, Strip::End | Strip::Both)
-}
-
-fn trim_start(text: &str, tokens: Tokens) -> String {
-    match tokens {
-        Tokens::Whole => text.trim_start().to_owned(),
-        Tokens::Lines => {
-            let end = text.find('\n').map_or(text.len(), |end| end + 1);
-            format!("{}{}", text[..end].trim_start(), &text[end..])
-        }
-    }
-}
-
-fn trim_end(text: &str, tokens: Tokens) -> String {
-    match tokens {
-        Tokens::Whole => text.trim_end().to_owned(),
-        Tokens::Lines => {
-            let body = text.strip_suffix('\n').unwrap_or(text);
-            let start = body.rfind('\n').map_or(0, |start| start + 1);
-            format!("{}{}", &text[..start], text[start..].trim_end())
-        }
-    }
 }
 
 fn operator(operator: edit::BinaryOperator) -> Operator {

@@ -246,7 +246,7 @@ impl Reader<'_> {
             return Given { value: Ok(Value::string(text)), place, how };
         }
         let value = match hcl::edit::parser::parse_expr(text) {
-            Ok(expr) => self.constant(&Lower { file }.root(&expr), "A variable's value").ok_or(Failure::Reported),
+            Ok(expr) => self.constant(&Lower { file, text }.root(&expr), "A variable's value").ok_or(Failure::Reported),
             Err(error) => Err(self
                 .error(place, "config::syntax", "a value is not written correctly")
                 .detail(format!(
@@ -459,6 +459,9 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The reader checks names itself, before it evaluates.
+static NONE_FAULTY: BTreeSet<Place> = BTreeSet::new();
+
 fn evaluator<'a>(
     sources: &'a Sources,
     directory: &'a Path,
@@ -472,6 +475,7 @@ fn evaluator<'a>(
         variables,
         locals: RefCell::default(),
         instances: RefCell::default(),
+        faulty: &NONE_FAULTY,
         trace: RefCell::default(),
     }
 }

@@ -87,7 +87,7 @@ fn shown(text: &str) -> String {
     shown
 }
 
-/// Findings in the order they were made, no two the same.
+/// Findings in the order they were made, each code and text once.
 #[derive(Debug, Default)]
 pub struct Findings(Vec<Finding>);
 
@@ -98,9 +98,23 @@ impl Findings {
         Self::default()
     }
 
-    /// Adds one, unless the very same is there or there are 500 already.
+    /// Adds one. What says the same of another place becomes one more line of evidence; beyond
+    /// 500 findings the rest is dropped.
     pub fn push(&mut self, finding: Finding) {
-        if self.0.len() < MOST_FINDINGS && !self.0.contains(&finding) {
+        let same = |known: &&mut Finding| {
+            known.code == finding.code
+                && known.severity == finding.severity
+                && known.summary == finding.summary
+                && known.remedy == finding.remedy
+                && known.advice == finding.advice
+        };
+        if let Some(known) = self.0.iter_mut().find(same) {
+            for line in finding.evidence {
+                if known.evidence.len() < MOST_LINES && !known.evidence.contains(&line) {
+                    known.evidence.push(line);
+                }
+            }
+        } else if self.0.len() < MOST_FINDINGS {
             self.0.push(finding);
         }
     }

@@ -17,6 +17,7 @@ use super::qcow2;
 use super::raw::Raw;
 use super::read;
 use super::source::{BlockSource, Run, SourceError};
+use super::vhd;
 use super::vmdk;
 use super::window::Window;
 
@@ -109,7 +110,8 @@ pub(super) fn open_as(format: Format, opener: &mut Opener, file: Window) -> Resu
         Format::Raw => raw(opener, file),
         Format::Vmdk => vmdk::open(opener, file),
         Format::Qcow2 => qcow2::open(opener, file),
-        Format::Vhd | Format::Vhdx | Format::Ova | Format::Ovf => Err(ImageError::Unsupported {
+        Format::Vhd => vhd::open(opener, file),
+        Format::Vhdx | Format::Ova | Format::Ovf => Err(ImageError::Unsupported {
             file: file.path().to_owned(),
             what: format!("is a {format} image"),
             help: "Convert it first, for example with `qemu-img convert -O qcow2`.".to_owned(),

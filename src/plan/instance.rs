@@ -342,7 +342,8 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
     } else if !started && (around.rewritten || !around.new_volumes.is_empty()) {
         reasons.push(Reason::Unfinished { missing: "its volumes are written again".to_owned() });
     }
-    if now.state != spec.state.as_str() {
+    let unfinished = !reasons.is_empty();
+    if now.state != spec.state.as_str() && !unfinished {
         let to = spec.state.as_str().to_owned();
         reasons.push(match (&drifted, recorded.state == spec.state.as_str()) {
             (Some(what), true) => Reason::ChangedOutside { what: what.clone() },

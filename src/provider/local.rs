@@ -17,6 +17,9 @@
 //! addresses/….json       private address → instance id
 //! ```
 //!
+//! A guest that is told to power off and does not is ended by whoever looks when its time is over;
+//! a caller that stops an instance therefore asks for its state until it is `stopped`.
+//!
 //! What it does not prove: a Xen family's disks are IDE and AHCI here, which says nothing of
 //! xen-blkfront; the network card is Intel's e1000e, since QEMU has no ENA.
 

@@ -5,7 +5,6 @@
 //! crate accepts (72 bytes of memory table for one region, facts of Linux 6.1), so the few
 //! messages of the protocol are read here; rings and shared memory are rust-vmm's.
 
-pub mod cow;
 pub mod device;
 pub mod handover;
 pub mod lockdown;

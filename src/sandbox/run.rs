@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::blocks::handover::{self, Bounds, Handover, HandoverError};
+use super::blocks::medium::SECTOR;
 use super::blocks::serve::{HANDOVER_SECONDS, ServedDisk, ServerSpec};
 use super::cache::Cache;
 use super::engine::uml::Uml;
@@ -106,7 +107,7 @@ fn run_fresh(
 }
 
 fn device_size(disk: &SandboxDisk, image: &Image) -> u64 {
-    disk.size.max(image.size())
+    disk.size.max(image.size()).next_multiple_of(SECTOR)
 }
 
 fn server_spec(request: &Request, images: &[Image], parent: i32) -> Result<ServerSpec, SandboxError> {

@@ -1,4 +1,6 @@
 //! Preparation of guests: real initramfs archives, faithful trees, hostile input.
 
 mod fixtures;
+mod hostile;
 mod initramfs;
+mod trees;

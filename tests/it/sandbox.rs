@@ -1,6 +1,8 @@
 //! The sandbox with its real parts: user-mode Linux, real filesystems, and other people's fsck.
 
 mod guests;
+mod hostile;
+mod jailed;
 mod layout;
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@ mod command;
 mod crash;
 mod damage;
 mod format;
+mod model;
 mod sample;
 mod schemas;
 mod store;

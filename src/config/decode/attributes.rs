@@ -14,6 +14,8 @@ use crate::diagnostic::Diagnostic;
 #[derive(Debug, Default)]
 pub(in crate::config) struct Sink {
     pub(in crate::config) diagnostics: Vec<Diagnostic>,
+    /// Something has no value for a reason that was reported before.
+    pub(in crate::config) failed: bool,
     /// Paths whose value is known after apply.
     pub(in crate::config) unknown: BTreeSet<String>,
     /// Paths whose value is sensitive.
@@ -39,13 +41,16 @@ impl Decoder<'_, '_> {
 
     /// Evaluates; a failure is reported.
     pub(in crate::config) fn eval(&mut self, expr: &Expr) -> Option<Value> {
-        match self.evaluator.eval(expr, self.scope) {
+        match self.evaluator.attribute_value(expr, self.scope) {
             Ok(value) => Some(value),
             Err(Failure::Diagnostic(error)) => {
                 self.sink.diagnostics.push(*error);
                 None
             }
-            Err(Failure::Reported) => None,
+            Err(Failure::Reported) => {
+                self.sink.failed = true;
+                None
+            }
         }
     }
 

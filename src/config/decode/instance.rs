@@ -136,7 +136,7 @@ impl Decoder<'_, '_> {
     fn evaluates(&self, name: &str) -> bool {
         self.block
             .attribute(name)
-            .is_some_and(|attribute| self.evaluator.eval(&attribute.expr, self.scope).is_ok())
+            .is_some_and(|attribute| self.evaluator.attribute_value(&attribute.expr, self.scope).is_ok())
     }
 
     fn private_ip(&mut self) -> Option<Ipv4Addr> {

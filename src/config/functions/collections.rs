@@ -1,6 +1,6 @@
 //! Lists, maps and objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::arguments::{Arguments, FunctionError, Result, check_count, string_list};
@@ -141,15 +141,7 @@ pub(super) fn index(arguments: &Arguments<'_>) -> Result {
 pub(super) fn contains(arguments: &Arguments<'_>) -> Result {
     let wanted = arguments.value(1);
     let elements = arguments.elements(0)?;
-    if elements.iter().any(|element| value::equal(element, wanted)) {
-        return Ok(Value::bool(true));
-    }
-    // A list of strings holds "1" when asked for 1, since its elements have one type.
-    let common =
-        if matches!(arguments.value(0).kind, Kind::Tuple(_)) { None } else { types::unified(elements) };
-    let converted = common.and_then(|common| types::convert(wanted, &common).ok());
-    let found = converted.is_some_and(|wanted| elements.iter().any(|element| value::equal(element, &wanted)));
-    Ok(Value::bool(found))
+    Ok(Value::bool(elements.iter().any(|element| value::equal(element, wanted))))
 }
 
 pub(super) fn slice(arguments: &Arguments<'_>) -> Result {
@@ -166,10 +158,12 @@ pub(super) fn slice(arguments: &Arguments<'_>) -> Result {
 }
 
 pub(super) fn distinct(arguments: &Arguments<'_>) -> Result {
-    let mut seen = std::collections::BTreeSet::new();
-    let elements = arguments.elements(0)?;
-    let kept = elements.iter().filter(|element| seen.insert(Ordered((*element).clone()))).cloned().collect();
-    Ok(like(arguments.value(0), kept))
+    let list = types::convert(arguments.value(0), &Type::List(Box::new(Type::Any)))
+        .map_err(|error| FunctionError::at(0, error.to_string()))?;
+    let mut seen = BTreeSet::new();
+    let elements = list.elements().unwrap_or_default();
+    let kept = elements.iter().filter(|element| seen.insert(Ordered((*element).clone()))).cloned();
+    Ok(Value::list(kept.collect()))
 }
 
 /// A value with the total order of sets.
@@ -308,7 +302,7 @@ pub(super) fn matchkeys(arguments: &Arguments<'_>) -> Result {
     if values.len() != keys.len() {
         return Err(FunctionError::new(format!("there are {} values and {} keys", values.len(), keys.len())));
     }
-    let wanted: std::collections::BTreeSet<_> = wanted.iter().map(|value| Ordered(value.clone())).collect();
+    let wanted: BTreeSet<_> = wanted.iter().map(|value| Ordered(value.clone())).collect();
     let pairs = values.iter().zip(keys).filter(|(_, key)| wanted.contains(&Ordered((*key).clone())));
     Ok(Value::list(pairs.map(|(value, _)| value.clone()).collect()))
 }

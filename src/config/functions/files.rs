@@ -179,7 +179,7 @@ pub(super) fn template(
             .detail(format!("In the template file: {}.", error.message()))
             .help("`$${` and `%%{` stand for the characters themselves")
     })?;
-    let lowered = Arc::new(Lower { file }.template_file(&parsed, source.text.len()));
+    let lowered = Arc::new(Lower { file, text }.template_file(&parsed, source.text.len()));
     templates.lock().unwrap_or_else(PoisonError::into_inner).insert(full, Arc::clone(&lowered));
     Ok(lowered)
 }

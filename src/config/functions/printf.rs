@@ -108,6 +108,7 @@ impl Verb {
             _ => Err(wrong("a number")),
         };
         let text = match mode {
+            'v' if self.sharp => super::encoding::json_text(value)?,
             'v' => match &value.kind {
                 Kind::Number(number) => return Ok(self.pad(&self.signed(*number, number.to_string()), true)),
                 Kind::String(text) => text.to_string(),

@@ -30,12 +30,22 @@ pub(super) fn split(arguments: &Arguments<'_>) -> Result {
     Ok(string_list(text.split(&*separator)))
 }
 
+/// One letter for one letter, as Go maps them: `ß` has no capital.
+fn single(letter: char, mut mapped: impl Iterator<Item = char>) -> char {
+    match (mapped.next(), mapped.next()) {
+        (Some(only), None) => only,
+        _ => letter,
+    }
+}
+
 pub(super) fn lower(arguments: &Arguments<'_>) -> Result {
-    Ok(Value::string(arguments.string(0)?.to_lowercase()))
+    let one = |letter: char| single(letter, letter.to_lowercase());
+    Ok(Value::string(arguments.string(0)?.chars().map(one).collect::<String>()))
 }
 
 pub(super) fn upper(arguments: &Arguments<'_>) -> Result {
-    Ok(Value::string(arguments.string(0)?.to_uppercase()))
+    let one = |letter: char| single(letter, letter.to_uppercase());
+    Ok(Value::string(arguments.string(0)?.chars().map(one).collect::<String>()))
 }
 
 pub(super) fn title(arguments: &Arguments<'_>) -> Result {
@@ -46,9 +56,9 @@ pub(super) fn title(arguments: &Arguments<'_>) -> Result {
         if inside {
             titled.push(letter);
         } else {
-            titled.extend(letter.to_uppercase());
+            titled.push(single(letter, letter.to_uppercase()));
         }
-        inside = letter.is_alphanumeric() || letter == '_' || letter == '\'';
+        inside = letter.is_alphanumeric() || letter == '_';
     }
     Ok(Value::string(titled))
 }

@@ -1,4 +1,5 @@
-//! YAML, written as Terraform writes it.
+//! YAML, written as Terraform writes it, read by YAML 1.2's rules: a bare `yes` or `on` is a text
+//! (to Terraform, a bool).
 
 use serde_yaml_ng::Value as Yaml;
 

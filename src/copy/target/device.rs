@@ -283,4 +283,34 @@ mod tests {
             assert!(matches!(refused, Err(TargetError::BacksRoot { .. })), "{refused:?}");
         }
     }
+
+    #[test]
+    fn a_holder_of_the_device_its_disk_or_a_partition_is_a_refusal() {
+        let place = |root: &Path, name: &str, number: &str| {
+            let directory = root.join(name);
+            fs::create_dir_all(directory.join("holders")).unwrap();
+            fs::write(directory.join("dev"), number).unwrap();
+            directory
+        };
+        for held in ["", "sdz1"] {
+            let root = tempfile::tempdir().unwrap();
+            let disk = place(root.path(), "sdz", "4000:0\n");
+            let partition = place(&disk, "sdz1", "4000:1\n");
+            fs::write(partition.join("partition"), "1\n").unwrap();
+            let holders = disk.join(held).join("holders");
+            let devices = [
+                Device { number: (4000, 0), directory: disk },
+                Device { number: (4000, 1), directory: partition },
+            ];
+            for device in &devices {
+                assert!(device.refuse_if_used(Path::new("target")).is_ok(), "{device:?}");
+            }
+            fs::create_dir(holders.join("dm-7")).unwrap();
+            for device in &devices {
+                let refused = device.refuse_if_used(Path::new("target"));
+                let Err(TargetError::Held { holder, .. }) = &refused else { panic!("{refused:?}") };
+                assert_eq!(holder, "/dev/dm-7");
+            }
+        }
+    }
 }

@@ -209,3 +209,51 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device that cannot deallocate, played by a file.
+    fn device(content: &[u8]) -> (tempfile::NamedTempFile, Target) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        let target = Target {
+            parts: Parts {
+                path: file.path().to_owned(),
+                buffered: file.reopen().unwrap(),
+                direct: None,
+                kind: Kind::Device,
+                size: content.len() as u64,
+                created: false,
+                identity: String::new(),
+            },
+            punches: AtomicBool::new(false),
+        };
+        (file, target)
+    }
+
+    #[test]
+    fn where_nothing_can_be_deallocated_zeros_are_read_back_and_written_only_where_missing() {
+        let mut content = vec![0; 3 * BLOCK as usize + 700];
+        content[BLOCK as usize + 5] = 1;
+        content[3 * BLOCK as usize + 699] = 1;
+        let (file, target) = device(&content);
+        let mut scratch = Buffer::new();
+        assert_eq!(target.zero(0, BLOCK, &mut scratch).unwrap(), 0);
+        assert_eq!(target.zero(0, content.len() as u64, &mut scratch).unwrap(), BLOCK + 700);
+        assert!(is_zero(&std::fs::read(file.path()).unwrap()));
+        assert_eq!(target.zero(0, content.len() as u64, &mut scratch).unwrap(), 0);
+        assert!(!target.skips_parts());
+    }
+
+    #[test]
+    fn nothing_beyond_the_end_is_touched() {
+        let (file, target) = device(&[7; 5000]);
+        let mut scratch = Buffer::new();
+        assert!(target.write(4999, &[1, 2]).is_err());
+        assert!(target.read(5000, &mut [0]).is_err());
+        assert!(target.zero(u64::MAX, 2, &mut scratch).is_err());
+        assert_eq!(std::fs::read(file.path()).unwrap(), [7; 5000]);
+    }
+}

@@ -166,10 +166,14 @@ pub fn draft(
                 .remedy("the drivers and what they need are added to it"),
         );
         let purpose = format!(
-            "{} {} and {} modules that they need",
+            "{} {} and {}",
             if addition.appends(archive) { "append" } else { "insert" },
-            addition.drivers.join(" and "),
-            addition.dependencies
+            addition.drivers.join(", "),
+            match addition.dependencies {
+                0 => "the module index".to_owned(),
+                1 => "1 module that they need".to_owned(),
+                count => format!("{count} modules that they need"),
+            }
         );
         let lines = addition.members.iter().map(|(member, length)| match length {
             Some(length) => format!("+ {member} ({length} bytes)"),

@@ -16,10 +16,15 @@ const HAS_CHILDREN: u32 = 0x2000_0000;
 /// Keys are 7-bit text; kmod knows no other characters.
 const MOST_CHARACTER: u8 = 128;
 
+/// A value with its priority.
+type Value = (u32, String);
+/// A key with its values.
+type Key<'k> = (&'k [u8], &'k [Value]);
+
 /// Keys with their values, in the order in which they were added within one priority.
 #[derive(Debug, Default)]
 pub struct Index {
-    values: BTreeMap<Vec<u8>, Vec<(u32, String)>>,
+    values: BTreeMap<Vec<u8>, Vec<Value>>,
 }
 
 impl Index {
@@ -43,7 +48,7 @@ impl Index {
     /// The index's bytes; `None` when it is too large for its own offsets (256 MiB).
     #[must_use]
     pub fn to_bytes(&self) -> Option<Vec<u8>> {
-        let keys: Vec<(&[u8], &[(u32, String)])> =
+        let keys: Vec<Key<'_>> =
             self.values.iter().map(|(key, values)| (key.as_slice(), values.as_slice())).collect();
         let mut bytes = Vec::new();
         for word in [MAGIC, VERSION, 0] {
@@ -57,7 +62,7 @@ impl Index {
 
 /// Writes the node of these keys, which are sorted and share their first `depth` bytes; gives the
 /// offset with its flags. The recursion is as deep as the longest key at most.
-fn write_node(bytes: &mut Vec<u8>, keys: &[(&[u8], &[(u32, String)])], depth: usize) -> Option<u32> {
+fn write_node(bytes: &mut Vec<u8>, keys: &[Key<'_>], depth: usize) -> Option<u32> {
     let (first, last) = (keys.first().map_or(&[][..], |key| key.0), keys.last().map_or(&[][..], |key| key.0));
     // Sorted: what the first and the last share, all share.
     let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count().max(depth);

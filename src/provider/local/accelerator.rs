@@ -42,23 +42,30 @@ pub(super) fn choose(word: &str, store: &Store) -> Result<&'static str, Failure>
     }
 }
 
+/// Whether KVM runs guests here, as far as it is known without a probe.
+pub(super) fn kvm_known(store: &Store) -> Option<bool> {
+    if fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
+        return Some(false);
+    }
+    // A cache that cannot be read is no cache.
+    let cached = store.read_file::<Cached>(CACHE).ok().flatten()?;
+    (cached.boot_id == boot_id()).then_some(cached.kvm)
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
 /// Whether KVM runs guests here, probed once for each boot of this machine and cloud.
 pub(super) fn kvm_works(store: &Store) -> Result<bool, Failure> {
-    if fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
-        return Ok(false);
-    }
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    // A cache that cannot be read is no cache.
-    if let Ok(Some(cached)) = store.read_file::<Cached>(CACHE)
-        && cached.boot_id == boot_id
-    {
-        return Ok(cached.kvm);
+    if let Some(known) = kvm_known(store) {
+        return Ok(known);
     }
     let path = store.path(".new-probe.img");
     fs::write(&path, boot_sector()).map_err(|error| Failure::file("write", &path, error))?;
     let kvm = answers("kvm", &path);
     fs::remove_file(&path).map_err(|error| Failure::file("remove", &path, error))?;
-    store.write_file(CACHE, &Cached { boot_id, kvm })?;
+    store.write_file(CACHE, &Cached { boot_id: boot_id(), kvm })?;
     Ok(kvm)
 }
 

@@ -28,7 +28,7 @@ enum Sign {
 
 /// What shows on the console, what it means. Sources: the strings of initramfs-tools, dracut,
 /// systemd, the kernel, GRUB, SeaBIOS and EDK2, seen on guests that failed.
-const SIGNS: [(&str, Sign, &str); 20] = [
+const SIGNS: [(&str, Sign, &str); 25] = [
     (
         "Kernel panic - not syncing: VFS: Unable to mount root fs",
         Sign::Final,
@@ -56,7 +56,7 @@ const SIGNS: [(&str, Sign, &str); 20] = [
         Sign::Final,
         "the initramfs found no root disk: it lacks the disk's driver, or root= names a device that does not exist here",
     ),
-    ("(initramfs)", Sign::Final, "the initramfs gave up and waits at its shell"),
+    ("\n(initramfs)", Sign::Final, "the initramfs gave up and waits at its shell"),
     ("dracut: FATAL", Sign::Final, "dracut could not boot the guest"),
     (
         "Entering emergency mode. Exit the shell to continue",
@@ -85,6 +85,31 @@ const SIGNS: [(&str, Sign, &str); 20] = [
         "GRUB did not find its own files: the boot disk is incomplete or in another order",
     ),
     ("grub>", Sign::Silent, "GRUB found no configuration and waits at its prompt"),
+    (
+        "Missing operating system",
+        Sign::Final,
+        "the boot disk's master boot record found no boot loader: the disk is incomplete, or boots by UEFI only",
+    ),
+    (
+        "Operating system not found",
+        Sign::Final,
+        "the boot disk's master boot record found no boot loader: the disk is incomplete, or boots by UEFI only",
+    ),
+    (
+        "Error loading operating system",
+        Sign::Final,
+        "the boot disk's master boot record found no boot loader: the disk is incomplete, or boots by UEFI only",
+    ),
+    (
+        "BOOTMGR is missing",
+        Sign::Final,
+        "the boot disk's master boot record found no boot loader: the disk is incomplete, or boots by UEFI only",
+    ),
+    (
+        "the root account is locked",
+        Sign::Final,
+        "systemd stopped in emergency mode: most often a filesystem of /etc/fstab could not be mounted",
+    ),
     (
         "No bootable device",
         Sign::Final,
@@ -179,7 +204,7 @@ pub(super) fn quiet(path: &Path) -> Duration {
     changed.and_then(|changed| SystemTime::now().duration_since(changed).ok()).unwrap_or(Duration::ZERO)
 }
 
-/// Cuts a console that outgrew `limit` down to its last half. QEMU appends, so it goes on at the
+/// Cuts a log that outgrew `limit` down to its last half. QEMU appends, so it goes on at the
 /// new end; what it writes in this very moment may be lost.
 pub(super) fn trim(path: &Path, limit: u64) -> io::Result<()> {
     let mut file = match OpenOptions::new().append(true).open(path) {

@@ -1,6 +1,6 @@
 //! Making volumes and instances, once for each client token.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
@@ -14,7 +14,7 @@ use super::record::{
 };
 use super::rules::{self, Shape};
 use super::settle::token_key;
-use super::store::{ADDRESSES, TOKENS, publish, remove_file, temporary};
+use super::store::{ADDRESSES, TOKENS, remove_file, temporary};
 use super::views::volume_view;
 use crate::model::{Architecture, ClientToken, Digest, GIB, VolumeType};
 use crate::provider::types::{CreateVolume, InstanceId, InstanceView, RunInstance, VolumeId, VolumeView};
@@ -105,7 +105,8 @@ impl Desk<'_> {
         file.set_len(size).map_err(fail)?;
         file.sync_all().map_err(fail)?;
         let inode = file.metadata().map_err(fail)?.ino();
-        publish(&temporary, &path)?;
+        // The record's own write makes the directory last.
+        fs::rename(&temporary, &path).map_err(fail)?;
         Ok(inode)
     }
 

@@ -133,6 +133,8 @@ impl Desk<'_> {
         let path = self.console_path(id);
         let fail = |error| Failure::file("read", &path, error);
         console::trim(&path, self.settings.console_limit).map_err(fail)?;
+        console::trim(&self.machine_directory(id).join(machine::QEMU_LOG), self.settings.console_limit)
+            .map_err(fail)?;
         console::read(&path, limit).map_err(fail)
     }
 

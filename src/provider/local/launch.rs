@@ -12,7 +12,7 @@ use super::id;
 use super::instance_types::instance_type;
 use super::machine;
 use super::qmp;
-use super::record::{BootRecord, InstancePhase, InstanceRecord, VolumeRecord};
+use super::record::{BOOT_PREFIX, BootRecord, InstancePhase, InstanceRecord, VolumeRecord};
 use super::rules;
 use super::store::publish;
 use crate::model::{Architecture, BootMode, Hypervisor};
@@ -59,7 +59,7 @@ impl Desk<'_> {
     /// Starts QEMU for an instance whose root is a restored volume. The record says `pending` and
     /// with which nonce before the process is begun, so that a crash between is put right.
     pub(super) fn launch(&self, instance: &mut InstanceRecord) -> Result<(), Failure> {
-        let nonce = id::random("boot")?;
+        let nonce = id::random(BOOT_PREFIX)?;
         let before = instance.clone();
         instance.phase = InstancePhase::Pending;
         instance.since = self.now;

@@ -30,7 +30,7 @@ const CONSOLE_BEFORE: &str = "console.before.log";
 /// The control socket, relative to the directory: a socket's path is limited to 107 bytes.
 pub(super) const QMP_SOCKET: &str = "qmp.sock";
 /// What QEMU said of itself.
-const QEMU_LOG: &str = "qemu.log";
+pub(super) const QEMU_LOG: &str = "qemu.log";
 const ALIVE: &str = "alive.lock";
 
 /// How long QEMU may take until it runs on its own.
@@ -61,8 +61,8 @@ pub(super) fn prepare(directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts QEMU; returns when it runs on its own, in a session of its own. It keeps `alive.lock`
-/// and no other descriptor of ours.
+/// Starts QEMU in a session of its own and returns when it answers. It keeps `alive.lock` and no
+/// other descriptor of ours. (`-daemonize` and a sandbox that forbids to fork exclude each other.)
 pub(super) fn start(directory: &Path, arguments: &[String]) -> Result<(), Failure> {
     let alive = lock(directory)?.ok_or_else(|| {
         Failure::state("IncorrectState", format!("a machine still runs in {}", directory.display()))
@@ -72,16 +72,16 @@ pub(super) fn start(directory: &Path, arguments: &[String]) -> Result<(), Failur
     let mut command = Command::new(QEMU);
     command
         .args(arguments)
-        .arg("-daemonize")
         .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::from(said));
     let kept = alive.as_raw_fd();
-    // SAFETY: between fork and exec only two system calls are made, on numbers.
+    // SAFETY: between fork and exec only three system calls are made, on numbers.
     unsafe {
         command.pre_exec(move || {
-            if libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0
+            if libc::setsid() == -1
+                || libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) != 0
                 || libc::fcntl(kept, libc::F_SETFD, 0) != 0
             {
                 return Err(io::Error::last_os_error());
@@ -95,21 +95,29 @@ pub(super) fn start(directory: &Path, arguments: &[String]) -> Result<(), Failur
             format!("cannot start {QEMU}: {error} (Debian's package: qemu-system-x86)"),
         )
     })?;
+    // From here on QEMU alone holds the lock.
+    drop(alive);
     let deadline = Instant::now() + START_TIMEOUT;
     let fail = |error| Failure::file("wait for QEMU in", directory, error);
     let status = loop {
-        match child.try_wait().map_err(fail)? {
-            Some(status) => break status,
-            None if Instant::now() >= deadline => {
-                child.kill().map_err(fail)?;
-                break child.wait().map_err(fail)?;
-            }
-            None => thread::sleep(Duration::from_millis(5)),
+        if let Some(status) = child.try_wait().map_err(fail)? {
+            break status;
         }
+        if qmp::command(directory, "query-status").is_ok() {
+            // While this process lives, QEMU is its child and somebody must take note of its end.
+            thread::Builder::new()
+                .name("qemu".to_owned())
+                .stack_size(64 << 10)
+                .spawn(move || child.wait())
+                .map_err(fail)?;
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            child.kill().map_err(fail)?;
+            break child.wait().map_err(fail)?;
+        }
+        thread::sleep(Duration::from_millis(10));
     };
-    if status.success() {
-        return Ok(());
-    }
     Err(Failure::program(
         "LocalQemu",
         format!("{QEMU} did not start ({status}): {}", said_of_itself(directory)),

@@ -14,6 +14,8 @@ use crate::provider::types::{InstanceId, ModifyInstance, ModifyVolume, SnapshotI
 const MAX_USER_DATA: usize = 16 << 10;
 
 impl Desk<'_> {
+    /// Changes a volume at once (EC2 takes its time, but the new size counts at once there too). A
+    /// guest that runs from it sees the new size when it starts again.
     pub(super) fn modify_volume(&self, id: &VolumeId, request: &ModifyVolume) -> Result<(), Failure> {
         let mut volume = self.volume(id)?;
         if volume.phase != VolumePhase::Available {

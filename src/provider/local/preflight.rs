@@ -55,12 +55,48 @@ impl Cloud {
                     )
                     .help("Let it choose:\naccelerator = \"auto\""),
             ),
-            "auto" if !kvm() => found.push(
+            // A probe would take longer than a plan may; the first start makes it.
+            "auto" if accelerator::kvm_known(&self.store) == Some(false) => found.push(
                 Diagnostic::note("local::emulated", "Guests are emulated, which is slow")
                     .detail("KVM does not run guests on this machine: a Linux guest takes about a minute to its login prompt."),
             ),
             _ => {}
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::model::{AccessNodeSpec, LocalProviderSpec};
+    use crate::provider::local::Settings;
+
+    #[test]
+    fn a_missing_qemu_is_said_with_its_package() {
+        let base = tempfile::tempdir().unwrap();
+        let node =
+            AccessNodeSpec { name: "dr".to_owned(), instance_id: "self".to_owned(), max_attachments: None };
+        let spec = LocalProviderSpec { accelerator: "tcg".to_owned(), ..LocalProviderSpec::default() };
+        let cloud = Cloud::open(&spec, &node, base.path(), Settings::default()).unwrap();
+        let bin = base.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        let qemu = bin.join(QEMU);
+        let codes = |starts| -> Vec<String> {
+            let found = cloud.preflight(starts, bin.as_os_str());
+            found.iter().map(|diagnostic| diagnostic.code.to_string()).collect()
+        };
+        assert_eq!(codes(true), ["local::qemu_missing"]);
+        assert!(codes(false).is_empty());
+        let said = &cloud.preflight(true, bin.as_os_str())[0];
+        assert!(said.is_error() && said.help[0].ends_with("\napt-get install qemu-system-x86"));
+        // A file that is no program is none.
+        File::create(&qemu).unwrap();
+        assert_eq!(codes(true), ["local::qemu_missing"]);
+        fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(!codes(true).contains(&"local::qemu_missing".to_owned()));
     }
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::id::is_id;
 use crate::model::{BootMode, ClientToken, VolumeType};
 use crate::provider::types::{
     CreateSnapshot, CreateVolume, InstanceId, RunInstance, SnapshotId, TagMap, VolumeId,
@@ -17,6 +18,9 @@ pub(super) type Millis = u64;
 /// The version of the directory's layout.
 pub(super) const VERSION: u32 = 1;
 
+/// The prefix of a start's nonce.
+pub(super) const BOOT_PREFIX: &str = "boot";
+
 /// A resource with a file of its own.
 pub(super) trait Record: Serialize + DeserializeOwned {
     /// The directory of its kind.
@@ -25,6 +29,10 @@ pub(super) trait Record: Serialize + DeserializeOwned {
     const PREFIX: &'static str;
     /// Its id.
     fn id(&self) -> &str;
+    /// Whether everything in it that becomes part of a path is an id.
+    fn is_sound(&self) -> bool {
+        true
+    }
 }
 
 /// `cloud.json`.
@@ -181,6 +189,10 @@ impl Record for InstanceRecord {
     const PREFIX: &'static str = "i";
     fn id(&self) -> &str {
         &self.id.0
+    }
+    fn is_sound(&self) -> bool {
+        self.slots.values().chain(&self.stub_root).all(|volume| is_id(VolumeRecord::PREFIX, &volume.0))
+            && self.boot.as_ref().is_none_or(|boot| is_id(BOOT_PREFIX, &boot.nonce))
     }
 }
 

@@ -122,7 +122,12 @@ impl Desk<'_> {
         } else {
             self.finish_start(instance)?;
         }
-        if instance.phase == InstancePhase::Pending && self.past(instance.since, self.settings.delays.start) {
+        // A machine that is not known by its process is not running yet, or just ending.
+        let known = instance.boot.as_ref().is_none_or(|boot| boot.process.is_some());
+        if instance.phase == InstancePhase::Pending
+            && known
+            && self.past(instance.since, self.settings.delays.start)
+        {
             instance.phase = InstancePhase::Running;
             self.settle_running(instance)?;
         }

@@ -84,6 +84,9 @@ impl Store {
                 &path,
                 serde::de::Error::custom(format_args!("it is the record of {}", record.id())),
             )),
+            Some(record) if !record.is_sound() => {
+                Err(Failure::damaged(&path, serde::de::Error::custom("it names what is no id")))
+            }
             other => Ok(other),
         }
     }

@@ -3,7 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX};
+use virtio_bindings::virtio_blk::{
+    VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX,
+    VIRTIO_BLK_F_WRITE_ZEROES,
+};
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;
 use virtio_queue::{Queue, QueueT};
@@ -24,6 +27,8 @@ const FEATURES: u64 = 1 << VIRTIO_F_VERSION_1
     | 1 << VIRTIO_BLK_F_SEG_MAX
     | 1 << VIRTIO_BLK_F_BLK_SIZE
     | 1 << VIRTIO_BLK_F_FLUSH
+    | 1 << VIRTIO_BLK_F_DISCARD
+    | 1 << VIRTIO_BLK_F_WRITE_ZEROES
     | F_PROTOCOL_FEATURES;
 const PROTOCOL_REPLY_ACK: u64 = 1 << 3;
 /// UML registers its interrupt by this feature's socket; without it IRQ 0 clashes (run).
@@ -272,6 +277,12 @@ impl Device {
         space[..8].copy_from_slice(&(self.medium.size() / SECTOR).to_le_bytes());
         space[12..16].copy_from_slice(&126u32.to_le_bytes());
         space[20..24].copy_from_slice(&(SECTOR as u32).to_le_bytes());
+        // Discard and write zeroes: most sectors, most segments, each; alignment; may unmap.
+        for (place, value) in [(36, request::MAX_RANGE), (40, 1), (44, 8), (48, request::MAX_RANGE), (52, 1)]
+        {
+            space[place..place + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        space[56] = 1;
         let (offset, size) = (message.u32_at(0)? as usize, message.u32_at(4)? as usize);
         let part = offset.checked_add(size).and_then(|end| space.get(offset..end));
         let mut answer = message.payload.get(..12).ok_or_else(|| message.senseless())?.to_vec();

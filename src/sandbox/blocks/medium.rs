@@ -1,14 +1,53 @@
 //! What a device of the block server reads from and writes to.
 
-use super::cow::{CowDisk, CowError};
+use crate::image::BlockSource;
+use crate::image::overlay::{CowDisk, CowError, CowLimits, Overlay};
+use crate::sandbox::link::chain;
 
 /// Bytes of one sector, virtio's unit.
 pub const SECTOR: u64 = 512;
+/// Most bytes of an image of which the digests are recorded: what inspection reads is a small part.
+const RECORDED: u64 = 64 << 30;
+
+/// A guest's disk: an image with changed blocks on top.
+pub struct GuestDisk {
+    cow: CowDisk<Box<dyn BlockSource>>,
+    failure: Option<String>,
+}
+
+impl GuestDisk {
+    /// A disk of `size` bytes (at least the image's) of which at most `limit` bytes may change.
+    #[must_use]
+    pub fn new(base: Box<dyn BlockSource>, size: u64, limit: u64) -> Self {
+        let size = size.max(base.size()).next_multiple_of(SECTOR);
+        let limits = CowLimits { written: limit, recorded: Some(RECORDED) };
+        Self { cow: CowDisk::new(base, size, limits), failure: None }
+    }
+
+    /// What changed, and what was read to compute it.
+    ///
+    /// # Errors
+    /// When the image could not be read at any time (the guest only saw an I/O error, and may
+    /// have taken it for damage of its own), or a limit was passed.
+    pub fn into_overlay(self) -> Result<Overlay, String> {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => self.cow.into_overlay().map(|(_, overlay)| overlay).map_err(|error| chain(&error)),
+        }
+    }
+
+    fn remember<T>(&mut self, outcome: Result<T, CowError>) -> Result<T, MediumError> {
+        outcome.map_err(|error| {
+            self.failure.get_or_insert_with(|| chain(&error));
+            error.into()
+        })
+    }
+}
 
 /// What stands behind a device.
 pub enum Medium {
-    /// A guest's disk: an image with changed blocks on top.
-    Disk(Box<CowDisk>),
+    /// A guest's disk.
+    Disk(Box<GuestDisk>),
     /// The job and report disk: plain memory.
     Memory(Vec<u8>),
 }
@@ -33,7 +72,7 @@ impl Medium {
     /// Its size in bytes, whole sectors.
     pub fn size(&self) -> u64 {
         match self {
-            Self::Disk(disk) => disk.size().next_multiple_of(SECTOR),
+            Self::Disk(disk) => disk.cow.size(),
             Self::Memory(bytes) => bytes.len() as u64,
         }
     }
@@ -45,7 +84,10 @@ impl Medium {
     pub fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
         let range = self.check(offset, buffer.len())?;
         match self {
-            Self::Disk(disk) => disk.read_at(offset, buffer)?,
+            Self::Disk(disk) => {
+                let outcome = disk.cow.read_at(offset, buffer);
+                disk.remember(outcome)?;
+            }
             Self::Memory(bytes) => {
                 buffer.copy_from_slice(bytes.get(range).ok_or(out_of_range(offset, buffer.len()))?)
             }
@@ -60,12 +102,41 @@ impl Medium {
     pub fn write_at(&mut self, offset: u64, data: &[u8]) -> Result<(), MediumError> {
         let range = self.check(offset, data.len())?;
         match self {
-            Self::Disk(disk) => disk.write_at(offset, data)?,
+            Self::Disk(disk) => {
+                let outcome = disk.cow.write_at(offset, data);
+                disk.remember(outcome)?;
+            }
             Self::Memory(bytes) => {
                 bytes.get_mut(range).ok_or(out_of_range(offset, data.len()))?.copy_from_slice(data);
             }
         }
         Ok(())
+    }
+
+    /// Gives up what a range of whole sectors holds: it may hold anything afterwards.
+    ///
+    /// # Errors
+    /// When the range is not within the device.
+    pub fn discard(&mut self, offset: u64, length: u64) -> Result<(), MediumError> {
+        let outside = MediumError::OutOfRange { offset, length };
+        match self {
+            Self::Disk(disk) => disk.cow.discard(offset, length).map_err(|_| outside),
+            Self::Memory(_) => Err(outside),
+        }
+    }
+
+    /// Makes a range of whole sectors zero, without taking memory where it is zero already.
+    ///
+    /// # Errors
+    /// When the range is not within the device, or too much of the disk would be changed.
+    pub fn write_zeroes(&mut self, offset: u64, length: u64) -> Result<(), MediumError> {
+        match self {
+            Self::Disk(disk) => {
+                let outcome = disk.cow.write_zeroes(offset, length);
+                disk.remember(outcome)
+            }
+            Self::Memory(_) => Err(MediumError::OutOfRange { offset, length }),
+        }
     }
 
     fn check(&self, offset: u64, length: usize) -> Result<std::ops::Range<usize>, MediumError> {

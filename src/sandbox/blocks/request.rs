@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 
 use virtio_bindings::virtio_blk::{
-    VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_FLUSH,
-    VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
+    VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD,
+    VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
 use virtio_queue::DescriptorChain;
 use vm_memory::GuestMemoryMmap;
@@ -13,6 +13,9 @@ use super::medium::{Medium, SECTOR};
 
 /// Most data of one request: 128 segments of the largest size that Linux makes, and then some.
 const MAX_DATA: usize = 8 << 20;
+
+/// Most sectors of one range to discard or to make zero (1 GiB).
+pub const MAX_RANGE: u32 = 1 << 21;
 
 /// Serves one request; gives the number of bytes written into the guest's memory. A chain that
 /// has no room for a status is left as it is: there is nobody to tell.
@@ -77,6 +80,25 @@ fn transfer(
             reader.read_exact(&mut data).map_err(|_| VIRTIO_BLK_S_IOERR)?;
             medium.write_at(offset()?, &data).map_err(|_| VIRTIO_BLK_S_IOERR)?;
             Ok(0)
+        }
+        VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES => {
+            // One range: first sector of 64 bits, count and flags of 32 bits each.
+            let mut range = [0u8; 16];
+            reader.read_exact(&mut range).map_err(|_| VIRTIO_BLK_S_IOERR)?;
+            let (first, rest) = range.split_at(8);
+            let first = first.try_into().map(u64::from_le_bytes).map_err(|_| VIRTIO_BLK_S_IOERR)?;
+            let count = u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]);
+            if count > MAX_RANGE {
+                return Err(VIRTIO_BLK_S_IOERR);
+            }
+            let offset = first.checked_mul(SECTOR).ok_or(VIRTIO_BLK_S_IOERR)?;
+            let length = u64::from(count) * SECTOR;
+            let outcome = if kind == VIRTIO_BLK_T_DISCARD {
+                medium.discard(offset, length)
+            } else {
+                medium.write_zeroes(offset, length)
+            };
+            outcome.map(|()| 0).map_err(|_| VIRTIO_BLK_S_IOERR)
         }
         VIRTIO_BLK_T_FLUSH => Ok(0),
         VIRTIO_BLK_T_GET_ID => {

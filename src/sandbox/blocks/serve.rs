@@ -9,11 +9,10 @@ use std::path::PathBuf;
 use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 
-use super::cow::CowDisk;
 use super::device::Device;
 use super::handover::{self, Handover};
 use super::lockdown;
-use super::medium::Medium;
+use super::medium::{GuestDisk, Medium};
 use super::message::Message;
 use crate::image::BlockSource;
 use crate::sandbox::jail::confine;
@@ -80,7 +79,7 @@ fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Ha
     let mut devices = Vec::new();
     for (index, disk) in spec.disks.iter().enumerate() {
         let source = open(disk).map_err(|error| chain(error.as_ref()))?;
-        let disk = CowDisk::new(source, disk.size, spec.overlay_bytes);
+        let disk = GuestDisk::new(source, disk.size, spec.overlay_bytes);
         devices.push((disk_id(index), Medium::Disk(Box::new(disk))));
     }
     let size = usize::try_from(spec.exchange_size).map_err(|error| error.to_string())?;
@@ -109,10 +108,7 @@ fn hand_over(ports: Vec<Port>) -> Result<Handover, String> {
         match port.device.into_medium() {
             Medium::Memory(bytes) => result.exchange = bytes,
             Medium::Disk(disk) => {
-                if let Some(failure) = disk.failure() {
-                    return Err(failure.to_owned());
-                }
-                result.overlays.push(disk.into_overlay().map_err(|error| chain(&error))?);
+                result.overlays.push(disk.into_overlay()?);
             }
         }
     }

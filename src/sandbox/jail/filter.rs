@@ -224,7 +224,9 @@ pub fn uml() -> Result<BpfProgram, FilterError> {
     let mut rules: Rules = COMMON.iter().chain(UML).chain(UML_OLD).map(|call| (*call, Vec::new())).collect();
     let unix = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::AF_UNIX as u64)?;
     rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![unix])?]);
-    // clone3 hides its flags from filters; the C library falls back to clone.
+    // clone3 hides its flags from filters. It is let through here, and `no_clone3` says that it
+    // does not exist: only then does the C library fall back to clone.
+    rules.insert(libc::SYS_clone3, Vec::new());
     let namespaces = libc::CLONE_NEWNS
         | libc::CLONE_NEWUSER
         | libc::CLONE_NEWPID
@@ -236,6 +238,17 @@ pub fn uml() -> Result<BpfProgram, FilterError> {
         SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(namespaces as u64), 0)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_namespace])?]);
     compile(rules)
+}
+
+/// The filter that says that `clone3` does not exist. To be put in place before [`uml`]'s.
+///
+/// # Errors
+/// When it cannot be compiled for this machine.
+pub fn no_clone3() -> Result<BpfProgram, FilterError> {
+    let rules = Rules::from([(libc::SYS_clone3, Vec::new())]);
+    let architecture = std::env::consts::ARCH.try_into()?;
+    let absent = SeccompAction::Errno(libc::ENOSYS as u32);
+    Ok(SeccompFilter::new(rules, SeccompAction::Allow, absent, architecture)?.try_into()?)
 }
 
 /// Puts a filter in place for this thread and all that come from it, for ever.

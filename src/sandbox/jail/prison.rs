@@ -139,7 +139,9 @@ fn inside(spec: &JailSpec, files: Vec<(File, u64)>, control: &UnixStream) -> Res
     drop(listeners);
     confine::limit(spec.seconds)?;
     confine::drop_capabilities()?;
-    filter::apply(&filter::uml()?)?;
+    let (no_clone3, uml) = (filter::no_clone3()?, filter::uml()?);
+    filter::apply(&no_clone3)?;
+    filter::apply(&uml)?;
     // The program's input: nothing ever comes, and it never ends (there is no /dev/null here).
     let (silence, _kept_open) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| start("make a pipe")(errno.into()))?;

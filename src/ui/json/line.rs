@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::apply::Event;
+use crate::copy;
 use crate::diagnostic::Diagnostic;
 use crate::plan::Plan;
 
@@ -30,6 +31,10 @@ pub enum Said<'a> {
     Plan(&'a Plan),
     /// An event of a run.
     Event(&'a Event),
+    /// `replant write` goes on.
+    Copy(&'a copy::Event),
+    /// `replant write` is done.
+    Written(&'a copy::Receipt),
 }
 
 impl Line<'_> {

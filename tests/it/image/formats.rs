@@ -157,6 +157,66 @@ fn qcow2_of_every_kind() {
     }
 }
 
+#[test]
+fn vhd_of_every_kind() {
+    for size in SIZES {
+        converted_vhd("subformat=dynamic,force_size=on", size);
+        converted_vhd("subformat=fixed,force_size=on", size);
+    }
+    // QEMU rounds a size up to its geometry, and a guest under it sees that one.
+    for options in ["subformat=dynamic", "subformat=fixed"] {
+        converted_vhd(options, 17 * 4 * 512 * 80);
+        let directory = tempfile::tempdir().unwrap();
+        let raw = raw_disk(directory.path(), 8 << 20, 3);
+        let path = directory.path().join("disk.vhd");
+        run("qemu-img", &["convert", "-O", "vpc", "-o", options, text(&raw), text(&path)]);
+        same_as_qemu(&path, "vpc");
+        assert!(opened(&path).size() > 8 << 20);
+    }
+}
+
+#[track_caller]
+fn converted_vhd(options: &str, size: u64) {
+    converted("vpc", options, size, false);
+}
+
+/// Which of its two sizes a VHD has goes by the software that made it.
+#[test]
+fn vhd_sizes_go_by_their_creator() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.vhd");
+    run("qemu-img", &["create", "-q", "-f", "vpc", text(&path), "8M"]);
+    for (creator, by_geometry) in [
+        (b"win ", false),
+        (b"qem2", false),
+        (b"tap\0", false),
+        (b"vbox", false),
+        (b"vpc ", true),
+        (b"vs  ", true),
+    ] {
+        let mut bytes = std::fs::read(&path).unwrap();
+        let footer = bytes.len() - 512;
+        let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+        bytes[footer + 28..footer + 32].copy_from_slice(creator);
+        bytes[footer + 48..footer + 56].copy_from_slice(&(8u64 << 20).to_be_bytes());
+        bytes[footer + 64..footer + 68].fill(0);
+        let sum = !sum(&bytes[footer..]);
+        bytes[footer + 64..footer + 68].copy_from_slice(&sum.to_be_bytes());
+        // A dynamic disk has a copy of it at its beginning.
+        bytes.copy_within(footer.., 0);
+        let other = directory.path().join("other.vhd");
+        std::fs::write(&other, &bytes).unwrap();
+        let image = opened(&other);
+        assert_eq!(image.description(), "vhd dynamic");
+        assert_eq!(image.size() == 8 << 20, !by_geometry, "{creator:?}");
+        if !matches!(creator, b"vbox") {
+            let info = run("qemu-img", &["info", "--output=json", "-f", "vpc", text(&other)]);
+            let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+            assert_eq!(info["virtual-size"].as_u64(), Some(image.size()), "{creator:?}");
+        }
+    }
+}
+
 /// What converting never makes: partly written clusters, zeroed and discarded ones, compressed
 /// clusters that were overwritten, internal snapshots.
 #[test]

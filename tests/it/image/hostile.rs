@@ -52,6 +52,8 @@ fn seeds(directory: &Path) -> Vec<PathBuf> {
     add("small.qcow2", "qcow2", "cluster_size=512", false);
     add("packed.qcow2", "qcow2", "cluster_size=4k", true);
     add("zstd.qcow2", "qcow2", "compression_type=zstd", true);
+    add("dynamic.vhd", "vpc", "subformat=dynamic,force_size=on", false);
+    add("fixed.vhd", "vpc", "subformat=fixed,force_size=on", false);
     seeds.push(written(directory, "footer.vmdk", &Build::default().file(&fs::read(&raw).unwrap())));
     fs::remove_file(raw).unwrap();
     seeds
@@ -485,4 +487,41 @@ fn files_are_open_for_reading_only() {
     }
     assert_eq!(found, 1);
     assert_eq!(image.size(), 1 << 20);
+}
+
+/// Numbers of a VHD that are impossible, its checksums made right again.
+#[test]
+fn impossible_vhd_headers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.vhd");
+    run("qemu-img", &["create", "-q", "-f", "vpc", "-o", "force_size=on", text(&path), "8M"]);
+    let sound = fs::read(&path).unwrap();
+    let footer = sound.len() - 512;
+    let with = |structure: usize, length: usize, sum: usize, patches: &[(usize, &[u8])]| {
+        let mut file = sound.clone();
+        for (at, bytes) in patches {
+            file[structure + at..structure + at + bytes.len()].copy_from_slice(bytes);
+        }
+        file[structure + sum..structure + sum + 4].fill(0);
+        let total: u32 = file[structure..structure + length].iter().map(|byte| u32::from(*byte)).sum();
+        file[structure + sum..structure + sum + 4].copy_from_slice(&(!total).to_be_bytes());
+        written(directory.path(), "patched.vhd", &file)
+    };
+    let in_footer = |patches: &[(usize, &[u8])]| with(footer, 512, 64, patches);
+    let in_header = |patches: &[(usize, &[u8])]| with(512, 1024, 36, patches);
+    damaged(&in_footer(&[(63, &[9])]), "kind 9");
+    damaged(&in_footer(&[(16, &[0x7f])]), "ends at");
+    damaged(&in_footer(&[(63, &[2]), (48, &[0x7f])]), "not within");
+    damaged(&in_footer(&[(48, &[0x7f])]), "too small");
+    damaged(&in_header(&[(0, b"x")]), "header");
+    damaged(&in_header(&[(16, &[0x7f])]), "ends at");
+    damaged(&in_header(&[(32, &[0, 0, 0, 0])]), "block");
+    damaged(&in_header(&[(32, &[0x80, 0, 0, 0])]), "block");
+    damaged(&in_header(&[(28, &[0, 0, 0, 0])]), "too small");
+    let error = try_open(&in_footer(&[(63, &[4])])).unwrap_err();
+    assert!(matches!(error, ImageError::NeedsParent { .. }), "{error:?}");
+    let mut file = sound.clone();
+    file[footer + 50] ^= 1;
+    damaged(&written(directory.path(), "sum.vhd", &file), "checksum");
+    damaged(&written(directory.path(), "cut.vhd", &sound[..footer]), "end of the file is missing");
 }

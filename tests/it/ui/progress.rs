@@ -236,6 +236,7 @@ fn a_terminal_gets_bars_that_go_away() {
     let out = Buffer::default();
     let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
     let live = Live::new(target, Box::new(out.clone()), Look::PLAIN);
+    live.event(&story()[1]);
     live.event(&Event::RunStarted { mode: Mode::Restore, nodes: 9, data_bytes: 5 * GIB });
     live.event(&finished("instance.web.volume.root", "create volume", "vol-1", 1200));
     live.event(&started("instance.web.write.root", "write"));
@@ -246,11 +247,15 @@ fn a_terminal_gets_bars_that_go_away() {
     std::thread::sleep(Duration::from_millis(600));
     let screen = terminal.contents();
     let lines: Vec<_> = screen.lines().collect();
-    assert_eq!(lines[0], "instance.web.volume.root: create volume done after 1.2 s [vol-1]", "{screen}");
-    assert!(lines[1].starts_with("instance.web.write.root [=====") && lines[1].contains("=> "), "{screen}");
-    assert!(lines[1].contains("25 % 10 GiB of 40 GiB, ") && lines[1].contains(" left"), "{screen}");
-    assert!(lines[2].starts_with("instance.app launch ("), "{screen}");
-    assert!(lines[3].starts_with("1 of 9 steps, 1 GiB of 5 GiB"), "{screen}");
+    assert_eq!(
+        lines[0], "instance.web.volume.root: left by an earlier run: vol-1 was made, and is adopted",
+        "{screen}"
+    );
+    assert_eq!(lines[1], "instance.web.volume.root: create volume done after 1.2 s [vol-1]", "{screen}");
+    assert!(lines[2].starts_with("instance.web.write.root [=====") && lines[2].contains("=> "), "{screen}");
+    assert!(lines[2].contains("25 % 10 GiB of 40 GiB, ") && lines[2].contains(" left"), "{screen}");
+    assert!(lines[3].starts_with("instance.app launch ("), "{screen}");
+    assert!(lines[4].starts_with("1 of 9 steps, 1 GiB of 5 GiB"), "{screen}");
     live.event(&Event::NodeFailed {
         address: address("instance.web.write.root"),
         verb: "write".to_owned(),
@@ -258,9 +263,9 @@ fn a_terminal_gets_bars_that_go_away() {
     });
     live.event(&Event::RunFinished { receipt: Box::new(incomplete()) });
     let screen = terminal.contents();
-    assert_eq!(screen.lines().count(), 2, "{screen}");
+    assert_eq!(screen.lines().count(), 3, "{screen}");
     assert!(
-        screen.lines().nth(1).unwrap().contains("write failed: the device is not the volume"),
+        screen.lines().nth(2).unwrap().contains("write failed: the device is not the volume"),
         "{screen}"
     );
     assert!(out.text().contains("Apply incomplete:"));

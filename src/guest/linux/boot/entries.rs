@@ -153,7 +153,7 @@ impl Loader {
             self.add(tree, path, entry);
         }
         if self.kernels.is_empty() {
-            self.from_boot(tree)?;
+            self.look_in_boot(tree)?;
         }
         Ok(())
     }
@@ -177,7 +177,7 @@ impl Loader {
     }
 
     /// Without a readable menu: the kernels in /boot.
-    fn from_boot(&mut self, tree: &Tree) -> Result<(), TreeError> {
+    fn look_in_boot(&mut self, tree: &Tree) -> Result<(), TreeError> {
         let mut names: Vec<String> =
             tree.list("/boot")?.entries.into_iter().map(|entry| entry.name).collect();
         names.sort_by(|a, b| compare_versions(b, a));

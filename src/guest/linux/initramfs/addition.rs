@@ -47,6 +47,9 @@ pub enum AdditionError {
     },
 }
 
+/// Member path → its content's length; `None` for a directory.
+pub type Members = BTreeMap<String, Option<u64>>;
+
 /// A segment, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addition {
@@ -55,7 +58,7 @@ pub struct Addition {
     /// Padding and archive.
     pub bytes: Vec<u8>,
     /// Member path → its content's length (`None` for a directory), for the diff and the check.
-    pub members: BTreeMap<String, Option<u64>>,
+    pub members: Members,
     /// The drivers it brings.
     pub drivers: Vec<String>,
     /// How many modules come along because those need them.
@@ -134,7 +137,7 @@ pub fn make(
         .filter(|_| version(&modules.release).is_none_or(|version| version < LZ4_PADDING))
         .map(|segment| segment.offset);
     let root = if before_lz4.is_some() { OWN } else { "" };
-    let maker = Maker { tree, archive, modules, root };
+    let maker = Maker { archive, modules, root };
     let mut files = BTreeMap::new();
     let directory = maker.module_directory()?;
     let plain = maker.plain_names(&directory);
@@ -175,7 +178,6 @@ pub fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 struct Maker<'m> {
-    tree: &'m Tree,
     archive: &'m Archive,
     modules: &'m ModuleSet,
     root: &'m str,
@@ -304,8 +306,8 @@ impl Maker<'_> {
         files: BTreeMap<String, Vec<u8>>,
         offset: u64,
         inserted: bool,
-    ) -> Result<(Vec<u8>, BTreeMap<String, Option<u64>>), AdditionError> {
-        let mut members = BTreeMap::new();
+    ) -> Result<(Vec<u8>, Members), AdditionError> {
+        let mut members = Members::new();
         let mut writer = Writer::new();
         for path in files.keys() {
             let mut end = 0;

@@ -182,7 +182,7 @@ pub fn unpack(source: impl Read, keep: &dyn Fn(&str) -> bool) -> Result<Archive,
         match start.first() {
             None => break,
             Some(0) => source.consume(1),
-            Some(b'0') if offset % 4 == 0 => unpacker.plain(&mut source, offset)?,
+            Some(b'0') if offset.is_multiple_of(4) => unpacker.plain(&mut source, offset)?,
             Some(_) => {
                 let compression = Compression::recognize(&start).ok_or(UnpackError::BadMagic { offset })?;
                 unpacker.compressed(&mut source, offset, compression)?;
@@ -282,11 +282,10 @@ impl Unpacker<'_> {
             compression: Some(compression),
         };
         let mut total = Counts::default();
-        loop {
-            let Some(next) = stream.next_byte()? else { break };
+        while let Some(next) = stream.next_byte()? {
             match next {
                 0 => stream.skip(1)?,
-                b'0' if stream.position % 4 == 0 => {
+                b'0' if stream.position.is_multiple_of(4) => {
                     let counts = self.archive(&mut stream)?;
                     total.members += counts.members;
                     total.outside_kernel += counts.outside_kernel;
@@ -459,7 +458,7 @@ impl<R: BufRead> Stream<R> {
 
     /// Moves on to a multiple of four. The end of the stream may cut the last padding off.
     fn align(&mut self) -> Result<(), UnpackError> {
-        while self.position % 4 != 0 && self.next_byte()?.is_some() {
+        while !self.position.is_multiple_of(4) && self.next_byte()?.is_some() {
             self.skip(1)?;
         }
         Ok(())

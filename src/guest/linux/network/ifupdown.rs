@@ -1,6 +1,7 @@
 //! Debian's ifupdown (interfaces(5)).
 
 use super::interface::{Kind, Network, kind, with_prefix};
+use crate::guest::findings::blocks;
 use crate::guest::tree::TreeError;
 
 const MAIN: &str = "/etc/network/interfaces";
@@ -9,6 +10,16 @@ const PURPOSE: &str = "ask DHCP on the instance's network card";
 /// `allow-hotplug`: brought up when udev sees the card, however late its driver comes.
 const STANZA: &str =
     "# Replant: EC2 answers DHCP with the instance's address.\nallow-hotplug eth0\niface eth0 inet dhcp\n";
+
+/// The programs that ifupdown asks DHCP with.
+const CLIENTS: [&str; 6] = [
+    "/sbin/dhclient",
+    "/usr/sbin/dhclient",
+    "/sbin/udhcpc",
+    "/usr/bin/pump",
+    "/sbin/dhcpcd",
+    "/usr/sbin/dhcpcd",
+];
 
 /// A stanza: its lines (from 0) and what it says.
 #[derive(Debug)]
@@ -98,6 +109,16 @@ pub fn prepare(network: &mut Network<'_, '_>) -> Result<bool, TreeError> {
     }
     edited.push_str(STANZA);
     network.wants_plain_names = true;
+    if !CLIENTS.iter().any(|client| network.draft.tree().exists(client)) {
+        network.findings.push(
+            blocks(
+                "dhcp_client_missing",
+                "ifupdown has no DHCP client, and the guest gets no address on EC2 without one",
+            )
+            .seen(format!("looked for {}", CLIENTS.join(", ")))
+            .advice("Install one in the guest and back it up again:\napt-get install isc-dhcp-client"),
+        );
+    }
     network.draft.write(MAIN, edited.into_bytes(), 0o644, PURPOSE)?;
     Ok(true)
 }

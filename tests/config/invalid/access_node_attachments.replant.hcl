@@ -1,0 +1,10 @@
+access_node "dr" {
+  max_attachments = 40
+}
+
+instance "web" {
+  instance_type = "m6i.large"
+  disk "root" {
+    image = "disk.raw"
+  }
+}

@@ -1,0 +1,3 @@
+locals {
+  x = { for s in ["a", "a"] : s => 1 }
+}

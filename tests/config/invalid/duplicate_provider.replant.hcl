@@ -1,0 +1,11 @@
+provider "local" {
+}
+
+provider "local" {
+}
+instance "web" {
+  instance_type = "m6i.large"
+  disk "root" {
+    image = "disk.raw"
+  }
+}

@@ -1,0 +1,6 @@
+instance "web" {
+  instance_type = "M6I large"
+  disk "root" {
+    image = "disk.raw"
+  }
+}

@@ -1,0 +1,6 @@
+instance "web server" {
+  instance_type = "m6i.large"
+  disk "root" {
+    image = "disk.raw"
+  }
+}

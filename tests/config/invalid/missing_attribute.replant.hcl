@@ -1,0 +1,5 @@
+instance "web" {
+  disk "root" {
+    image = "disk.raw"
+  }
+}

@@ -1,0 +1,6 @@
+instance "web" {
+  instance_type = null
+  disk "root" {
+    image = "disk.raw"
+  }
+}

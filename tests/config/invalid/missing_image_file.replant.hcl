@@ -1,0 +1,4 @@
+instance "web" {
+  image         = "nothing.ova"
+  instance_type = "m6i.large"
+}

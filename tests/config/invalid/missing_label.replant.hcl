@@ -1,0 +1,4 @@
+instance {
+  instance_type = "m6i.large"
+  image         = "disk.raw"
+}

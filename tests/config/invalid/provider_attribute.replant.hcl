@@ -1,0 +1,10 @@
+provider "local" {
+  memry = 512
+}
+
+instance "web" {
+  instance_type = "m6i.large"
+  disk "root" {
+    image = "disk.raw"
+  }
+}

@@ -1,0 +1,10 @@
+provider "local" {
+  memory = 1
+}
+
+instance "web" {
+  instance_type = "m6i.large"
+  disk "root" {
+    image = "disk.raw"
+  }
+}

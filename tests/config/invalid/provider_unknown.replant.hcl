@@ -1,0 +1,9 @@
+provider "lokal" {
+}
+
+instance "web" {
+  instance_type = "m6i.large"
+  disk "root" {
+    image = "disk.raw"
+  }
+}

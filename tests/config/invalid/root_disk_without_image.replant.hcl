@@ -1,0 +1,6 @@
+instance "web" {
+  instance_type = "m6i.large"
+  disk "root" {
+    size = 10
+  }
+}

@@ -1,0 +1,3 @@
+instance "web" {
+  instance_type "m6i.large"
+}

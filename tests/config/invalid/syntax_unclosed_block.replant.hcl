@@ -1,0 +1,2 @@
+instance "web" {
+  instance_type = "m6i.large"

@@ -1,0 +1,3 @@
+variable "string" "name" {
+  default = "x"
+}

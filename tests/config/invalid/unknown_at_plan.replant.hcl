@@ -1,0 +1,13 @@
+instance "db" {
+  instance_type = "m6i.large"
+  disk "root" {
+    image = "disk.raw"
+  }
+}
+
+instance "web" {
+  instance_type = instance.db.id
+  disk "root" {
+    image = "disk.raw"
+  }
+}

@@ -1,0 +1,10 @@
+instance "web" {
+  instance_type = "m6i.large"
+  disk "root" {
+    image = "disk.raw"
+  }
+}
+
+output "ip" {
+  value = instance.web.public_ip
+}

@@ -1,0 +1,4 @@
+variable "disks" {
+  type    = map(object({ size = number, grow = optional(bool, false) }))
+  default = { root = { sise = 1 } }
+}

@@ -1,0 +1,7 @@
+variable "a" {
+  default = local.x
+}
+
+locals {
+  x = 1
+}

@@ -1,0 +1,4 @@
+variable "env" {
+  default  = null
+  nullable = false
+}

@@ -1,0 +1,9 @@
+instance "web" {
+  instance_type = "m6i.large"
+  disk "root" {
+    image = "disk.raw"
+    type  = "io1"
+    size  = 10
+    iops  = 1000
+  }
+}
