@@ -28,8 +28,7 @@ impl Context {
     /// # Errors
     /// The provider's, a guest that does not come up, an interrupt.
     pub async fn watch(&self, address: &Address, id: &InstanceId) -> Result<String, ApplyError> {
-        self.wait_for_instance(id, Some(InstanceState::Running)).await?;
-        self.progress(address, format!("{id} runs; waiting until it is up"));
+        self.progress(address, format!("{id} is started; waiting until it is up"));
         let mut pauses = Pauses::new(LONGEST);
         loop {
             match retry(&self.cancel, || self.provider.instance_status(id)).await? {
@@ -51,6 +50,15 @@ impl Context {
                     });
                 }
                 StatusCheck::Initializing => {
+                    let state = self.describe_instance(id).await?.map(|view| view.state);
+                    if !matches!(state, Some(InstanceState::Pending | InstanceState::Running)) {
+                        return Err(ApplyError::Boot {
+                            instance: id.to_string(),
+                            reason: "it stopped by itself".to_owned(),
+                            evidence: self.provider.console_output(id).await?.text,
+                            console: self.provider.console_log(id),
+                        });
+                    }
                     pauses.pause(self, &format!("{id} up"), "its status checks are not complete").await?;
                 }
             }
