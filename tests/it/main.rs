@@ -3,24 +3,16 @@
 
 mod config;
 mod copy;
+mod crash;
 mod docs;
 mod examples;
-mod copy;
 mod guest;
 mod guests;
 mod image;
-mod crash;
 mod layers;
+mod provider;
+mod sandbox;
 mod scenarios;
-mod sandbox;
-mod state;
-mod provider;
-mod config;
-mod provider;
-mod sandbox;
-mod state;
-mod provider;
-mod sandbox;
 mod state;
 mod support;
 mod ui;
