@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::exit::Exit;
 use super::terminal;
+use crate::copy;
 use crate::diagnostic::Diagnostic;
 use crate::plan::Plan;
 use crate::state::State;
@@ -58,6 +59,12 @@ pub const PUBLISHED: &[Published] = &[
         schema: of::<JournalLine>,
     },
     Published { name: "plan", version: 1, title: "A plan", schema: of::<Plan> },
+    Published {
+        name: "manifest",
+        version: 1,
+        title: "The header of a write's manifest",
+        schema: of::<copy::manifest::v1::Header>,
+    },
     Published { name: "events", version: 1, title: "A line of --json", schema: of::<Line<'static>> },
 ];
 

@@ -3,16 +3,19 @@
 
 mod config;
 mod copy;
+mod crash;
 mod docs;
 mod examples;
 mod guest;
 mod guests;
 mod image;
-mod crash;
 mod layers;
+mod provider;
+mod sandbox;
 mod scenarios;
 mod sandbox;
 mod state;
 mod provider;
+mod state;
 mod support;
 mod ui;
