@@ -87,6 +87,16 @@ impl ApplyError {
         }
     }
 
+    /// Whether the user ended it, and nothing went wrong.
+    #[must_use]
+    pub fn is_interruption(&self) -> bool {
+        match self {
+            Self::Interrupted => true,
+            Self::Copy(error) => matches!(**error, crate::copy::CopyError::Cancelled { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether the call that failed certainly changed nothing.
     #[must_use]
     pub fn certainly_had_no_effect(&self) -> bool {

@@ -162,7 +162,7 @@ pub struct InstanceReceipt {
     pub address: InstanceAddress,
     /// Its id.
     pub id: Option<String>,
-    /// `running`, `stopped`, `standby`, `failed`, `destroyed`.
+    /// `running`, `stopped`, `standby`, `failed`, `unfinished`, `destroyed`.
     pub state: String,
     /// Its private address.
     pub private_ip: Option<String>,

@@ -12,6 +12,9 @@ use super::{ApplyError, Context, Event, NodeOutcome, Receipt, receipt};
 use crate::model::{Address, InstanceAddress, Part};
 use crate::plan::{Node, Step};
 
+/// Why nodes are skipped after a Ctrl-C.
+const INTERRUPTED: &str = "the run was interrupted";
+
 /// What a node that ended tells the executor.
 struct Ended {
     index: usize,
@@ -118,10 +121,11 @@ impl Execution {
                 continue;
             }
             tokio::select! {
-                ended = self.running.join_next() => match ended {
-                    Some(Ok(ended)) => self.end(ended),
-                    Some(Err(_)) | None => {}
-                },
+                ended = self.running.join_next() => {
+                    if let Some(Ok(ended)) = ended {
+                        self.end(ended);
+                    }
+                }
                 () = self.context.cancel.reached(told.saturating_add(1)), if told < 2 => {}
             }
         }
@@ -156,7 +160,7 @@ impl Execution {
         }
         if interrupted && !(cleanup && self.context.cancel.stage() == 1) {
             self.ready.remove(&index);
-            self.skip(index, "the run was interrupted".to_owned());
+            self.skip(index, INTERRUPTED.to_owned());
             return true;
         }
         let mut slot = None;
@@ -226,6 +230,7 @@ impl Execution {
                 self.outcomes[index] = Some(NodeOutcome::Done { took, detail });
                 self.release(index, because);
             }
+            Err(error) if error.is_interruption() => self.skip(index, INTERRUPTED.to_owned()),
             Err(error) => {
                 let diagnostic = Box::new(error.diagnostic(&address));
                 let because = format!("{address} failed");
@@ -262,7 +267,7 @@ impl Execution {
 
     fn skip_the_rest(&mut self) {
         let because = if self.context.cancel.stage() > 0 {
-            "the run was interrupted"
+            INTERRUPTED
         } else {
             "no slot of the access node became free"
         };

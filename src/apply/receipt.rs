@@ -55,7 +55,9 @@ fn instances(
         .map(|(address, nodes)| {
             let recorded = plan_instance::of_state(state, address);
             let failed =
-                nodes.iter().any(|(_, receipt)| !matches!(receipt.outcome, NodeOutcome::Done { .. }));
+                nodes.iter().any(|(_, receipt)| matches!(receipt.outcome, NodeOutcome::Failed { .. }));
+            let skipped =
+                nodes.iter().any(|(_, receipt)| matches!(receipt.outcome, NodeOutcome::Skipped { .. }));
             let ended = nodes.iter().all(|(node, _)| {
                 matches!(
                     node.step,
@@ -65,6 +67,7 @@ fn instances(
             let volumes = volumes(state, address);
             let state_word = match recorded {
                 _ if failed => "failed",
+                _ if skipped => "unfinished",
                 None if ended && (context.plan.mode == Mode::Destroy || volumes.is_empty()) => "destroyed",
                 None => "standby",
                 Some(instance) => instance.state.as_str(),

@@ -135,8 +135,9 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
             .map_err(|error| one(apply::error::provider(&error)))?;
         let context = context(Plan::nothing(workspace.provider.name(), &nothing), Overlays::new());
         runtime.block_on(apply::recover(&context)).map_err(|error| recovery_failed(&error))?;
-        store.commit().map_err(|error| one(error.diagnostic()))?;
     }
+    // A crashed run's journal becomes the state before anything new is begun.
+    store.commit().map_err(|error| one(error.diagnostic()))?;
     let is_saved = saved.is_some();
     let (plan, overlays) = match saved {
         Some(saved) => saved,
@@ -145,10 +146,11 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
     if !is_saved && !command.run.json {
         terminal::print(&render_plan_as(&plan, command.plan.context, terminal::stdout_look()));
     }
-    if plan.is_empty() {
+    let nothing_to_do = plan.is_empty();
+    if nothing_to_do && !command.run.json {
         return Ok(Exit::Success);
     }
-    if !is_saved && !command.run.auto_approve && !approve(&plan, command.run.json)? {
+    if !is_saved && !nothing_to_do && !command.run.auto_approve && !approve(&plan, command.run.json)? {
         terminal::say("\nNothing was done.\n");
         return Ok(Exit::Failure);
     }
