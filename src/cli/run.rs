@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
-use super::{apply, completions, graph, man, output, plan, schema, show, state, validate, write};
+use super::{apply, completions, fmt, graph, man, output, plan, schema, show, state, validate, write};
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ pub struct Arguments {
 pub enum Command {
     /// Checks the configuration.
     Validate(validate::Validate),
+    /// Formats the configuration's files.
+    Fmt(fmt::Fmt),
     /// Shows what `apply` would do, down to the files inside the guests.
     Plan(plan::PlanCommand),
     /// Does what the plan says: a saved one, or one that it makes and shows first.
@@ -63,6 +65,7 @@ fn run(arguments: &Arguments) -> Exit {
     let directory = &arguments.directory;
     match &arguments.command {
         Command::Validate(command) => validate::run(directory, command),
+        Command::Fmt(command) => fmt::run(directory, command),
         Command::Plan(command) => plan::run(directory, command),
         Command::Apply(command) => apply::run(directory, command),
         Command::Destroy(command) => apply::destroy(directory, command),
