@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod completions;
 pub mod exit;
+pub mod fmt;
 pub mod graph;
 pub mod inspect;
 pub mod inspect_guest;

@@ -16,6 +16,7 @@ mod decode;
 mod evaluate;
 mod expression;
 mod facts;
+mod format;
 
 mod functions;
 mod limits;
@@ -36,4 +37,5 @@ mod variables;
 pub use evaluate::{Evaluated, check};
 pub use facts::{InstanceFacts, KnownFacts, VolumeFacts};
 
+pub use format::format_text;
 pub use load::{Config, Options, load};

@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::{
     apply, completions, graph, inspect, man, output, plan, prepare, schema, show, state, validate, write,
 };
+use super::{apply, completions, fmt, graph, man, output, plan, schema, show, state, validate, write};
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
 #[derive(Debug, Parser)]
@@ -32,6 +33,8 @@ pub enum Command {
     Inspect(inspect::Inspect),
     /// Shows what makes an image's guest boot on EC2, and writes it with that done.
     Prepare(prepare::Prepare),
+    /// Formats the configuration's files.
+    Fmt(fmt::Fmt),
     /// Shows what `apply` would do, down to the files inside the guests.
     Plan(plan::PlanCommand),
     /// Does what the plan says: a saved one, or one that it makes and shows first.
@@ -71,6 +74,7 @@ fn run(arguments: &Arguments) -> Exit {
         Command::Validate(command) => validate::run(directory, command),
         Command::Inspect(command) => inspect::run(directory, command),
         Command::Prepare(command) => prepare::run(directory, command),
+        Command::Fmt(command) => fmt::run(directory, command),
         Command::Plan(command) => plan::run(directory, command),
         Command::Apply(command) => apply::run(directory, command),
         Command::Destroy(command) => apply::destroy(directory, command),

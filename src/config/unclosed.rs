@@ -10,46 +10,52 @@ enum Inside {
     Interpolation(u32),
 }
 
+/// Takes one step through a text; gives its length, or where the string began that should have
+/// ended in its line.
+fn step(inside: &mut Vec<Inside>, rest: &str, at: usize) -> Result<usize, usize> {
+    let Some(letter) = rest.chars().next() else { return Ok(0) };
+    let length = letter.len_utf8();
+    if let Some(Inside::String(start)) = inside.last() {
+        return match letter {
+            '\n' => Err(*start),
+            '\\' => Ok(1 + rest[1..].chars().next().filter(|next| *next != '\n').map_or(0, char::len_utf8)),
+            '"' => {
+                inside.pop();
+                Ok(1)
+            }
+            _ if rest.starts_with("$${") || rest.starts_with("%%{") => Ok(3),
+            _ if rest.starts_with("${") || rest.starts_with("%{") => {
+                inside.push(Inside::Interpolation(0));
+                Ok(2)
+            }
+            _ => Ok(length),
+        };
+    }
+    match (letter, inside.last_mut()) {
+        ('"', _) => inside.push(Inside::String(at)),
+        ('{', Some(Inside::Interpolation(open))) => *open += 1,
+        ('}', Some(Inside::Interpolation(0))) => {
+            inside.pop();
+        }
+        ('}', Some(Inside::Interpolation(open))) => *open -= 1,
+        ('#', _) => return Ok(line(rest)),
+        ('/', _) if rest.starts_with("//") => return Ok(line(rest)),
+        ('/', _) if rest.starts_with("/*") => return Ok(rest.find("*/").map_or(rest.len(), |end| end + 2)),
+        ('<', _) if rest.starts_with("<<") => return Ok(heredoc(rest)),
+        _ => {}
+    }
+    Ok(length)
+}
+
 /// Where the first string begins that does not end in its line.
 pub(super) fn string(text: &str) -> Option<usize> {
     let mut inside: Vec<Inside> = Vec::new();
-    let mut rest = text;
-    while let Some(letter) = rest.chars().next() {
-        let at = text.len() - rest.len();
-        let mut taken = letter.len_utf8();
-        match inside.last_mut() {
-            Some(Inside::String(start)) => match letter {
-                '\n' => return Some(*start),
-                '\\' => {
-                    taken += rest[1..].chars().next().filter(|next| *next != '\n').map_or(0, char::len_utf8)
-                }
-                '"' => {
-                    inside.pop();
-                }
-                _ if rest.starts_with("$${") || rest.starts_with("%%{") => taken = 3,
-                _ if rest.starts_with("${") || rest.starts_with("%{") => {
-                    inside.push(Inside::Interpolation(0));
-                    taken = 2;
-                }
-                _ => {}
-            },
-            code => match (letter, code) {
-                ('"', _) => inside.push(Inside::String(at)),
-                ('{', Some(Inside::Interpolation(open))) => *open += 1,
-                ('}', Some(Inside::Interpolation(0))) => {
-                    inside.pop();
-                }
-                ('}', Some(Inside::Interpolation(open))) => *open -= 1,
-                ('#', _) => taken = line(rest),
-                ('/', _) if rest.starts_with("//") => taken = line(rest),
-                ('/', _) if rest.starts_with("/*") => {
-                    taken = rest.find("*/").map_or(rest.len(), |end| end + 2)
-                }
-                ('<', _) if rest.starts_with("<<") => taken = heredoc(rest),
-                _ => {}
-            },
+    let mut at = 0;
+    while at < text.len() {
+        match step(&mut inside, &text[at..], at) {
+            Ok(length) => at += length,
+            Err(start) => return Some(start),
         }
-        rest = &rest[taken..];
     }
     inside.iter().rev().find_map(|each| match each {
         Inside::String(start) => Some(*start),
@@ -57,13 +63,29 @@ pub(super) fn string(text: &str) -> Option<usize> {
     })
 }
 
+/// The length of the string that a text begins with.
+pub(super) fn string_length(text: &str) -> usize {
+    let mut inside: Vec<Inside> = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        match step(&mut inside, &text[at..], at) {
+            Ok(length) => at += length,
+            Err(_) => break,
+        }
+        if inside.is_empty() {
+            break;
+        }
+    }
+    at
+}
+
 /// The length of the rest of the line, without its line feed.
-fn line(text: &str) -> usize {
+pub(super) fn line(text: &str) -> usize {
     text.find('\n').unwrap_or(text.len())
 }
 
-/// The length of a heredoc with its end.
-fn heredoc(text: &str) -> usize {
+/// The length of a heredoc with its end and the line feed after it; 2 when it is none.
+pub(super) fn heredoc(text: &str) -> usize {
     let body = line(text);
     let delimiter = text[2..body].trim_start_matches('-').trim();
     if delimiter.is_empty()
