@@ -89,6 +89,22 @@ pub fn cannot_mount(layout: &Layout, volume: &Volume, error: &std::io::Error, ne
     seen(advised(found, "Check the filesystem in the source machine and make a new backup."), evidence)
 }
 
+/// The guest's files could not be read or edited.
+pub fn cannot_edit(error: &(dyn std::error::Error + 'static)) -> Finding {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        text.push_str(&format!(": {cause}"));
+        below = cause.source();
+    }
+    let found = finding(
+        FindingSeverity::Blocks,
+        "cannot_edit",
+        "The guest's files cannot be edited; a filesystem may be damaged or full",
+    );
+    seen(advised(found, "Check the filesystem in the source machine and make a new backup."), text)
+}
+
 /// More than one root filesystem was found.
 pub fn several_roots(layout: &Layout, volumes: &[&Volume]) -> Finding {
     let mut found = finding(

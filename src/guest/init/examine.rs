@@ -34,7 +34,7 @@ pub fn examine(job: &Job, devices: &[PathBuf]) -> Result<Report, String> {
     }
     let mut mounts = Mounts::default();
     let mut places = BTreeMap::new();
-    let mut report = match find::root(&layout, &mut notes) {
+    let (mut report, stands) = match find::root(&layout, &mut notes) {
         Some(root) => {
             let usable = mount(&layout, &root, &mut mounts, &mut places, &mut notes);
             for volume in &mut layout.volumes {
@@ -42,18 +42,26 @@ pub fn examine(job: &Job, devices: &[PathBuf]) -> Result<Report, String> {
             }
             let mounted = |place: Place| places.get(&place).map(|path| format!("{ROOT}{path}"));
             grow::filesystems(&layout, &grown, &mounted, &mut edits, &mut notes);
-            if usable { Some(inspect(&layout, job)?) } else { None }
+            if usable { Some(inspect(&layout, job, &mut notes)?) } else { None }
         }
         None => {
             grow::filesystems(&layout, &grown, &|_| None, &mut edits, &mut notes);
             None
         }
     }
-    .unwrap_or_else(empty);
-    mounts.unmount().map_err(|error| format!("a filesystem cannot be unmounted: {error}"))?;
+    .unwrap_or_else(|| (empty(), true));
+    let unmounted = mounts.unmount();
+    if let Err(error) = &unmounted {
+        notes.push(findings::cannot_edit(error));
+    }
     report.disks = layout.facts();
     prepend(&mut report.findings, notes);
     prepend(&mut report.recipe.edits, edits);
+    if !stands || unmounted.is_err() {
+        // Half an edit is none: without a recipe, the overlay is discarded.
+        report.recipe.edits.clear();
+        report.diffs.clear();
+    }
     Ok(report)
 }
 
@@ -73,9 +81,18 @@ fn empty() -> Report {
     }
 }
 
-fn inspect(layout: &Layout, job: &Job) -> Result<Report, String> {
+/// Inspects and prepares the mounted guest. A filesystem that fails under the edits is a finding;
+/// the guest is then only looked at, as far as that goes. Whether the edits stand comes back too.
+fn inspect(layout: &Layout, job: &Job, notes: &mut Vec<Finding>) -> Result<(Report, bool), String> {
     let tree = Tree::open(Path::new(ROOT)).map_err(|error| error.to_string())?;
-    prepare::run(&tree, &layout.facts(), job).map_err(|error| format!("the guest: {error}"))
+    let facts = layout.facts();
+    let error = match prepare::run(&tree, &facts, job) {
+        Ok(report) => return Ok((report, true)),
+        Err(error) => error,
+    };
+    notes.push(findings::cannot_edit(&error));
+    let look = Job { prepare: false, ..job.clone() };
+    Ok((prepare::run(&tree, &facts, &look).unwrap_or_else(|_| empty()), false))
 }
 
 /// Mounts the root and what belongs below it; whether the root is usable. Writable also when only

@@ -134,8 +134,9 @@ fn a_damaged_filesystem_is_a_finding() {
     file.write_all_at(&vec![0xa5; 256 << 10], MIB + 4096).unwrap();
     let outcome = run(&request(&[&image]));
     let found: Vec<&str> = outcome.report.findings.iter().map(|found| found.code.as_str()).collect();
-    assert_eq!(found, ["disk::cannot_mount"]);
-    assert!(outcome.report.facts.is_none());
+    assert!(found.contains(&"disk::cannot_edit") || found.contains(&"disk::cannot_mount"), "{found:?}");
+    assert!(outcome.report.recipe.edits.is_empty());
+    assert!(outcome.overlays[0].blocks.is_empty());
 }
 
 /// A crash-consistent backup: its journal was never replayed.
