@@ -3,12 +3,12 @@
 //! Runs in `replant-guest`; its types are also what the host reads back. Knows nothing of
 //! plans, states or providers.
 
-pub mod exchange;
-pub mod init;
-pub mod linux;
 pub mod disk;
 pub mod draft;
+pub mod exchange;
 pub mod findings;
+pub mod init;
+pub mod linux;
 pub mod mask;
 pub mod prepare;
 pub mod report;

@@ -57,8 +57,11 @@ fn every_code_is_listed() {
     for path in sources {
         let text = fs::read_to_string(&path).unwrap();
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let text: String =
-            text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
+        let text: String = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .flat_map(|line| [line, "\n"])
+            .collect();
         for found in code.captures_iter(&text) {
             let summaries = codes.entry(found[1].to_owned()).or_default();
             summaries.extend(found.get(2).map(|summary| summary.as_str().to_owned()));
@@ -105,7 +108,8 @@ fn every_command_is_listed() {
     let commands = |text: &str| -> Vec<String> {
         let listed = text.lines().skip_while(|line| *line != "Commands:").skip(1);
         let listed = listed.take_while(|line| line.starts_with("  "));
-        let names = listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+        let names =
+            listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
         names.filter(|name| *name != "help").map(str::to_owned).collect()
     };
     let mut text = String::new();
@@ -129,7 +133,10 @@ fn every_page_is_in_the_summary_and_every_link_leads_somewhere() {
     let summary = fs::read_to_string(book.join("SUMMARY.md")).unwrap();
     for page in &pages {
         let name = page.file_name().unwrap().to_string_lossy();
-        assert!(name == "SUMMARY.md" || summary.contains(&format!("({name})")), "{name} is not in SUMMARY.md");
+        assert!(
+            name == "SUMMARY.md" || summary.contains(&format!("({name})")),
+            "{name} is not in SUMMARY.md"
+        );
     }
     pages.push(root().join("README.md"));
     let link = Regex::new(r"\]\(([^)#:]+)(?:#[^)]*)?\)").unwrap();

@@ -37,8 +37,10 @@ fn every_example_is_valid() {
         ("rehearsal", &["app.qcow2"]),
     ];
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let mut found: Vec<_> =
-        fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut found: Vec<_> = fs::read_dir(&examples)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     found.sort();
     let mut known: Vec<_> = backups.iter().map(|(name, _)| (*name).to_owned()).collect();
     known.sort();

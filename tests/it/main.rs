@@ -1,6 +1,7 @@
 //! All of Replant's integration tests, one binary (linking once is quicker than forty times).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
+mod config;
 mod copy;
 mod docs;
 mod examples;
@@ -8,11 +9,8 @@ mod guest;
 mod guests;
 mod image;
 mod layers;
+mod provider;
 mod sandbox;
 mod state;
-mod provider;
-mod config;
-mod image;
-mod layers;
 mod support;
 mod ui;

@@ -53,7 +53,8 @@ initramfs() {
   grep -E '^kernel/(lib|block|fs|drivers/scsi)' usr/lib/modules/$1/modules.dep > $i/main/usr/lib/modules/$1/modules.dep
   grep -v -E 'nvme|xen' usr/lib/modules/$1/modules.alias > $i/main/usr/lib/modules/$1/modules.alias
   ln -s usr/lib $i/main/lib; ln -s usr/bin $i/main/bin; ln -s usr/lib/systemd/systemd $i/main/init
-  mkdir -p $(dirname $3)
+  # The same times every run: lengths of packed archives are in the snapshots.
+  find $i -exec touch -h -d @0 {} +; mkdir -p $(dirname $3)
   (cd $i/early; find . | LC_ALL=C sort | cpio -o --quiet -H newc --reproducible -R 0:0) > $3
   (cd $i/main; find . | LC_ALL=C sort | cpio -o --quiet -H newc --reproducible -R 0:0 | $4) >> $3
   rm -rf $i
