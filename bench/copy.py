@@ -5,7 +5,7 @@ Prints a table for each target (a file, a loop device with direct I/O over a fil
 over tmpfs): seconds of wall clock with the final flush, CPU seconds, MiB/s of data, peak memory.
 All sources are in the page cache; every run gets a new, empty target; ours hashes every block.
 
-    bench/copy.py [--size MIB] [--repeat N] [--directory DIR] [--only WORDS] [--replant PROGRAM]
+    bench/copy.py [--size MIB] [--repeat N] [--directory DIR] [--images NAMES] [--targets NAMES] [--replant PROGRAM]
 
 Needs root (loop devices), qemu-utils; nbdcopy (libnbd-bin, nbdkit) where it is installed.
 """
@@ -118,14 +118,23 @@ def measure(command):
     run("sync")
     begun = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    error = process.stderr.read().decode(errors="replace")
-    _, status, usage = os.wait4(process.pid, 0)
+    # Not ru_maxrss: that counts what this program had when it forked.
+    peak, ended = 0, 0
+    while not ended:
+        try:
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            peak = max([peak] + [int(line.split()[1]) for line in lines if line.startswith("VmHWM")])
+        except OSError:
+            pass
+        time.sleep(0.02)
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
     wall = time.monotonic() - begun
+    error = process.stderr.read().decode(errors="replace")
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         print(f"  failed: {' '.join(command)}: {error.strip()[:300]}", file=sys.stderr)
         return None
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return wall, usage.ru_utime + usage.ru_stime, peak / 1024
 
 
 def commands(replant, image, format_, path, data):
@@ -155,24 +164,19 @@ def main():
     parser.add_argument("--size", type=int, default=4096, metavar="MIB")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="the best of N counts")
     parser.add_argument("--directory", type=Path, default=Path("target/bench"))
-    parser.add_argument("--only", default="", metavar="WORDS", help="only rows and targets with one of these words")
+    parser.add_argument("--images", default="", metavar="NAMES", help="only these, as in raw,qcow2")
+    parser.add_argument("--targets", default="", metavar="NAMES", help="only these, as in file,loop tmpfs")
     parser.add_argument("--replant", default="target/release/replant")
     arguments = parser.parse_args()
     arguments.directory.mkdir(parents=True, exist_ok=True)
     size = arguments.size * MIB
     images, data = make_images(arguments.directory, size)
-    wanted = [word for word in arguments.only.split(",") if word]
-    chosen = lambda name: not wanted or any(word in name for word in wanted)
-    kinds = ["file", "loop direct", "loop tmpfs"]
-    if not any(chosen(kind) for kind in kinds):
-        chosen_kinds = kinds
-    else:
-        chosen_kinds = [kind for kind in kinds if chosen(kind)]
-    names = [name for name in images if chosen(name)] or list(images)
+    kinds = arguments.targets.split(",") if arguments.targets else ["file", "loop direct", "loop tmpfs"]
+    names = arguments.images.split(",") if arguments.images else list(images)
 
     print(f"{arguments.size} MiB, {data // MIB} MiB of it data; best of {arguments.repeat}; "
           f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
-    for kind in chosen_kinds:
+    for kind in kinds:
         print(f"\n### {kind}\n\n| program | seconds | CPU | MiB/s | peak MiB |\n|---|---|---|---|---|")
         target = Target(kind, arguments.directory, size)
 

@@ -22,12 +22,14 @@ mod limits;
 mod load;
 mod lower;
 mod number;
+mod operators;
 mod references;
 mod schema;
 mod source;
 mod suggest;
 mod template;
 mod types;
+mod unclosed;
 mod value;
 mod variables;
 

@@ -16,6 +16,7 @@ mod raw;
 mod read;
 pub mod source;
 mod vhd;
+mod vhdx;
 mod vmdk;
 mod window;
 

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
-use super::{apply, completions, graph, man, output, plan, schema, show, state, validate, write};
+use super::{
+    apply, completions, graph, inspect, man, output, plan, prepare, schema, show, state, validate, write,
+};
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
 #[derive(Debug, Parser)]
@@ -26,6 +28,10 @@ pub struct Arguments {
 pub enum Command {
     /// Checks the configuration.
     Validate(validate::Validate),
+    /// Looks into an image and says whether its guest will boot on EC2.
+    Inspect(inspect::Inspect),
+    /// Shows what makes an image's guest boot on EC2, and writes it with that done.
+    Prepare(prepare::Prepare),
     /// Shows what `apply` would do, down to the files inside the guests.
     Plan(plan::PlanCommand),
     /// Does what the plan says: a saved one, or one that it makes and shows first.
@@ -63,6 +69,8 @@ fn run(arguments: &Arguments) -> Exit {
     let directory = &arguments.directory;
     match &arguments.command {
         Command::Validate(command) => validate::run(directory, command),
+        Command::Inspect(command) => inspect::run(directory, command),
+        Command::Prepare(command) => prepare::run(directory, command),
         Command::Plan(command) => plan::run(directory, command),
         Command::Apply(command) => apply::run(directory, command),
         Command::Destroy(command) => apply::destroy(directory, command),

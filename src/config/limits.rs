@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::decode::Decoder;
 use super::source::Place;
+use super::suggest;
 use crate::model::{DiskSpec, VolumeType};
 
 /// What a volume type allows.
@@ -61,6 +62,7 @@ impl Decoder<'_, '_> {
 /// Checks a disk's volume.
 pub(super) fn disk(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec, root: bool) {
     let name = disk.volume_type.as_str();
+    let a = if suggest::article(name) == "an" { "An" } else { "A" };
     let limits = limits(disk.volume_type);
     if root && !limits.boots {
         decoder.limit(
@@ -79,7 +81,7 @@ pub(super) fn disk(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec, root: bool) {
             "size",
             "config::volume_size",
             "a volume has a size that its type does not have",
-            format!("A {name} volume has {} to {} GiB, and this one {size}.", limits.size.0, limits.size.1),
+            format!("{a} {name} volume has {} to {} GiB, and this one {size}.", limits.size.0, limits.size.1),
             "change the size or the type".to_owned(),
         );
         return;
@@ -96,7 +98,7 @@ pub(super) fn disk(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec, root: bool) {
             "iops",
             "config::volume_iops",
             "a volume cannot have these IOPS",
-            format!("A {name} volume has {least} to {most} IOPS, and this one {iops}."),
+            format!("{a} {name} volume has {least} to {most} IOPS, and this one {iops}."),
             "give a number in that range".to_owned(),
         ),
         (Some(iops), Some((least, _))) => {
@@ -109,7 +111,7 @@ pub(super) fn disk(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec, root: bool) {
                     "iops",
                     "config::volume_iops",
                     "a volume cannot have these IOPS",
-                    format!("A {name} volume has at most {} IOPS for each GiB: {most} at {size} GiB, and this one {iops}.", limits.iops_per_gib),
+                    format!("{a} {name} volume has at most {} IOPS for each GiB: {most} at {size} GiB, and this one {iops}.", limits.iops_per_gib),
                     format!("use at most {most} IOPS, or at least {} GiB", u64::from(iops).div_ceil(limits.iops_per_gib)),
                 );
             }
@@ -121,7 +123,7 @@ pub(super) fn disk(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec, root: bool) {
                     "type",
                     "config::volume_iops",
                     "a volume cannot have these IOPS",
-                    format!("A {name} volume is made with provisioned IOPS, and `{}` has none.", disk.name),
+                    format!("{a} {name} volume is made with provisioned IOPS, and `{}` has none.", disk.name),
                     "add `iops = …`, or use gp3".to_owned(),
                 );
             }

@@ -10,6 +10,7 @@ use super::lower::Lower;
 use super::references::{self, Checker, InstanceNames, Names, Node, Standing};
 use super::schema;
 use super::source::{Place, Sources, read_text};
+use super::unclosed;
 use super::variables::{Reader, Variables};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::model::{AttributePath, Digest};
@@ -82,9 +83,19 @@ pub(super) fn parse_body(
         }
         Err(error) => {
             let offset = u32::try_from(error.location().offset()).unwrap_or(u32::MAX);
-            let span = sources.span(Place { file, start: offset, end: offset.saturating_add(1) });
+            let word = source.text.get(error.location().offset()..).unwrap_or_default();
+            let word = word.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(word.len()).max(1);
+            let end = offset.saturating_add(u32::try_from(word).unwrap_or(1));
+            let span = sources.span(Place { file, start: offset, end });
             let message = error.message();
-            diagnostics.push(if message.contains("redefined attribute") {
+            let unclosed = unclosed::string(&source.text).and_then(|start| u32::try_from(start).ok());
+            diagnostics.push(if let Some(start) = unclosed.filter(|start| *start <= offset) {
+                Diagnostic::error("config::unclosed_string", "a string is not closed")
+                    .at(sources.span(Place { file, start, end: u32::MAX }))
+                    .detail("A quoted string ends in its line, and this one does not.")
+                    .help("add the closing `\"`")
+                    .help("for a text of several lines write <<EOT, the lines, and EOT on a line of its own")
+            } else if message.contains("redefined attribute") {
                 Diagnostic::error("config::duplicate_attribute", "an attribute stands twice")
                     .at(span)
                     .detail("Its block has this attribute already.")

@@ -198,12 +198,12 @@ pub(super) fn check(block: &Block, schema: &Schema, sources: &Sources, diagnosti
         }
         (None, [label, ..]) => diagnostics.push(
             at(label.place, "config::label_count", "a block has the wrong number of labels")
-                .detail(format!("A `{}` block has no label.", block.kind))
+                .detail(format!("`{}` has no label.", block.kind))
                 .help(format!("write `{} {{ … }}`", block.kind)),
         ),
         (Some(what), labels) => diagnostics.push(
             at(block.place, "config::label_count", "a block has the wrong number of labels")
-                .detail(format!("A `{}` block has one label, and this one has {}.", block.kind, labels.len()))
+                .detail(format!("`{}` has one label, and this block has {}.", block.kind, labels.len()))
                 .help(format!("give it {what}")),
         ),
     }
@@ -214,7 +214,11 @@ pub(super) fn check(block: &Block, schema: &Schema, sources: &Sources, diagnosti
 pub(super) fn check_body(block: &Block, schema: &Schema, sources: &Sources, diagnostics: &mut Diagnostics) {
     let at =
         |place: Place, code: &str, summary: &str| Diagnostic::error(code, summary).at(sources.span(place));
-    let what = if schema.kind == "file" { "a file".to_owned() } else { format!("a `{}` block", schema.kind) };
+    let what = if schema.kind == "file" {
+        "a file".to_owned()
+    } else {
+        format!("{} `{}` block", suggest::article(schema.kind), schema.kind)
+    };
     let block_names = || schema.blocks.iter().map(|known| known.kind);
     if let Some(known) = schema.attributes {
         for attribute in &block.attributes {
@@ -274,13 +278,13 @@ pub(super) fn check_body(block: &Block, schema: &Schema, sources: &Sources, diag
             let (summary, detail, help) = if named {
                 (
                     "a name is used twice",
-                    format!("There is a {} `{}` already, at {before}.", known.kind, inner.label()),
+                    format!("The {} `{}` stands already at {before}.", known.kind, inner.label()),
                     "give one of them another name",
                 )
             } else {
                 (
                     "a block stands twice",
-                    format!("There is a `{}` block already, at {before}.", known.kind),
+                    format!("A block `{}` stands already at {before}.", known.kind),
                     "merge the two blocks",
                 )
             };
@@ -303,7 +307,7 @@ fn check_locals(file: &Block, sources: &Sources, diagnostics: &mut Diagnostics) 
             diagnostics.push(
                 Diagnostic::error("config::duplicate", "a name is used twice")
                     .at(sources.span(attribute.place))
-                    .detail(format!("There is a local value `{}` already, at {before}.", attribute.name))
+                    .detail(format!("The local value `{}` stands already at {before}.", attribute.name))
                     .help("give one of them another name"),
             );
         }

@@ -21,6 +21,11 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
+/// `a` or `an`, as the word is spoken.
+pub(super) fn article(word: &str) -> &'static str {
+    if word.trim_start_matches('`').starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
+}
+
 /// One line of help: the nearest name, else all of them when they are few.
 pub(super) fn help<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
     if let Some(found) = nearest(name, known.clone()) {

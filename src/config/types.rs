@@ -222,7 +222,7 @@ fn convert_object(
             None => {
                 let near = suggest::nearest(name, entries.keys().map(|key| &**key))
                     .filter(|near| !fields.contains_key(*near))
-                    .map(|near| format!("; did you mean it by `{near}`?"));
+                    .map(|near| format!(", and `{near}` is none of its attributes"));
                 return Err(Mismatch::new(format!(
                     "the attribute `{name}` is required{}",
                     near.unwrap_or_default()

@@ -203,7 +203,7 @@ impl Reader<'_> {
             if let Some(name) = key.strip_prefix(ENVIRONMENT_PREFIX)
                 && let Some((name, declaration)) = declared.get_key_value(name)
             {
-                let value = self.from_text(key, text, declaration);
+                let value = self.text_value(key, text, declaration);
                 given.insert(Arc::clone(name), value);
             }
         }
@@ -220,7 +220,7 @@ impl Reader<'_> {
         for (name, text) in &options.variables {
             let how = format!("--var {name}");
             if let Some((name, declaration)) = declared.get_key_value(name.as_str()) {
-                let value = self.from_text(&how, text, declaration);
+                let value = self.text_value(&how, text, declaration);
                 given.insert(Arc::clone(name), value);
                 continue;
             }
@@ -236,7 +236,7 @@ impl Reader<'_> {
     }
 
     /// A value given as text: itself for a string, number or bool, an expression otherwise.
-    fn from_text(&mut self, how: &str, text: &str, declaration: &Declared<'_>) -> Given {
+    fn text_value(&mut self, how: &str, text: &str, declaration: &Declared<'_>) -> Given {
         let shown = if declaration.sensitive { "(sensitive value)".to_owned() } else { text.to_owned() };
         let (file, _) = self.sources.add(format!("<{how}>").into(), shown.clone());
         let end = u32::try_from(shown.len()).unwrap_or(u32::MAX);

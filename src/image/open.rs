@@ -18,6 +18,7 @@ use super::raw::Raw;
 use super::read;
 use super::source::{BlockSource, Run, SourceError};
 use super::vhd;
+use super::vhdx;
 use super::vmdk;
 use super::window::Window;
 
@@ -111,10 +112,11 @@ pub(super) fn open_as(format: Format, opener: &mut Opener, file: Window) -> Resu
         Format::Vmdk => vmdk::open(opener, file),
         Format::Qcow2 => qcow2::open(opener, file),
         Format::Vhd => vhd::open(opener, file),
-        Format::Vhdx | Format::Ova | Format::Ovf => Err(ImageError::Unsupported {
+        Format::Vhdx => vhdx::open(opener, file),
+        Format::Ova | Format::Ovf => Err(ImageError::Unsupported {
             file: file.path().to_owned(),
-            what: format!("is a {format} image"),
-            help: "Convert it first, for example with `qemu-img convert -O qcow2`.".to_owned(),
+            what: "holds an appliance inside another image".to_owned(),
+            help: "Unpack it first, and name the appliance in it.".to_owned(),
         }),
     }
 }

@@ -49,6 +49,7 @@ pub fn check(machine: &Machine, state: &State, reality: &Reality, slots: usize) 
                 .help("use method = \"swap\", or leave it out"),
         );
     }
+    found.extend(spec.sensitive.iter().filter(|path| *path != "user_data").map(|path| sensitive(spec, path)));
     let recorded = instance::of_state(state, &spec.address);
     if spec.state == DesiredState::Standby
         && recorded.is_some_and(|instance| instance.phase == LaunchPhase::Started)
@@ -67,6 +68,20 @@ pub fn check(machine: &Machine, state: &State, reality: &Reality, slots: usize) 
     }
     found.extend(guest(machine));
     found
+}
+
+/// Everything but the user data is shown by EC2 to whoever may describe the instance, and must be
+/// in plan and state to be compared (promise 8).
+fn sensitive(spec: &InstanceSpec, path: &str) -> Diagnostic {
+    Diagnostic::error("plan::sensitive_attribute", "A sensitive value where it would be kept and shown")
+        .detail(format!(
+            "{path} of {} comes from a sensitive value. EC2 shows it to everyone who may describe the instance, and Replant keeps it in the state.",
+            spec.address
+        ))
+        .at(spec.span(path))
+        .about(&spec.address)
+        .help("put secrets into user_data, or let the guest fetch them when it is up")
+        .help("if it is no secret: nonsensitive(…)")
 }
 
 fn disk_sizes(spec: &InstanceSpec, disk: &MachineDisk) -> Option<Diagnostic> {

@@ -20,6 +20,14 @@
 //! A guest that is told to power off and does not is ended by whoever looks when its time is over;
 //! a caller that stops an instance therefore asks for its state until it is `stopped`.
 //!
+//! A stub has no process: it counts as running. Once its root is swapped for a restored volume, a
+//! start begins QEMU with the volumes in device order, the root first and the only one that the
+//! firmware tries: as NVMe disks with the volume id as serial number (Nitro families), or as IDE
+//! and, from the fifth on, AHCI disks (Xen families); SeaBIOS or OVMF by boot mode; an e1000e
+//! network card in a network without a way out, whose DHCP server hands out the private address;
+//! no more memory and processors than the configuration and this machine allow; KVM when a boot
+//! sector really runs on it, else TCG. QEMU is confined by its own seccomp filter.
+//!
 //! What it does not prove: a Xen family's disks are IDE and AHCI here, which says nothing of
 //! xen-blkfront; the network card is Intel's e1000e, since QEMU has no ENA.
 

@@ -2,6 +2,7 @@
 
 pub mod diagnostics;
 pub mod event;
+pub mod guest;
 pub mod paint;
 pub mod plan;
 pub mod receipt;

@@ -1,5 +1,7 @@
 //! The configuration: evaluation against Terraform, every mistake's diagnostic, `replant validate`.
 
+mod command;
 mod invalid;
 mod reference;
 mod support;
+mod values;

@@ -7,4 +7,5 @@ mod hostile;
 mod identity;
 mod overlay;
 mod random;
+mod vhdx;
 mod vmdk;

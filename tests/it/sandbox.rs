@@ -1,5 +1,6 @@
 //! The sandbox with its real parts: user-mode Linux, real filesystems, and other people's fsck.
 
+mod commands;
 mod guests;
 mod hostile;
 mod jailed;

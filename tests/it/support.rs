@@ -5,3 +5,5 @@ pub mod guests;
 
 #[allow(unused_imports)]
 pub use command::{Output, replant};
+pub mod workspace;
+pub use workspace::Workspace;

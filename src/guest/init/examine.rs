@@ -36,7 +36,7 @@ pub fn examine(job: &Job, devices: &[PathBuf]) -> Result<Report, String> {
     let mut places = BTreeMap::new();
     let mut report = match find::root(&layout, &mut notes) {
         Some(root) => {
-            let usable = mount(&layout, &root, job.prepare, &mut mounts, &mut places, &mut notes);
+            let usable = mount(&layout, &root, &mut mounts, &mut places, &mut notes);
             for volume in &mut layout.volumes {
                 volume.mount_point = places.get(&volume.place).cloned();
             }
@@ -78,11 +78,12 @@ fn inspect(layout: &Layout, job: &Job) -> Result<Report, String> {
     prepare::run(&tree, &layout.facts(), job).map_err(|error| format!("the guest: {error}"))
 }
 
-/// Mounts the root and what belongs below it; whether the root is usable.
+/// Mounts the root and what belongs below it; whether the root is usable. Writable also when only
+/// looking: whether it can be written is one of the things to see, and all that is changed is the
+/// overlay.
 fn mount(
     layout: &Layout,
     root: &Root,
-    writable: bool,
     mounts: &mut Mounts,
     places: &mut BTreeMap<Place, String>,
     notes: &mut Vec<Finding>,
@@ -90,8 +91,10 @@ fn mount(
     let Some(volume) = layout.volume(root.place) else { return false };
     let mounted = layout.device(volume).and_then(|device| {
         let kind = volume.content.kind;
-        mounts
-            .mount(Filesystem { device: &device, kind, subvolume: root.subvolume, writable }, Path::new(ROOT))
+        mounts.mount(
+            Filesystem { device: &device, kind, subvolume: root.subvolume, writable: true },
+            Path::new(ROOT),
+        )
     });
     if let Err(error) = mounted {
         notes.push(findings::cannot_mount(layout, volume, &error, true));
@@ -124,7 +127,7 @@ fn mount(
         let mounted = layout.device(volume).and_then(|device| {
             let kind = volume.content.kind;
             mounts.mount_below(
-                Filesystem { device: &device, kind, subvolume, writable },
+                Filesystem { device: &device, kind, subvolume, writable: true },
                 Path::new(ROOT),
                 &line.target,
             )

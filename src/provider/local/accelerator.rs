@@ -116,4 +116,19 @@ mod tests {
         fs::write(&image, [0; 512]).unwrap();
         assert!(!answers("tcg", &image));
     }
+
+    #[test]
+    fn the_probe_is_made_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let works = kvm_works(&store).unwrap();
+        assert_eq!(kvm_known(&store), Some(works));
+        assert_eq!(choose("auto", &store).unwrap(), if works { "kvm" } else { "tcg" });
+        assert_eq!(choose("fast", &store).unwrap_err().code, "InvalidParameterValue");
+        // What another boot of this machine found does not count.
+        if store.path(CACHE).exists() {
+            store.write_file(CACHE, &Cached { boot_id: "before".to_owned(), kvm: works }).unwrap();
+            assert_eq!(kvm_known(&store), None);
+        }
+    }
 }

@@ -39,7 +39,7 @@ pub fn harmless(text: &str) -> String {
 /// command that our messages name. Such lines are never wrapped.
 fn is_verbatim(line: &str) -> bool {
     line.starts_with([' ', '\t'])
-        || ["replant ", "sudo ", "apt-get ", "rm ", "mv ", "cp ", "kill "]
+        || ["replant ", "sudo ", "apt-get ", "rm ", "mv ", "cp ", "kill ", "umount ", "losetup ", "lsblk ", "fuser ", "swapoff "]
             .iter()
             .any(|word| line.starts_with(word))
 }

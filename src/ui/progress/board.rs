@@ -170,8 +170,8 @@ impl Board {
         text
     }
 
-    /// One line for all that runs and does not write: `instance.web launch (waiting for the login
-    /// prompt, 12 s)`.
+    /// One line for all that runs, never empty: how many, and those that do not write one by one:
+    /// `2 running: instance.web launch (waiting for the login prompt, 12 s)`.
     #[must_use]
     pub fn others(&self, now: Duration) -> String {
         let others: Vec<_> = self
@@ -186,7 +186,8 @@ impl Board {
                 }
             })
             .collect();
-        others.join(" · ")
+        let count = format!("{} running", self.running.len());
+        if others.is_empty() { count } else { format!("{count}: {}", others.join(" · ")) }
     }
 }
 

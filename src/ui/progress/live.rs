@@ -15,6 +15,7 @@ use crate::ui::human::paint::Paint;
 use crate::ui::human::text::harmless;
 
 use super::board::Board;
+use super::echo::NoEcho;
 use super::ticker::Ticker;
 
 /// How often the lines are drawn anew while nothing happens.
@@ -35,6 +36,7 @@ struct Inner {
     writes: BTreeMap<Address, ProgressBar>,
     /// What else runs, and the whole run.
     lines: Option<(ProgressBar, ProgressBar)>,
+    no_echo: Option<NoEcho>,
 }
 
 impl Live {
@@ -49,6 +51,7 @@ impl Live {
             bars: MultiProgress::with_draw_target(target),
             writes: BTreeMap::new(),
             lines: None,
+            no_echo: None,
         };
         let inner = Arc::new(Mutex::new(inner));
         let ticked = Arc::downgrade(&inner);
@@ -105,8 +108,9 @@ fn style(template: &str) -> ProgressStyle {
 
 impl Inner {
     fn begin(&mut self) {
-        let line = || ProgressBar::new(0).with_style(style("{wide_msg}"));
+        let line = || ProgressBar::new(0).with_style(style("{msg}"));
         self.lines = Some((self.bars.add(line()), self.bars.add(line())));
+        self.no_echo = NoEcho::begin();
     }
 
     /// Takes everything off the screen that is not to stay.
@@ -119,6 +123,7 @@ impl Inner {
             total.finish_and_clear();
         }
         let _nothing_to_clear = self.bars.clear();
+        self.no_echo = None;
     }
 
     /// Puts a line above the bars that stays.
@@ -159,7 +164,18 @@ impl Inner {
     fn draw(&self) {
         let Some((others, total)) = &self.lines else { return };
         let paint = Paint { color: self.look.color };
-        others.set_message(harmless(&self.board.others(self.begun.elapsed())));
-        total.set_message(paint.bold(&self.board.total()));
+        others.set_message(self.fit(&harmless(&self.board.others(self.begun.elapsed()))));
+        total.set_message(paint.bold(&self.fit(&self.board.total())));
+    }
+
+    /// Cuts a line so that it stays one.
+    fn fit(&self, text: &str) -> String {
+        let width = self.look.width.saturating_sub(1);
+        if text.chars().count() <= width {
+            return text.to_owned();
+        }
+        let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
+        cut.push('…');
+        cut
     }
 }

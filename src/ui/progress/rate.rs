@@ -12,7 +12,10 @@ const CLOSEST: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Default)]
 pub struct Rate {
     last: Option<(Duration, u64)>,
-    smoothed: Option<f64>,
+    /// Sum of speeds, each weighted by its time and faded by its age.
+    speeds: f64,
+    /// Sum of the weights, so that the first samples count no more than their time.
+    weights: f64,
 }
 
 impl Rate {
@@ -24,7 +27,7 @@ impl Rate {
         };
         if value < before {
             // It began anew: reading back, say.
-            *self = Self { last: Some((now, value)), smoothed: None };
+            *self = Self { last: Some((now, value)), ..Self::default() };
             return;
         }
         let passed = now.saturating_sub(then);
@@ -34,15 +37,16 @@ impl Rate {
         // Numbers of bytes are far below 2^53.
         #[allow(clippy::cast_precision_loss)]
         let speed = (value - before) as f64 / passed.as_secs_f64();
-        let weight = 1.0 - (-passed.as_secs_f64() / WINDOW).exp();
-        self.smoothed = Some(self.smoothed.map_or(speed, |smoothed| smoothed + weight * (speed - smoothed)));
+        let fading = (-passed.as_secs_f64() / WINDOW).exp();
+        self.speeds = self.speeds * fading + speed * (1.0 - fading);
+        self.weights = self.weights * fading + (1.0 - fading);
         self.last = Some((now, value));
     }
 
     /// Units each second, once there are two samples.
     #[must_use]
     pub fn per_second(&self) -> Option<f64> {
-        self.smoothed
+        (self.weights > 0.0).then(|| self.speeds / self.weights)
     }
 
     /// Seconds until so many more; `None` while the speed is unknown or nothing moves.
@@ -50,7 +54,7 @@ impl Rate {
     pub fn seconds_for(&self, more: u64) -> Option<f64> {
         #[allow(clippy::cast_precision_loss)]
         let more = more as f64;
-        self.smoothed.filter(|speed| *speed > 0.5).map(|speed| more / speed)
+        self.per_second().filter(|speed| *speed > 0.5).map(|speed| more / speed)
     }
 }
 

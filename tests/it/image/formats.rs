@@ -180,6 +180,22 @@ fn converted_vhd(options: &str, size: u64) {
     converted("vpc", options, size, false);
 }
 
+#[test]
+fn vhdx_of_every_kind() {
+    for size in SIZES {
+        converted("vhdx", "", size, false);
+    }
+    for options in ["subformat=fixed", "block_size=1M", "block_size=2M,block_state_zero=off", "log_size=2M"] {
+        converted("vhdx", options, SIZES[0], false);
+    }
+    // Large enough for entries of bitmaps between those of blocks.
+    let directory = tempfile::tempdir().unwrap();
+    let raw = raw_disk(directory.path(), 9 << 30, 6);
+    let path = directory.path().join("large.vhdx");
+    run("qemu-img", &["convert", "-O", "vhdx", "-o", "block_size=1M", text(&raw), text(&path)]);
+    same_where_there_is_data(&opened(&path), &raw);
+}
+
 /// Which of its two sizes a VHD has goes by the software that made it.
 #[test]
 fn vhd_sizes_go_by_their_creator() {

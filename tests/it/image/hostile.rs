@@ -54,6 +54,7 @@ fn seeds(directory: &Path) -> Vec<PathBuf> {
     add("zstd.qcow2", "qcow2", "compression_type=zstd", true);
     add("dynamic.vhd", "vpc", "subformat=dynamic,force_size=on", false);
     add("fixed.vhd", "vpc", "subformat=fixed,force_size=on", false);
+    add("dynamic.vhdx", "vhdx", "block_size=1M,log_size=1M", false);
     seeds.push(written(directory, "footer.vmdk", &Build::default().file(&fs::read(&raw).unwrap())));
     fs::remove_file(raw).unwrap();
     seeds

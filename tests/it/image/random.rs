@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::fixture::{run, same_as_qemu, text};
 
 /// Formats, with what is possible of `qemu-io`'s writes.
-const KINDS: [(&str, &str, bool, bool); 10] = [
+const KINDS: [(&str, &str, bool, bool); 11] = [
     ("vmdk", "subformat=monolithicSparse", false, false),
     ("vmdk", "subformat=monolithicSparse,zeroed_grain=on", true, false),
     ("vmdk", "subformat=twoGbMaxExtentSparse", false, false),
@@ -17,6 +17,7 @@ const KINDS: [(&str, &str, bool, bool); 10] = [
     ("qcow2", "compat=1.1,cluster_size=512", true, true),
     ("qcow2", "compat=1.1,cluster_size=2M,compression_type=zstd", true, true),
     ("raw", "", true, false),
+    ("vhdx", "block_size=1M", false, false),
     ("vpc", "subformat=dynamic,force_size=on", false, false),
 ];
 

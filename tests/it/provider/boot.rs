@@ -20,8 +20,8 @@ use super::local::{access_node, spec};
 /// A guest takes about 4 s to its prompt on a quiet machine, 20 times that on a very busy one.
 const BOOT: Duration = Duration::from_secs(300);
 
-struct Cloud {
-    base: TempDir,
+pub struct Cloud {
+    pub base: TempDir,
     subject: Subject,
 }
 
@@ -40,7 +40,7 @@ fn provider(base: &TempDir, power_off: Duration) -> Arc<LocalProvider> {
     Arc::new(LocalProvider::open_with(&spec(), &access_node(), base.path(), settings).unwrap())
 }
 
-fn cloud() -> Cloud {
+pub fn cloud() -> Cloud {
     cloud_with(BOOT)
 }
 
@@ -58,7 +58,7 @@ fn cloud_with(power_off: Duration) -> Cloud {
 
 impl Cloud {
     /// The QEMU processes of this cloud, found by their command lines.
-    fn processes(&self) -> Vec<u32> {
+    pub fn processes(&self) -> Vec<u32> {
         let base = self.base.path().to_string_lossy().into_owned();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use replant::model::{ClientToken, VolumeType};
 use replant::provider::local::{Delays, LocalProvider, Settings};
-use replant::provider::{CreateVolume, Filter, InstanceState, Provider, RunInstance, TagMap};
+use replant::provider::{CreateVolume, Filter, InstanceState, ModifyInstance, Provider, RunInstance, TagMap};
 use tempfile::TempDir;
 
-use super::conformance::{run, run_request, volume_request};
+use super::conformance::{run, run_request, until, volume_request};
 use super::local::{access_node, spec};
 
 /// Names the cloud to the process that will be killed.
@@ -53,37 +53,109 @@ async fn work(provider: &LocalProvider, turn: u64, step: u64) {
     provider.delete_volume(&made.id).await.unwrap();
 }
 
-/// No test: what the other one starts and kills.
+/// Starts a QEMU on an empty disk, and ends it.
+async fn start_and_end(provider: &LocalProvider, turn: u64, step: u64) {
+    let made = provider.create_volume(&volume(turn, step)).await.unwrap();
+    let launched = provider.run_instance(&instance(turn, step)).await.unwrap();
+    provider.stop_instance(&launched.id).await.unwrap();
+    provider.detach_volume(&launched.volumes[&launched.root_device], &launched.id).await.unwrap();
+    provider.attach_volume(&made.id, &launched.id, &launched.root_device).await.unwrap();
+    let dies = [(launched.root_device.clone(), true)].into();
+    let change = ModifyInstance { delete_on_termination: dies, ..ModifyInstance::default() };
+    provider.modify_instance(&launched.id, &change).await.unwrap();
+    provider.start_instance(&launched.id).await.unwrap();
+    provider.terminate_instance(&launched.id).await.unwrap();
+    provider.instances(&Filter::id(&launched.id)).await.unwrap();
+}
+
+/// No test: what the others start and kill.
 #[test]
 fn the_victim() {
     let Some(base) = std::env::var_os(VICTIM) else { return };
     let turn: u64 = std::env::var("PROVIDER_TEST_TURN").unwrap().parse().unwrap();
     run(async {
         let provider = open(Path::new(&base));
+        let starts = std::env::var_os("PROVIDER_TEST_STARTS").is_some();
         for step in 0.. {
-            work(&provider, turn, step).await;
+            if starts {
+                start_and_end(&provider, turn, step).await;
+            } else {
+                work(&provider, turn, step).await;
+            }
         }
     });
+}
+
+/// Starts the victim and kills it after a while.
+fn kill_after(base: &Path, turn: u64, starts: bool, time: Duration) {
+    let mut victim = Command::new(std::env::current_exe().unwrap());
+    victim
+        .args(["--exact", "provider::crash::the_victim", "--nocapture"])
+        .env(VICTIM, base)
+        .env("PROVIDER_TEST_TURN", turn.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    if starts {
+        victim.env("PROVIDER_TEST_STARTS", "1");
+    }
+    let mut victim = victim.spawn().unwrap();
+    std::thread::sleep(time);
+    assert!(victim.try_wait().unwrap().is_none(), "the victim ended by itself");
+    victim.kill().unwrap();
+    victim.wait().unwrap();
 }
 
 #[test]
 fn killed_at_any_moment_the_cloud_is_whole() {
     let base = TempDir::new().unwrap();
     for turn in 0..TURNS {
-        let mut victim = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "provider::crash::the_victim", "--nocapture"])
-            .env(VICTIM, base.path())
-            .env("PROVIDER_TEST_TURN", turn.to_string())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
         // Moments that have nothing to do with how long a call takes.
-        std::thread::sleep(Duration::from_micros(15_000 + turn * 7919 % 60_000));
-        assert!(victim.try_wait().unwrap().is_none(), "the victim ended by itself");
-        victim.kill().unwrap();
-        victim.wait().unwrap();
+        let time = Duration::from_micros(15_000 + turn * 7919 % 60_000);
+        kill_after(base.path(), turn, false, time);
         run(check(base.path(), turn));
+    }
+}
+
+#[test]
+fn killed_while_it_starts_a_machine_it_leaves_one_or_none() {
+    let cloud = super::boot::cloud();
+    let base = cloud.base.path();
+    for turn in 0..8 {
+        let time = Duration::from_micros(60_000 + turn * 79_190 % 500_000);
+        kill_after(base, turn, true, time);
+        run(async {
+            let provider = open(base);
+            let tag = Filter::tag("turn", turn);
+            until("a settled cloud", Duration::from_secs(60), || async {
+                let instances = provider.instances(&tag).await.unwrap();
+                let settled = instances.iter().all(|one| {
+                    matches!(
+                        one.state,
+                        InstanceState::Running | InstanceState::Stopped | InstanceState::Terminated
+                    )
+                });
+                settled.then_some(())
+            })
+            .await;
+            // A QEMU that was being started when its parent died may still be on its way.
+            let live: Vec<_> = provider
+                .instances(&tag)
+                .await
+                .unwrap()
+                .into_iter()
+                .filter(|instance| instance.state != InstanceState::Terminated)
+                .collect();
+            assert!(live.len() <= 1 && cloud.processes().len() <= 1, "turn {turn}: {live:#?}");
+            for instance in &live {
+                provider.terminate_instance(&instance.id).await.unwrap();
+                let ended = || async {
+                    let found = provider.instances(&Filter::id(&instance.id)).await.unwrap();
+                    (found[0].state == InstanceState::Terminated).then_some(())
+                };
+                until("its end", Duration::from_secs(60), ended).await;
+            }
+            assert_eq!(cloud.processes(), [0; 0], "turn {turn} left a QEMU");
+        });
     }
 }
 

@@ -14,6 +14,16 @@ pub struct Output {
 }
 
 impl Output {
+    /// Runs a command to its end.
+    pub fn of(mut command: Command) -> Self {
+        let output = command.output().expect("the command starts");
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Both streams, for snapshots and messages.
     pub fn both(&self) -> String {
         format!("exit code: {}\n--- stdout\n{}--- stderr\n{}", self.code, self.stdout, self.stderr)
@@ -49,10 +59,5 @@ pub fn command<A: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<I
 
 /// Runs `replant` in `directory` to its end.
 pub fn replant<A: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = A>) -> Output {
-    let output = command(directory, arguments).output().expect("replant starts");
-    Output {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Output::of(command(directory, arguments))
 }

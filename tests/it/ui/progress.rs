@@ -204,7 +204,7 @@ fn speeds_and_times_left() {
     board.take(Duration::from_secs(14), &finished(web, "write", "", 14_000));
     assert_eq!(board.written(), 5 * GIB);
     board.take(Duration::from_secs(14), &started("instance.app", "launch"));
-    assert_eq!(board.others(Duration::from_secs(20)), "instance.app launch (6.0 s)");
+    assert_eq!(board.others(Duration::from_secs(20)), "1 running: instance.app launch (6.0 s)");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn json_says_how_far_a_write_is_once_a_second_and_at_its_end() {
 
 #[test]
 fn a_terminal_gets_bars_that_go_away() {
-    let terminal = InMemoryTerm::new(20, 100);
+    let terminal = InMemoryTerm::new(20, 120);
     let out = Buffer::default();
     let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
     let live = Live::new(target, Box::new(out.clone()), Look::PLAIN);
@@ -254,8 +254,16 @@ fn a_terminal_gets_bars_that_go_away() {
     assert_eq!(lines[1], "instance.web.volume.root: create volume done after 1.2 s [vol-1]", "{screen}");
     assert!(lines[2].starts_with("instance.web.write.root [=====") && lines[2].contains("=> "), "{screen}");
     assert!(lines[2].contains("25 % 10 GiB of 40 GiB, ") && lines[2].contains(" left"), "{screen}");
-    assert!(lines[3].starts_with("instance.app launch ("), "{screen}");
+    assert!(lines[3].starts_with("2 running: instance.app launch ("), "{screen}");
     assert!(lines[4].starts_with("1 of 9 steps, 1 GiB of 5 GiB"), "{screen}");
+    // Nothing but the write runs, and a line comes: no old bar stays above it.
+    live.event(&finished("instance.app", "launch", "", 2000));
+    std::thread::sleep(Duration::from_millis(600));
+    live.event(&Event::Interrupted { stage: 1 });
+    std::thread::sleep(Duration::from_millis(300));
+    let screen = terminal.contents();
+    assert_eq!(screen.matches("instance.web.write.root [").count(), 1, "{screen}");
+    assert!(screen.contains("\n1 running\n"), "{screen}");
     live.event(&Event::NodeFailed {
         address: address("instance.web.write.root"),
         verb: "write".to_owned(),
@@ -263,9 +271,9 @@ fn a_terminal_gets_bars_that_go_away() {
     });
     live.event(&Event::RunFinished { receipt: Box::new(incomplete()) });
     let screen = terminal.contents();
-    assert_eq!(screen.lines().count(), 3, "{screen}");
+    assert_eq!(screen.lines().count(), 5, "{screen}");
     assert!(
-        screen.lines().nth(2).unwrap().contains("write failed: the device is not the volume"),
+        screen.lines().nth(4).unwrap().contains("write failed: the device is not the volume"),
         "{screen}"
     );
     assert!(out.text().contains("Apply incomplete:"));

@@ -1,0 +1,218 @@
+//! A guest as inspection found it, for people: what it is, what was found, what would change.
+
+use std::path::Path;
+
+use super::paint::Paint;
+use super::plan::diff::render_diff;
+use super::text::{Look, harmless, wrap};
+use super::units::count;
+use crate::guest::report::{
+    DiskFacts, DriverPlace, FileDiff, Finding, FindingSeverity, GuestFacts, KernelFacts, Report,
+};
+use crate::model::{Architecture, Bytes, Firmware};
+
+/// Text from the guest in one harmless line.
+fn line(text: &str) -> String {
+    harmless(text).replace('\n', " ")
+}
+
+/// A guest in one line: what it is, its architecture, firmware, root filesystem, kernel and name.
+#[must_use]
+pub fn facts_line(facts: &GuestFacts) -> String {
+    let architecture = match facts.architecture {
+        Architecture::I386 => "i386",
+        Architecture::X86_64 => "x86_64",
+        Architecture::Arm64 => "arm64",
+    };
+    let firmware = match (facts.boots_either_firmware, facts.firmware) {
+        (true, _) => "boots under BIOS and UEFI",
+        (false, Firmware::Bios) => "BIOS",
+        (false, Firmware::Uefi) => "UEFI",
+    };
+    let mut parts = vec![facts.product.clone(), architecture.to_owned(), firmware.to_owned()];
+    if !facts.root_filesystem.is_empty() {
+        parts.push(format!("{} root", facts.root_filesystem));
+    }
+    if let Some(kernel) = facts.kernels.first() {
+        parts.push(match facts.kernels.len() {
+            1 => format!("kernel {}", kernel.release),
+            more => format!("kernel {} and {} more", kernel.release, more - 1),
+        });
+    }
+    if let Some(hostname) = &facts.hostname {
+        parts.push(format!("host name {hostname}"));
+    }
+    line(&parts.join(", "))
+}
+
+/// One finding: its weight and code, where it shows, what happens about it.
+#[must_use]
+pub fn render_finding(finding: &Finding, paint: Paint, width: usize) -> String {
+    let weight = match finding.severity {
+        FindingSeverity::Blocks => paint.red("blocks"),
+        FindingSeverity::Warns => paint.yellow("warns"),
+        FindingSeverity::Informs => paint.dim("note"),
+    };
+    let mut text = format!("    {weight}[{}]: {}\n", harmless(&finding.code), line(&finding.summary));
+    let mut add = |label: &str, content: &str| {
+        let wrapped = wrap(&harmless(content), width.saturating_sub(14));
+        for (index, line) in wrapped.lines().enumerate() {
+            let label = if index == 0 { label } else { "" };
+            text.push_str(&format!("      {label:<7} {line}\n"));
+        }
+    };
+    for place in &finding.evidence {
+        add("at:", place);
+    }
+    if let Some(remedy) = &finding.remedy {
+        add("fixed:", remedy);
+    }
+    if let Some(advice) = &finding.advice {
+        add("to do:", advice);
+    }
+    text
+}
+
+/// All findings, the heaviest first.
+#[must_use]
+pub fn render_findings(findings: &[Finding], look: Look) -> String {
+    let paint = Paint { color: look.color };
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by_key(|finding| finding.severity);
+    sorted.iter().map(|finding| render_finding(finding, paint, look.width)).collect()
+}
+
+/// The changes of files as unified diffs, with `context` lines around what changes.
+#[must_use]
+pub fn render_diffs(diffs: &[FileDiff], context: usize, look: Look) -> String {
+    let paint = Paint { color: look.color };
+    let texts: Vec<String> = diffs.iter().map(|diff| render_diff(diff, context, paint, 4)).collect();
+    texts.join("\n")
+}
+
+/// The whole report on the guest of an image, to be read in a few seconds.
+#[must_use]
+pub fn render_inspection(image: &Path, report: &Report, look: Look) -> String {
+    let paint = Paint { color: look.color };
+    let mut text = format!("{}\n", paint.bold(&format!("Guest of {}", image.display())));
+    match &report.facts {
+        None => text.push_str("  An unknown operating system\n"),
+        Some(facts) => {
+            text.push_str(&format!("  {}\n", facts_line(facts)));
+            for (label, detail) in &facts.details {
+                text.push_str(&format!("  {}: {}\n", line(label), line(detail)));
+            }
+            for (interface, address) in &facts.static_addresses {
+                text.push_str(&format!("  static address: {} on {}\n", line(address), line(interface)));
+            }
+        }
+    }
+    for disk in &report.disks {
+        text.push_str(&disk_lines(disk, paint));
+    }
+    if let Some(facts) = report.facts.as_ref().filter(|facts| !facts.kernels.is_empty()) {
+        text.push_str(&format!("  {}\n", paint.bold("Kernels")));
+        facts.kernels.iter().for_each(|kernel| text.push_str(&kernel_line(kernel)));
+    }
+    if !report.findings.is_empty() {
+        text.push_str(&format!("  {}\n", paint.bold("Findings")));
+        text.push_str(&render_findings(&report.findings, look));
+    }
+    text.push_str(&verdict(report, paint));
+    text
+}
+
+fn disk_lines(disk: &DiskFacts, paint: Paint) -> String {
+    let heading = match disk.table.as_str() {
+        "none" => format!("Disk {} (no partition table)", disk.name),
+        table => format!("Disk {} ({table})", disk.name),
+    };
+    let mut text = format!("  {}\n", paint.bold(&line(&heading)));
+    for partition in &disk.partitions {
+        let mount = partition.mount_point.as_deref().unwrap_or("-");
+        let name = match (&partition.label, &partition.uuid) {
+            (Some(label), _) => format!("LABEL={label}"),
+            (None, Some(uuid)) => format!("UUID={uuid}"),
+            (None, None) => String::new(),
+        };
+        let row = format!(
+            "    {:>2}  {:>9}  {:<9}  {:<12} {}",
+            partition.number,
+            Bytes(partition.size),
+            partition.content,
+            mount,
+            name
+        );
+        text.push_str(&format!("{}\n", line(&row).trim_end()));
+    }
+    text
+}
+
+fn kernel_line(kernel: &KernelFacts) -> String {
+    let place = |place: &DriverPlace| match place {
+        DriverPlace::BuiltIn => "built in",
+        DriverPlace::Initramfs => "in the initramfs",
+        DriverPlace::Root => "not in the initramfs",
+        DriverPlace::Missing => "missing",
+    };
+    let drivers: Vec<String> =
+        kernel.drivers.iter().map(|(driver, at)| format!("{driver} {}", place(at))).collect();
+    format!("    {}\n", line(&format!("{}: {}", kernel.release, drivers.join(", "))))
+}
+
+/// The last line: whether it will boot.
+fn verdict(report: &Report, paint: Paint) -> String {
+    let blocks = report.findings.iter().filter(|found| found.severity == FindingSeverity::Blocks).count();
+    let edits = report.recipe.edits.len();
+    match (blocks, edits) {
+        (1.., _) => {
+            format!("{}\n", paint.red(&format!("{} in the way of booting on EC2.", stands(blocks))))
+        }
+        (0, 0) => format!("{}\n", paint.green("Boots on EC2 as it is.")),
+        (0, _) => {
+            let text = format!("Boots on EC2 after {}; `replant prepare` shows them.", count(edits, "edit"));
+            format!("{}\n", paint.green(&text))
+        }
+    }
+}
+
+fn stands(blocks: usize) -> String {
+    match blocks {
+        1 => "1 finding stands".to_owned(),
+        more => format!("{more} findings stand"),
+    }
+}
+
+/// What preparation does to the guest of an image: the edits, and with `context` their diffs.
+#[must_use]
+pub fn render_preparation(
+    image: &Path,
+    report: &Report,
+    overlay_bytes: u64,
+    context: Option<usize>,
+    look: Look,
+) -> String {
+    let paint = Paint { color: look.color };
+    let mut text = format!("{}\n", paint.bold(&format!("Preparation of {}", image.display())));
+    let what = report.facts.as_ref().map_or_else(|| "an unknown operating system".to_owned(), facts_line);
+    text.push_str(&format!("  {what}\n"));
+    text.push_str(&render_findings(&report.findings, look));
+    if report.recipe.edits.is_empty() {
+        text.push_str("  Nothing in it needs to be changed.\n");
+        return text;
+    }
+    text.push_str(&format!(
+        "  {}, {} of changed blocks:\n",
+        count(report.recipe.edits.len(), "edit"),
+        Bytes(overlay_bytes)
+    ));
+    for edit in &report.recipe.edits {
+        let row = line(&format!("{}: {}", edit.path, edit.purpose));
+        text.push_str(&format!("    {} {row}\n", paint.yellow("~")));
+    }
+    if let Some(context) = context {
+        text.push('\n');
+        text.push_str(&render_diffs(&report.diffs, context, look));
+    }
+    text
+}
