@@ -33,7 +33,8 @@ fn whole_run() -> Duration {
 }
 
 fn killed_after(workspace: &Workspace, moment: Duration) {
-    let mut child = workspace.command(&["apply", "--auto-approve"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut child =
+        workspace.command(&["apply", "--auto-approve"]).stdout(std::process::Stdio::null()).spawn().unwrap();
     std::thread::sleep(moment);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -46,7 +47,8 @@ fn assert_one_of_everything(workspace: &Workspace, moment: Duration) {
     assert_eq!(instances.len(), 1, "after {moment:?}: {instances:#?}");
     let state = workspace.state();
     for volume in &volumes {
-        let known = state["resources"].as_object().unwrap().values().any(|resource| resource["id"] == volume["id"]);
+        let known =
+            state["resources"].as_object().unwrap().values().any(|resource| resource["id"] == volume["id"]);
         assert!(known, "{} is an orphan, after {moment:?}", volume["id"]);
         assert_eq!(volume["attachment"]["instance"], instances[0]["id"], "after {moment:?}");
     }
@@ -97,8 +99,11 @@ fn a_killed_destroy_is_finished() {
     for step in 1..=8u32 {
         let workspace = workspace();
         workspace.apply().success();
-        let mut child =
-            workspace.command(&["destroy", "--auto-approve"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut child = workspace
+            .command(&["destroy", "--auto-approve"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(whole.mul_f64(f64::from(step) / 10.0));
         child.kill().unwrap();
         child.wait().unwrap();

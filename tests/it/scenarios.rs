@@ -83,7 +83,11 @@ fn a_saved_plan_runs_once_and_only_on_what_it_was_made_from() {
 
     workspace.run(&["apply", "it.plan"]).success();
     let refused = workspace.run(&["apply", "it.plan"]).code(1);
-    assert!(refused.stderr.contains("plan::stale") && refused.stderr.contains("the state"), "{}", refused.both());
+    assert!(
+        refused.stderr.contains("plan::stale") && refused.stderr.contains("the state"),
+        "{}",
+        refused.both()
+    );
 }
 
 #[test]
@@ -141,7 +145,11 @@ fn what_is_protected_is_not_destroyed_even_when_its_block_is_gone() {
 
 #[test]
 fn one_instance_that_fails_does_not_stop_the_others() {
-    let workspace = Workspace::new(&(instance("a", "") + &instance("b", "").replace("b.raw", "b.vmdk") + &instance("c", "  depends_on = [instance.b]")));
+    let workspace = Workspace::new(
+        &(instance("a", "")
+            + &instance("b", "").replace("b.raw", "b.vmdk")
+            + &instance("c", "  depends_on = [instance.b]")),
+    );
     for name in ["a", "b", "c"] {
         workspace.raw_image(&format!("{name}.raw"), 6, 3);
     }
@@ -169,16 +177,21 @@ fn one_instance_that_fails_does_not_stop_the_others() {
     fs::copy(&good, workspace.path().join("b.vmdk")).unwrap();
     workspace.apply().success();
     for name in ["a", "b", "c"] {
-        workspace.assert_holds(&format!("instance.{name}.volume.root"), &workspace.path().join(format!("{name}.raw")));
+        workspace.assert_holds(
+            &format!("instance.{name}.volume.root"),
+            &workspace.path().join(format!("{name}.raw")),
+        );
     }
     assert_eq!((workspace.volumes().len(), workspace.instances().len()), (3, 3));
 }
 
 #[test]
 fn more_volumes_than_slots_run_in_waves() {
-    let mut configuration = "access_node \"dr\" {\n  instance_id = \"self\"\n  max_attachments = 2\n}\n".to_owned();
+    let mut configuration =
+        "access_node \"dr\" {\n  instance_id = \"self\"\n  max_attachments = 2\n}\n".to_owned();
     for name in ["a", "b", "c", "d", "e"] {
-        configuration += &instance(name, "  disk \"root\" {}\n  disk \"data\" {\n    image = \"data.raw\"\n  }");
+        configuration +=
+            &instance(name, "  disk \"root\" {}\n  disk \"data\" {\n    image = \"data.raw\"\n  }");
     }
     let workspace = Workspace::new(&configuration);
     for name in ["a", "b", "c", "d", "e", "data"] {
@@ -195,21 +208,24 @@ fn more_volumes_than_slots_run_in_waves() {
 
 #[test]
 fn a_database_is_up_before_its_application_and_gives_it_values() {
-    let workspace = Workspace::new(
-        &(instance("db", "") + &instance("app", "  tags = { database = instance.db.id }")),
-    );
+    let workspace =
+        Workspace::new(&(instance("db", "") + &instance("app", "  tags = { database = instance.db.id }")));
     workspace.raw_image("db.raw", 3, 1);
     workspace.raw_image("app.raw", 3, 2);
     let plan = workspace.run(&["plan"]).success();
     assert!(plan.stdout.contains("(known after apply)"), "{}", plan.stdout);
     let applied = workspace.run(&["apply", "--auto-approve", "--json"]).success();
-    let position = |what: &str| applied.stdout.find(what).unwrap_or_else(|| panic!("{what} in {}", applied.stdout));
+    let position =
+        |what: &str| applied.stdout.find(what).unwrap_or_else(|| panic!("{what} in {}", applied.stdout));
     assert!(
         position(r#""event":"node_finished","address":"instance.db","#)
             < position(r#""event":"node_started","address":"instance.app.volume.root""#)
     );
     let state = workspace.state();
-    assert_eq!(state["resources"]["instance.app"]["tags"]["database"], state["resources"]["instance.db"]["id"]);
+    assert_eq!(
+        state["resources"]["instance.app"]["tags"]["database"],
+        state["resources"]["instance.db"]["id"]
+    );
     let again = workspace.run(&["plan", "--detailed-exitcode"]);
     assert_eq!(again.code, 0, "{}", again.both());
 
@@ -224,7 +240,8 @@ fn a_database_is_up_before_its_application_and_gives_it_values() {
 #[test]
 fn a_standby_has_volumes_and_no_instance_and_becomes_one() {
     let workspace = one();
-    workspace.configure(&ONE.replace("\"stopped\"", "\"standby\"").replace("private_ip    = \"10.20.1.15\"", ""));
+    workspace
+        .configure(&ONE.replace("\"stopped\"", "\"standby\"").replace("private_ip    = \"10.20.1.15\"", ""));
     let workspace_outputs = workspace.run(&["apply", "--auto-approve"]);
     assert_eq!(workspace_outputs.code, 0, "{}", workspace_outputs.both());
     assert_eq!((workspace.volumes().len(), workspace.instances().len()), (1, 0));

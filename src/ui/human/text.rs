@@ -39,9 +39,12 @@ pub fn harmless(text: &str) -> String {
 /// command that our messages name. Such lines are never wrapped.
 fn is_verbatim(line: &str) -> bool {
     line.starts_with([' ', '\t'])
-        || ["replant ", "sudo ", "apt-get ", "rm ", "mv ", "cp ", "kill ", "umount ", "losetup ", "lsblk ", "fuser ", "swapoff "]
-            .iter()
-            .any(|word| line.starts_with(word))
+        || [
+            "replant ", "sudo ", "apt-get ", "rm ", "mv ", "cp ", "kill ", "umount ", "losetup ", "lsblk ",
+            "fuser ", "swapoff ",
+        ]
+        .iter()
+        .any(|word| line.starts_with(word))
 }
 
 /// Wraps each line at spaces to `width` columns (characters). Words that are longer stand alone;

@@ -71,7 +71,9 @@ impl Workspace {
     }
 
     fn records(&self, kind: &str) -> Vec<Value> {
-        let Ok(entries) = fs::read_dir(self.path().join(".replant/cloud").join(kind)) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(self.path().join(".replant/cloud").join(kind)) else {
+            return Vec::new();
+        };
         let mut paths: Vec<_> = entries
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
@@ -88,8 +90,9 @@ impl Workspace {
 
     /// How many volumes are in slots of the access node (restored instances have `/dev/…`).
     pub fn volumes_in_slots(&self) -> usize {
-        let in_slot =
-            |volume: &&Value| volume["attachment"]["device"].as_str().is_some_and(|name| !name.starts_with("/dev/"));
+        let in_slot = |volume: &&Value| {
+            volume["attachment"]["device"].as_str().is_some_and(|name| !name.starts_with("/dev/"))
+        };
         self.volumes().iter().filter(in_slot).count()
     }
 
@@ -105,7 +108,8 @@ impl Workspace {
     /// The file of a volume of the state.
     pub fn volume_file(&self, address: &str) -> PathBuf {
         let state = self.state();
-        let id = state["resources"][address]["id"].as_str().unwrap_or_else(|| panic!("{address} in {state:#}"));
+        let id =
+            state["resources"][address]["id"].as_str().unwrap_or_else(|| panic!("{address} in {state:#}"));
         self.path().join(".replant/cloud/volumes").join(format!("{id}.raw"))
     }
 
@@ -118,7 +122,8 @@ impl Workspace {
     pub fn assert_holds(&self, address: &str, image: &Path) {
         let volume = self.volume_file(address);
         let size = fs::metadata(image).unwrap().len();
-        let output = Command::new("cmp").args(["-n", &size.to_string()]).arg(image).arg(&volume).output().unwrap();
+        let output =
+            Command::new("cmp").args(["-n", &size.to_string()]).arg(image).arg(&volume).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 }
