@@ -79,3 +79,17 @@ pub fn mkinitramfs(kernel: &Kernel, compression: &str, modules: &[&str], output:
         release = kernel.release,
     ));
 }
+
+/// Makes an initramfs with dracut, without the drivers of EC2, in the same kind of namespace.
+pub fn dracut(kernel: &Kernel, drivers: &str, output: &Path) {
+    shell(&format!(
+        "unshare -m bash -euc 'mount --make-rprivate / && mkdir -p /lib/modules && mount -t tmpfs none /boot && \
+         cp {root}/boot/config-* {root}/boot/vmlinuz-* /boot/ && mount --bind {root}/lib/modules /lib/modules && \
+         dracut -q --force --no-hostonly --no-early-microcode --gzip --drivers \"{drivers}\" \
+         -m \"base bash systemd systemd-initrd rootfs-block udev-rules kernel-modules dracut-systemd fs-lib\" \
+         --omit-drivers \"nvme nvme-core xen-blkfront\" {output} {release} 2>&1'",
+        root = kernel.root.display(),
+        output = output.display(),
+        release = kernel.release,
+    ));
+}

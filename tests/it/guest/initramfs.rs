@@ -6,11 +6,13 @@ use std::path::Path;
 
 use replant::guest::linux::index;
 use replant::guest::linux::initramfs::addition::{self, holds};
+use replant::guest::linux::initramfs::compression::Compression;
+use replant::guest::linux::initramfs::hint::Generator;
 use replant::guest::linux::initramfs::unpack::{Archive, unpack};
 use replant::guest::linux::modules::ModuleSet;
 use replant::guest::tree::Tree;
 
-use super::fixtures::{Kernel, kernel, mkinitramfs, shell};
+use super::fixtures::{Kernel, dracut, kernel, mkinitramfs, shell};
 
 const WITHOUT: [&str; 6] = ["ext4", "ahci", "sd_mod", "vmw_pvscsi", "mptspi", "virtio_blk"];
 const DRIVERS: [&str; 2] = ["nvme", "xen-blkfront"];
@@ -48,7 +50,8 @@ fn resolve_by_modprobe(path: &Path, old_length: u64, release: &str) -> String {
     let root = directory.path();
     let start = old_length.next_multiple_of(4) + 4;
     shell(&format!(
-        "cd {root} && head -c {old_length} {path} > old && unmkinitramfs old out && rm old && \
+        "cd {root} && head -c {old_length} {path} > old && \
+         (unmkinitramfs old out 2>&1 || (rm -rf out; mkdir out; cd out; cpio -idu --quiet -H newc < ../old)) && rm old && \
          if [ -d out/main ]; then mv out/main tree; else mv out tree; fi && cd tree && \
          tail -c +{from} {path} | cpio -idu --quiet -H newc 2>&1",
         root = root.display(),
@@ -73,13 +76,111 @@ fn the_index_is_depmods_byte_for_byte() {
     assert_eq!(index::aliases(&aliases, &dependencies).unwrap(), read("modules.alias.bin"));
 }
 
+/// Packs a plain archive as mkinitramfs and dracut call the compressors.
+const COMPRESSORS: [(&str, &str); 8] = [
+    ("none", "cat"),
+    ("gzip", "gzip -n -1"),
+    ("xz", "xz -0 --check=crc32"),
+    ("lzma", "lzma -0"),
+    ("bzip2", "bzip2 -1"),
+    ("lz4", "lz4 -l -1"),
+    ("zstd", "zstd -q -1"),
+    ("lzo", "lzop -1"),
+];
+
 #[test]
-fn every_compression_of_mkinitramfs() {
+fn every_compression_of_a_real_initramfs() {
     let kernel = kernel();
     let directory = tempfile::tempdir().unwrap();
-    for compression in ["gzip", "xz", "lzma", "bzip2", "lz4", "zstd", "lzop"] {
-        let path = directory.path().join(compression);
-        mkinitramfs(kernel, compression, &WITHOUT, &path);
+    let made = directory.path().join("made");
+    mkinitramfs(kernel, "gzip", &WITHOUT, &made);
+    for (name, compressor) in COMPRESSORS {
+        let path = directory.path().join(name);
+        shell(&format!("zcat {} | {compressor} > {}", made.display(), path.display()));
         extend_and_check(kernel, &path);
     }
+    // Early microcode in front, as a padded archive of its own.
+    let path = directory.path().join("early");
+    shell(&format!(
+        "cd {} && mkdir -p e/kernel/x86/microcode && echo x > e/kernel/x86/microcode/AuthenticAMD.bin && \
+         (cd e && find . | cpio -o --quiet -H newc) > early && cat made >> early",
+        directory.path().display()
+    ));
+    let before = read(&path);
+    assert!(before.segments[0].early && !before.segments[1].early);
+    extend_and_check(kernel, &path);
+}
+
+#[test]
+fn dracut_with_its_own_hooks() {
+    let kernel = kernel();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("initramfs.img");
+    dracut(kernel, "ext4 sd_mod vmw_pvscsi", &path);
+    let before = read(&path);
+    assert_eq!(Generator::of(&before), Generator::Dracut);
+    extend_and_check(kernel, &path);
+    let listed = shell(&format!("lsinitrd {} 2>/dev/null", path.display()));
+    assert!(listed.contains("usr/lib/dracut/hooks"));
+}
+
+/// A kernel of this release with the modules of Debian's, so that its age alone differs.
+fn aged(kernel: &Kernel, directory: &Path, release: &str) -> Kernel {
+    let root = directory.join(release);
+    shell(&format!(
+        "mkdir -p {root}/lib/modules && cp -rs {modules} {root}/lib/modules/{release}",
+        root = root.display(),
+        modules = kernel.modules().display(),
+    ));
+    // Links that leave the root lead nowhere: what is needed is copied.
+    shell(&format!(
+        "cd {root}/lib/modules/{release} && for f in modules.* $(find kernel/drivers/nvme kernel/drivers/block kernel/lib \
+         kernel/crypto kernel/block kernel/arch/x86/crypto kernel/drivers/scsi kernel/fs/ext4 -name '*.ko'); do \
+         cp --remove-destination {modules}/$f $f; done",
+        root = root.display(),
+        modules = kernel.modules().display(),
+    ));
+    Kernel { release: release.to_owned(), root }
+}
+
+#[test]
+fn before_5_11_an_lz4_archive_stays_last() {
+    let kernel = kernel();
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let made = root.join("made");
+    mkinitramfs(kernel, "gzip", &WITHOUT, &made);
+    shell(&format!(
+        "cd {} && mkdir -p e/kernel/x86/microcode && echo x > e/kernel/x86/microcode/AuthenticAMD.bin && \
+         (cd e && find . | cpio -o --quiet -H newc) > image && zcat made | lz4 -l -1 >> image",
+        root.display()
+    ));
+    let old = aged(kernel, root, "5.4.0-26-generic");
+    let path = root.join("image");
+    let before = read(&path);
+    let modules = ModuleSet::load(&Tree::open(&old.root).unwrap(), &old.release).unwrap();
+    let addition = addition::make(&Tree::open(&old.root).unwrap(), &before, &modules, &DRIVERS).unwrap();
+    assert!(!addition.appends(&before));
+    assert_eq!(addition.offset, before.segments[1].offset);
+    let mut bytes = fs::read(&path).unwrap();
+    let offset = usize::try_from(addition.offset).unwrap();
+    bytes.splice(offset..offset, addition.bytes.iter().copied());
+    fs::write(&path, &bytes).unwrap();
+    let after = read(&path);
+    addition.check(&before, &after).unwrap();
+    assert!(after.segments[0].early && after.segments.last().unwrap().compression == Some(Compression::Lz4));
+    // Ours is the second: it is unpacked by cpio, and modprobe finds everything below its root.
+    let ours = &after.segments[1];
+    let resolved = shell(&format!(
+        "mkdir {root}/t && cd {root}/t && head -c {} {root}/image | tail -c +{} | cpio -idu --quiet -H newc && \
+         modprobe -S {release} -d $PWD/replant -n -v nvme && sh -n conf/conf.d/zz-replant && cat conf/conf.d/zz-replant",
+        ours.end,
+        ours.offset + 1,
+        root = root.display(),
+        release = old.release,
+    ));
+    assert!(
+        resolved.contains("nvme-core.ko") && resolved.contains("modprobe -q -d /replant nvme"),
+        "{resolved}"
+    );
 }

@@ -15,7 +15,7 @@ use replant::model::{Hypervisor, NetworkPolicy};
 use super::fixtures::shell;
 
 /// Shell functions that every tree's script may use.
-const FUNCTIONS: &str = r#"
+pub const FUNCTIONS: &str = r#"
 put() { mkdir -p "$(dirname "$1")"; cat > "$1"; }
 # A program's ELF header, for the architecture.
 elf() { mkdir -p "$(dirname "$1")"; printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\3\0\076\0' > "$1"; }
@@ -53,14 +53,15 @@ initramfs() {
   grep -E '^kernel/(lib|block|fs|drivers/scsi)' usr/lib/modules/$1/modules.dep > $i/main/usr/lib/modules/$1/modules.dep
   grep -v -E 'nvme|xen' usr/lib/modules/$1/modules.alias > $i/main/usr/lib/modules/$1/modules.alias
   ln -s usr/lib $i/main/lib; ln -s usr/bin $i/main/bin; ln -s usr/lib/systemd/systemd $i/main/init
-  mkdir -p $(dirname $3)
+  # The same times every run: lengths of packed archives are in the snapshots.
+  find $i -exec touch -h -d @0 {} +; mkdir -p $(dirname $3)
   (cd $i/early; find . | LC_ALL=C sort | cpio -o --quiet -H newc --reproducible -R 0:0) > $3
   (cd $i/main; find . | LC_ALL=C sort | cpio -o --quiet -H newc --reproducible -R 0:0 | $4) >> $3
   rm -rf $i
 }
 "#;
 
-fn partition(number: u32, content: &str, mount_point: &str) -> PartitionFacts {
+pub fn partition(number: u32, content: &str, mount_point: &str) -> PartitionFacts {
     PartitionFacts {
         number,
         offset: 1 << 20,
@@ -72,11 +73,11 @@ fn partition(number: u32, content: &str, mount_point: &str) -> PartitionFacts {
     }
 }
 
-fn disk(partitions: Vec<PartitionFacts>) -> Vec<DiskFacts> {
+pub fn disk(partitions: Vec<PartitionFacts>) -> Vec<DiskFacts> {
     vec![DiskFacts { name: "root".to_owned(), table: "gpt".to_owned(), partitions }]
 }
 
-fn run(root: &Path, disks: &[DiskFacts], hypervisor: Hypervisor, prepare: bool) -> Report {
+pub fn run(root: &Path, disks: &[DiskFacts], hypervisor: Hypervisor, prepare: bool) -> Report {
     let inputs = RecipeInputs { hypervisor, network: NetworkPolicy::Dhcp };
     let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs };
     prepare::run(&Tree::open(root).unwrap(), disks, &job).unwrap()
@@ -84,7 +85,7 @@ fn run(root: &Path, disks: &[DiskFacts], hypervisor: Hypervisor, prepare: bool) 
 
 /// Builds a tree, prepares it, checks that looking alone gives the same and that a second
 /// preparation has nothing to do; gives the report as text.
-fn prepared(script: &str, disks: &[DiskFacts]) -> String {
+pub fn prepared(script: &str, disks: &[DiskFacts]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     shell(&format!("cd {}\n{FUNCTIONS}\n{script}", root.display()));

@@ -90,8 +90,10 @@ impl Workspace {
 
     /// How many volumes are in slots of the access node.
     pub fn volumes_in_slots(&self) -> usize {
-        let node = self.records("instances").into_iter().find(|instance| !instance["request"].is_object()).unwrap();
-        self.volumes().iter().filter(|volume| volume["attachment"]["instance"] == node["id"]).count()
+        let in_slot = |volume: &&Value| {
+            volume["attachment"]["device"].as_str().is_some_and(|name| !name.starts_with("/dev/"))
+        };
+        self.volumes().iter().filter(in_slot).count()
     }
 
     /// Instances of the cloud that are not terminated, without the access node.
