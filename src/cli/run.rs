@@ -7,9 +7,8 @@ use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
 use super::{
-    apply, completions, graph, inspect, man, output, plan, prepare, schema, show, state, validate, write,
+    apply, completions, fmt, graph, inspect, man, output, plan, prepare, schema, show, state, validate, write,
 };
-use super::{apply, completions, fmt, graph, man, output, plan, schema, show, state, validate, write};
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
 #[derive(Debug, Parser)]

@@ -38,7 +38,7 @@ impl Workspace {
         let mut file = File::create(&path).unwrap();
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         for block in 0..mebibytes {
-            if (block + seed) % 3 == 0 {
+            if (block + seed).is_multiple_of(3) {
                 continue;
             }
             let mut bytes = vec![0u8; 1 << 20];
