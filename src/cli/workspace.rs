@@ -98,7 +98,8 @@ impl Workspace {
         // A missing image is no mistake when everything is to be destroyed; it is reported when
         // something is planned from it.
         drop(diagnostics);
-        let provider = LocalProvider::open(&settings, &evaluated.access_node, directory)
+        // The cloud's directory is already joined to the configuration's.
+        let provider = LocalProvider::open(&settings, &evaluated.access_node, Path::new(""))
             .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
         Ok(Self {
             directory: directory.to_owned(),
