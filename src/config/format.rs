@@ -183,7 +183,7 @@ fn spaced(earlier: Option<&Token<'_>>, left: &Token<'_>, right: &Token<'_>) -> b
         ("(" | "[" | "." | "!" | "::", _) => false,
         ("{", "}") => false,
         ("-", _) if is_unary(earlier) => false,
-        (_, "(") => !(left.kind == Kind::Word && !keyword),
+        (_, "(") => left.kind != Kind::Word || keyword,
         (_, "[") => !value || keyword,
         _ => true,
     }
