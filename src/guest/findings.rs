@@ -82,7 +82,11 @@ fn shown(text: &str) -> String {
             shown.push('…');
             break;
         }
-        if character.is_control() { shown.extend(character.escape_default()) } else { shown.push(character) }
+        match character {
+            '\t' => shown.push(' '),
+            _ if character.is_control() => shown.extend(character.escape_default()),
+            _ => shown.push(character),
+        }
     }
     shown
 }

@@ -109,6 +109,9 @@ impl Gpt {
     /// # Errors
     /// When the disk cannot be read or written.
     pub fn write(&self, disk: &File, size: u64) -> io::Result<()> {
+        if u64_at(&self.header, 40) < 2 + self.entry_sectors() {
+            return Err(io::Error::other("the GPT leaves no room for its own first copy"));
+        }
         let last = size / SECTOR - 1;
         let backup_entries = last - self.entry_sectors();
         disk.write_all_at(&self.padded_entries(), backup_entries * SECTOR)?;

@@ -160,3 +160,123 @@ pub(super) fn guid_text(bytes: &[u8; 16]) -> String {
         b[10..].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::guest::disk::probe;
+
+    const SIZE: u64 = 16 << 20;
+
+    /// A disk divided by sfdisk.
+    fn disk(script: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE).unwrap();
+        let mut child = Command::new("sfdisk")
+            .args(["-q", "--no-reread", "--no-tell-kernel"])
+            .arg(file.path())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+        file
+    }
+
+    const LOGICAL: &str = "label: dos\nstart=2048, size=4096\nstart=8192, size=20000, type=5\n\
+                           start=10240, size=2048\nstart=14336, size=4096, type=82\n";
+    const GPT: &str = "label: gpt\nsize=4096, name=\"first\"\nsize=8192, type=uefi\n";
+
+    #[test]
+    fn logical_partitions_are_found() {
+        let table = read(disk(LOGICAL).as_file(), SIZE);
+        let found: Vec<_> = table
+            .partitions
+            .iter()
+            .map(|found| (found.number, found.offset / SECTOR, found.size / SECTOR))
+            .collect();
+        assert_eq!(found, [(1, 2048, 4096), (5, 10240, 2048), (6, 14336, 4096)]);
+        assert_eq!((table.kind, table.problems.len()), (TableKind::Mbr, 0));
+    }
+
+    #[test]
+    fn the_backup_stands_in_for_a_damaged_gpt() {
+        let disk = disk(GPT);
+        let whole = read(disk.as_file(), SIZE);
+        assert_eq!(whole.partitions[0].name.as_deref(), Some("first"));
+        assert!(whole.partitions[1].kind.is_efi_system());
+        disk.as_file().write_all_at(&[0; 512], SECTOR).unwrap();
+        let mended = read(disk.as_file(), SIZE);
+        assert_eq!(mended.partitions, whole.partitions);
+        assert_eq!(mended.problems.len(), 1);
+        // Written at a larger size, both copies are sound to another tool.
+        let larger = SIZE + (8 << 20);
+        disk.as_file().set_len(larger).unwrap();
+        mended.gpt.unwrap().write(disk.as_file(), larger).unwrap();
+        let verdict = Command::new("sgdisk").arg("-v").arg(disk.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&verdict.stdout);
+        assert!(text.contains("No problems found"), "{text}");
+        disk.as_file().write_all_at(&[0; 512], SECTOR).unwrap();
+        assert_eq!(read(disk.as_file(), larger).partitions, whole.partitions);
+    }
+
+    #[test]
+    fn a_chain_that_leads_back_ends() {
+        let disk = disk(LOGICAL);
+        // The second table's link points to the first again.
+        let place = 12288 * SECTOR;
+        let mut sector = [0; 512];
+        disk.as_file().read_exact_at(&mut sector, place).unwrap();
+        sector[510..].copy_from_slice(&[0x55, 0xaa]);
+        sector[446 + 16 + 4] = 5;
+        sector[446 + 16 + 8..446 + 16 + 16].copy_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0]);
+        disk.as_file().write_all_at(&sector, place).unwrap();
+        let table = read(disk.as_file(), SIZE);
+        assert!(table.partitions.len() <= 3);
+        assert!(table.problems.iter().any(|problem| problem.contains("themselves")), "{table:?}");
+    }
+
+    /// Whatever bytes stand in a table or superblock, reading ends, without a panic.
+    #[test]
+    fn hostile_bytes_end_in_a_table_or_none() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for script in [LOGICAL, GPT] {
+            let disk = disk(script);
+            for round in 0..400_u64 {
+                let places =
+                    [446 + random() % 66, 512 + random() % 96, 1024 + random() % 512, 10240 * SECTOR + 446];
+                let place = places[(round % 4) as usize];
+                disk.as_file().write_all_at(&random().to_le_bytes(), place).unwrap();
+                disk.as_file().write_all_at(&[0x55, 0xaa], 510).unwrap();
+                let table = read(disk.as_file(), SIZE);
+                for partition in &table.partitions {
+                    assert!(partition.end() <= SIZE);
+                    let _content = probe::probe(disk.as_file(), partition.offset, partition.size);
+                }
+            }
+        }
+        let noise = tempfile::NamedTempFile::new().unwrap();
+        for magic in [&b"XFSB"[..], b"LABELONE", b"LUKS\xba\xbe"] {
+            let bytes: Vec<u8> = (0..0x12000).map(|_| random() as u8).collect();
+            noise.as_file().write_all_at(&bytes, 0).unwrap();
+            noise.as_file().write_all_at(magic, 0).unwrap();
+            noise.as_file().write_all_at(&[0x53, 0xef], 1024 + 0x38).unwrap();
+            for size in [0, 1, 511, 4096, 70_000] {
+                let _content = probe::probe(noise.as_file(), 0, size);
+            }
+        }
+        let tiny = File::open("/dev/null").unwrap();
+        assert_eq!(read(&tiny, 0).kind, TableKind::None);
+    }
+}

@@ -64,6 +64,8 @@ pub struct Mapping {
     pub name: String,
     /// The encrypted device.
     pub source: String,
+    /// The options, when the line has that field.
+    pub options: Option<String>,
     /// The whole line as it stands.
     pub text: String,
 }
@@ -79,6 +81,7 @@ pub fn parse_crypttab(content: &[u8]) -> Vec<Mapping> {
                 line,
                 name: decode(field(text, *name)),
                 source: decode(field(text, *source)),
+                options: fields.get(3).map(|options| field(text, *options).to_owned()),
                 text: text.trim().to_owned(),
             })
         })

@@ -61,7 +61,14 @@ pub fn prepare(draft: &mut Draft<'_>, disks: &[DiskFacts], findings: &mut Findin
                 findings.push(device_names().at(CRYPTTAB, mapping.line, &mapping.text));
                 text = fstab::replace_field(&text, mapping.line, 1, &uuid).unwrap_or(text);
             }
-            Device::Unknown => findings.push(unmatched().at(CRYPTTAB, mapping.line, &mapping.text)),
+            Device::Unknown => {
+                findings.push(unmatched().at(CRYPTTAB, mapping.line, &mapping.text));
+                if let Some(options) = mapping.options.as_ref().filter(|options| !options.contains("nofail"))
+                {
+                    let options = format!("{options},nofail");
+                    text = fstab::replace_field(&text, mapping.line, 3, &options).unwrap_or(text);
+                }
+            }
             Device::Stable | Device::Removable => {}
         }
     }

@@ -162,3 +162,46 @@ fn an_interrupted_journal_is_replayed_with_the_edits() {
     assert!(!tool("dumpe2fs", &["-h", at("part").to_str().unwrap()]).contains("needs_recovery"));
     check("ext4", &at("part"));
 }
+
+/// The process ids below a process, by /proc.
+fn descendants(of: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    let mut found: Vec<u32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    for child in found.clone() {
+        found.extend(descendants(child));
+    }
+    found
+}
+
+#[test]
+fn a_killed_replant_leaves_no_process_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    guest(directory.path());
+    let mut child = crate::support::command::command(directory.path(), ["inspect", "guest.raw"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The block server, the jail's helper, its first process, user-mode Linux.
+    let mut below = Vec::new();
+    for _ in 0..500 {
+        below = descendants(child.id());
+        if below.len() >= 4 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(below.len() >= 4, "{below:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let alive = |pid: &&u32| {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !state.is_empty() && !state.contains(") Z ")
+    };
+    for _ in 0..1000 {
+        if !below.iter().any(|pid| alive(&pid)) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("still there: {:?}", below.iter().filter(alive).collect::<Vec<_>>());
+}

@@ -88,7 +88,8 @@ impl Workspace {
         self.records("volumes").into_iter().filter(|volume| !gone.contains(&text(volume, "phase"))).collect()
     }
 
-    /// How many volumes are in slots of the access node.
+    /// How many volumes are in slots of the access node. (A detachment that is over is settled
+    /// when somebody looks.)
     pub fn volumes_in_slots(&self) -> usize {
         let in_slot = |volume: &&Value| {
             volume["attachment"]["device"].as_str().is_some_and(|name| !name.starts_with("/dev/"))
