@@ -105,7 +105,11 @@ impl Workspace {
         } else {
             settings
         };
-        let provider = LocalProvider::open(&settings, &evaluated.access_node, directory)
+        // A missing image is no mistake when everything is to be destroyed; it is reported when
+        // something is planned from it.
+        drop(diagnostics);
+        // The cloud's directory is already joined to the configuration's.
+        let provider = LocalProvider::open(&settings, &evaluated.access_node, Path::new(""))
             .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
         Ok(Self {
             directory: directory.to_owned(),

@@ -55,3 +55,31 @@ fn every_example_is_valid() {
         replant(directory.path(), ["validate"]).success();
     }
 }
+
+/// `-C` with a relative path: everything is below the configuration's directory, once.
+#[test]
+fn a_restore_stays_in_its_directory() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("site/dr");
+    fs::create_dir_all(&directory).unwrap();
+    backup(&directory.join("disk.vmdk"));
+    let configuration = r#"
+        instance "web" {
+          image         = "disk.vmdk"
+          instance_type = "m6i.large"
+          state         = "stopped"
+          guest { drivers = "none" }
+        }
+    "#;
+    fs::write(directory.join("main.replant.hcl"), configuration).unwrap();
+    replant(parent.path(), ["-C", "site/dr", "apply", "--auto-approve"]).success();
+    assert!(directory.join(".replant/cloud/cloud.json").exists());
+    let mut names: Vec<_> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let expected = [".replant", "disk.vmdk", "main.replant.hcl", "replant.state.json", "replant.state.lock"];
+    assert_eq!(names, expected);
+    replant(parent.path(), ["-C", "site/dr", "destroy", "--auto-approve"]).success();
+}
