@@ -95,7 +95,7 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
         Some(path) => Some(saved::load(path).map_err(|error| one(error.diagnostic()))?),
         None => None,
     };
-    let workspace = Workspace::open(directory, &command.plan.variables)?;
+    let workspace = Workspace::open(directory, &command.plan.variables, command.plan.destroy)?;
     let runtime = runtime()?;
     let verb = if command.plan.destroy { "destroy" } else { "apply" };
     let lock = Lock::acquire(&workspace.paths, verb).map_err(|error| one(error.diagnostic()))?;

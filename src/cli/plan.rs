@@ -94,7 +94,7 @@ pub fn run(directory: &Path, command: &PlanCommand) -> Exit {
 }
 
 fn plan(directory: &Path, command: &PlanCommand) -> Result<(Plan, Overlays), Diagnostics> {
-    let workspace = Workspace::open(directory, &command.plan.variables)?;
+    let workspace = Workspace::open(directory, &command.plan.variables, command.plan.destroy)?;
     let runtime = runtime()?;
     let state = Store::read(&workspace.paths).map_err(|error| Diagnostics::from(error.diagnostic()))?;
     workspace.plan(&runtime, &state, has_state(&state), &command.plan.wishes())

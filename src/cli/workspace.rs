@@ -79,14 +79,24 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Loads a directory.
+    /// Loads a directory. Nothing is made before the whole configuration is right.
     ///
     /// # Errors
     /// All mistakes of the configuration; the provider cannot be opened.
-    pub fn open(directory: &Path, arguments: &VariableArguments) -> Result<Self, Diagnostics> {
-        let (config, diagnostics) = config::load(directory, &arguments.options()?);
-        let Some(config) = config.filter(|_| !diagnostics.has_errors()) else { return Err(diagnostics) };
-        let (evaluated, diagnostics) = config.evaluate(&KnownFacts::default());
+    pub fn open(
+        directory: &Path,
+        arguments: &VariableArguments,
+        destroys: bool,
+    ) -> Result<Self, Diagnostics> {
+        let (checked, diagnostics) = config::check(directory, &arguments.options()?);
+        let stops = |diagnostic: &Diagnostic| {
+            // Backups go their ways; what was restored from them can be destroyed all the same.
+            let lost_image = diagnostic.code.as_str() == "config::missing_image";
+            diagnostic.is_error() && !(destroys && lost_image)
+        };
+        let Some((config, evaluated)) = checked.filter(|_| !diagnostics.as_slice().iter().any(stops)) else {
+            return Err(diagnostics);
+        };
         let settings = match &evaluated.provider {
             ProviderSpec::Local(settings) => settings.clone(),
         };

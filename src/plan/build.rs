@@ -131,8 +131,24 @@ impl<'a> Draft<'a> {
             .map(|(_, machine)| machine)
     }
 
+    /// A provider that knows nothing of the state is more likely another one than emptied.
+    fn check_provider(&mut self) {
+        let reality = self.request.reality;
+        let nothing = reality.volumes.is_empty() && reality.instances.is_empty();
+        if reality.refreshed && nothing && !self.request.state.resources.is_empty() {
+            self.notes.push(
+                Diagnostic::warning("plan::nothing_exists", "Nothing of the state exists in this provider")
+                    .detail(
+                        "Every volume and instance of the state is gone. Either all were deleted outside Replant, or the provider block names another place than before.",
+                    )
+                    .help("if the place changed: put the provider block back, destroy there first, then change it"),
+            );
+        }
+    }
+
     fn check(&mut self) {
         self.targeted();
+        self.check_provider();
         if self.request.mode == Mode::Destroy {
             return;
         }

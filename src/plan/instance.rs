@@ -399,7 +399,7 @@ fn kept_volumes_note(around: &Surroundings<'_>) -> Vec<String> {
     if kept.is_empty() || around.rewritten {
         return Vec::new();
     }
-    vec![format!("{} and what is on it stays, and is attached to the new instance", kept.join(", "))]
+    vec![format!("what is on its volumes stays: {} go over to the new instance", kept.join(", "))]
 }
 
 fn standby(around: &Surroundings<'_>, recorded: Option<(&InstanceResource, bool)>) -> Decision {

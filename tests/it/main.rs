@@ -11,6 +11,7 @@ mod guests;
 mod image;
 mod layers;
 mod provider;
+mod running;
 mod sandbox;
 mod scenarios;
 mod state;

@@ -1,0 +1,188 @@
+//! Stories of instances that run: a boot sector of ours is the guest, so that a boot takes a
+//! second or two and still goes through QEMU's firmware and its NVMe disk.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::Workspace;
+use crate::support::workspace::text;
+
+/// A disk whose boot sector writes a text to the first serial port and halts.
+fn bootable(workspace: &Workspace, name: &str, says: &str) -> PathBuf {
+    let mut sector = vec![
+        0xFA, // cli: the firmware's own serial console keeps quiet
+        0xBE, 0x12, 0x7C, // mov si, text
+        0xAC, // next: lodsb
+        0x84, 0xC0, // test al, al
+        0x74, 0x06, // jz halt
+        0xBA, 0xF8, 0x03, // mov dx, COM1
+        0xEE, // out dx, al
+        0xEB, 0xF5, // jmp next
+        0xF4, // halt: hlt
+        0xEB, 0xFD, // jmp halt
+    ];
+    sector.extend_from_slice(says.as_bytes());
+    sector.resize(510, 0);
+    sector.extend_from_slice(&[0x55, 0xAA]);
+    let path = workspace.path().join(name);
+    let mut file = File::create(&path).unwrap();
+    file.write_all(&sector).unwrap();
+    file.write_all(&vec![0x5A; 1 << 20]).unwrap();
+    file.set_len(4 << 20).unwrap();
+    path
+}
+
+const LOGIN: &str = "\r\nguest login: ";
+
+fn configuration(more: &str) -> String {
+    format!(
+        "provider \"local\" {{\n  accelerator = \"tcg\"\n  memory = 128\n  boot_timeout = 60\n}}\n\
+         instance \"web\" {{\n  image = \"web.raw\"\n  instance_type = \"m6i.large\"\n  guest {{ drivers = \"none\" }}\n{more}\n}}\n"
+    )
+}
+
+/// QEMU processes of a workspace's cloud.
+fn machines(workspace: &Workspace) -> usize {
+    let path = workspace.path().to_string_lossy().into_owned();
+    let output = Command::new("pgrep").args(["-f", &format!("qemu-system.*{path}")]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().count()
+}
+
+/// Removes whatever runs when a test ends, however it ends.
+struct Machines(Workspace);
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        let path = self.0.path().to_string_lossy().into_owned();
+        let _ = Command::new("pkill").args(["-9", "-f", &format!("qemu-system.*{path}")]).status();
+    }
+}
+
+fn started(more: &str) -> Machines {
+    let workspace = Machines(Workspace::new(&configuration(more)));
+    bootable(&workspace.0, "web.raw", LOGIN);
+    let applied = workspace.0.apply().success();
+    assert!(applied.stdout.contains("guest login:"), "{}", applied.stdout);
+    workspace
+}
+
+#[test]
+fn after_its_first_start_a_changed_image_is_a_note_and_its_replacement_keeps_a_snapshot() {
+    let guarded = started("");
+    let workspace = &guarded.0;
+    assert_eq!(machines(workspace), 1);
+    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+    let before = workspace.state();
+
+    bootable(workspace, "web.raw", "\r\nnewer login: ");
+    let noted = workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+    assert!(noted.stdout.contains("it is not written again"), "{}", noted.stdout);
+    assert_eq!(workspace.state(), before);
+
+    workspace.configure(&configuration("  lifecycle { replace_on_image_change = true }"));
+    let plan = workspace.run(&["plan", "--detailed-exitcode"]).code(2);
+    assert!(plan.stdout.contains("is lost; a final"), "{}", plan.stdout);
+    let applied = workspace.apply().success();
+    assert!(applied.stdout.contains("newer login:"), "{}", applied.stdout);
+    let after = workspace.state();
+    assert_ne!(after["resources"]["instance.web"]["id"], before["resources"]["instance.web"]["id"]);
+    let snapshots = fs::read_dir(workspace.path().join(".replant/cloud/snapshots")).unwrap();
+    let records = snapshots.filter(|entry| {
+        entry
+            .as_ref()
+            .is_ok_and(|entry| entry.path().extension().is_some_and(|extension| extension == "json"))
+    });
+    assert_eq!(records.count(), 1);
+    assert_eq!(machines(workspace), 1);
+    workspace.run(&["destroy", "--auto-approve"]).success();
+    assert_eq!((machines(workspace), workspace.volumes().len(), workspace.instances().len()), (0, 0, 0));
+}
+
+#[test]
+fn a_type_changes_by_stop_and_start_and_a_state_by_itself() {
+    let guarded = started("  disk \"root\" {}\n  disk \"data\" { size = 1 }");
+    let workspace = &guarded.0;
+    let before = workspace.state();
+    let more = "  disk \"root\" {}\n  disk \"data\" { size = 1 }";
+    workspace.configure(&configuration(more).replace("m6i.large", "m6i.xlarge"));
+    let plan = workspace.run(&["plan"]).success();
+    assert!(plan.stdout.contains("stopped for this change"), "{}", plan.stdout);
+    workspace.apply().success();
+    let after = workspace.state();
+    assert_eq!(after["resources"]["instance.web"]["id"], before["resources"]["instance.web"]["id"]);
+    assert_eq!(text(&after["resources"]["instance.web"], "instance_type"), "m6i.xlarge");
+    assert_eq!(machines(workspace), 1);
+
+    let stopped = configuration(&format!("{more}\n  state = \"stopped\"")).replace("m6i.large", "m6i.xlarge");
+    workspace.configure(&stopped);
+    workspace.apply().success();
+    assert_eq!(machines(workspace), 0);
+    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+    workspace.configure(&stopped.replace("stopped", "standby"));
+    let refused = workspace.run(&["plan"]).code(1);
+    assert!(refused.stderr.contains("plan::started_standby"), "{}", refused.both());
+
+    // A subnet cannot change in place; the volumes and what is on them go over to the new instance.
+    workspace.configure(&stopped.replace("state = \"stopped\"", "subnet_id = \"subnet-2\""));
+    let plan = workspace.run(&["plan"]).success();
+    assert!(plan.stdout.contains("# forces replacement"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("what is on its volumes stays"), "{}", plan.stdout);
+    workspace.apply().success();
+    let moved = workspace.state();
+    assert_ne!(moved["resources"]["instance.web"]["id"], after["resources"]["instance.web"]["id"]);
+    assert_eq!(
+        moved["resources"]["instance.web.volume.root"]["id"],
+        after["resources"]["instance.web.volume.root"]["id"]
+    );
+    assert_eq!(machines(workspace), 1);
+    workspace.run(&["destroy", "--auto-approve"]).success();
+    assert_eq!((machines(workspace), workspace.volumes().len(), workspace.instances().len()), (0, 0, 0));
+}
+
+#[test]
+fn a_guest_that_does_not_come_up_is_shown_with_its_console_and_restored_anew() {
+    let guarded = Machines(Workspace::new(&configuration("")));
+    let workspace = &guarded.0;
+    bootable(
+        workspace,
+        "web.raw",
+        "\r\nKernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n",
+    );
+    let applied = workspace.apply().code(1);
+    assert!(applied.stdout.contains("apply::boot_failed"), "{}", applied.both());
+    assert!(applied.stdout.contains("Unable to mount root fs"), "{}", applied.both());
+    let state = workspace.state();
+    assert_eq!(state["resources"]["instance.web"]["tainted"], true);
+    assert_eq!(workspace.volumes().len(), 1, "everything is left in place");
+
+    let image = bootable(workspace, "web.raw", LOGIN);
+    let plan = workspace.run(&["plan"]).success();
+    assert!(plan.stdout.contains("its first start failed"), "{}", plan.stdout);
+    workspace.apply().success();
+    let after = workspace.state();
+    assert_eq!(after["resources"]["instance.web"]["tainted"], false);
+    assert_eq!(
+        after["resources"]["instance.web.volume.root"]["id"],
+        state["resources"]["instance.web.volume.root"]["id"]
+    );
+    workspace.assert_holds("instance.web.volume.root", &image);
+    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+    workspace.run(&["destroy", "--auto-approve"]).success();
+    assert_eq!(machines(workspace), 0);
+}
+
+#[test]
+fn an_instance_that_was_stopped_outside_is_started_again() {
+    let guarded = started("  launch { console_pattern = \"guest log[a-z]+\" }");
+    let workspace = &guarded.0;
+    let _ = Command::new("pkill")
+        .args(["-9", "-f", &format!("qemu-system.*{}", workspace.path().to_string_lossy())])
+        .status();
+    let plan = workspace.run(&["plan", "--detailed-exitcode"]).code(2);
+    assert!(plan.stdout.contains("changed outside Replant"), "{}", plan.stdout);
+    workspace.apply().success();
+    assert_eq!(machines(workspace), 1);
+    workspace.run(&["destroy", "--auto-approve"]).success();
+}
