@@ -104,10 +104,12 @@ fn disk_sizes(spec: &InstanceSpec, disk: &MachineDisk) -> Option<Diagnostic> {
         return Some(
             Diagnostic::error("plan::disk_smaller_than_image", "A disk smaller than its image")
                 .detail(format!(
-                    "Disk \"{}\" of {} is to be {size}, but {} holds a disk of {least}. Restoring it would cut off its end.",
+                    "Disk \"{}\" of {} is to be {size} ({} bytes), but {} holds a disk of {} bytes. Restoring it would cut off its end.",
                     disk.spec.name,
                     spec.address,
-                    image.facts.path.display()
+                    size.0,
+                    image.facts.path.display(),
+                    least.0,
                 ))
                 .at(spec.span(&path))
                 .about(&spec.address)
