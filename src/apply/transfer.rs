@@ -105,7 +105,7 @@ impl Context {
             // An overlay lies over the content: nothing of it can be taken as written.
             self.forget_manifest(&volume.id);
         }
-        let bare = VolumeResource { write: None, drivers: None, ..volume.clone() };
+        let bare = VolumeResource { write: None, drivers: None, started: false, ..volume.clone() };
         if bare != volume {
             self.change(vec![put_volume(&volume_address, bare.clone())]).await?;
         }

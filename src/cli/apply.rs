@@ -135,6 +135,14 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
             .map_err(|error| one(apply::error::provider(&error)))?;
         let context = context(Plan::nothing(workspace.provider.name(), &nothing), Overlays::new());
         runtime.block_on(apply::recover(&context)).map_err(|error| recovery_failed(&error))?;
+        if let Some((plan, _)) = &saved
+            && plan.binding.resources != resources_digest(&store.state())?
+        {
+            store.commit().map_err(|error| one(error.diagnostic()))?;
+            return Err(stale(
+                "an earlier run had not ended, and what it had begun is settled now".to_owned(),
+            ));
+        }
     }
     // A crashed run's journal becomes the state before anything new is begun.
     store.commit().map_err(|error| one(error.diagnostic()))?;
@@ -255,11 +263,12 @@ fn check_binding(
             Err(error) => moved.push(format!("{}: {error}", image.path.display())),
         }
     }
-    if moved.is_empty() {
-        return Ok(());
-    }
-    Err(Diagnostic::error("plan::stale", "What the plan was made from moved")
-        .detail(moved.join("\n"))
+    if moved.is_empty() { Ok(()) } else { Err(stale(moved.join("\n"))) }
+}
+
+fn stale(moved: String) -> Diagnostics {
+    Diagnostic::error("plan::stale", "What the plan was made from moved")
+        .detail(moved)
         .help("plan again, look at it, and apply that:\nreplant plan --out plan.replant")
-        .into())
+        .into()
 }

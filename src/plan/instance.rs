@@ -308,6 +308,9 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
         replacing.push(Reason::CannotChangeInPlace { attribute: change.path.clone() });
     }
     if started {
+        if attributes.iter().any(|change| change.path == "disks") {
+            replacing.push(Reason::CannotChangeInPlace { attribute: "the list of disks".to_owned() });
+        }
         let replaced =
             around.new_volumes.iter().map(|volume| Reason::Replaced { address: volume.to_string() });
         replacing.extend(replaced);

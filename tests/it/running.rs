@@ -137,6 +137,16 @@ fn a_type_changes_by_stop_and_start_and_a_state_by_itself() {
         after["resources"]["instance.web.volume.root"]["id"]
     );
     assert_eq!(machines(workspace), 1);
+
+    // A disk that leaves the configuration leaves the machine, which runs again afterwards.
+    workspace.configure(
+        &configuration("  disk \"root\" {}\n  subnet_id = \"subnet-2\"").replace("m6i.large", "m6i.xlarge"),
+    );
+    let plan = workspace.run(&["plan"]).success();
+    assert!(plan.stdout.contains("is lost"), "{}", plan.stdout);
+    workspace.apply().success();
+    assert_eq!((machines(workspace), workspace.volumes().len(), workspace.instances().len()), (1, 1, 1));
+    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
     workspace.run(&["destroy", "--auto-approve"]).success();
     assert_eq!((machines(workspace), workspace.volumes().len(), workspace.instances().len()), (0, 0, 0));
 }
