@@ -88,11 +88,13 @@ impl Workspace {
         self.records("volumes").into_iter().filter(|volume| !gone.contains(&text(volume, "phase"))).collect()
     }
 
-    /// How many volumes are in slots of the access node. (A detachment that is over is settled
-    /// when somebody looks.)
+    /// How many volumes are in slots of the access node. (A detachment is settled when
+    /// somebody looks after its time: those that have begun do not count.)
     pub fn volumes_in_slots(&self) -> usize {
         let in_slot = |volume: &&Value| {
-            volume["attachment"]["device"].as_str().is_some_and(|name| !name.starts_with("/dev/"))
+            let attachment = &volume["attachment"];
+            attachment["device"].as_str().is_some_and(|name| !name.starts_with("/dev/"))
+                && attachment["phase"] != "detaching"
         };
         self.volumes().iter().filter(in_slot).count()
     }
