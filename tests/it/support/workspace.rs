@@ -91,8 +91,11 @@ impl Workspace {
     /// How many volumes are in slots of the access node. (A detachment that is over is settled
     /// when somebody looks.)
     pub fn volumes_in_slots(&self) -> usize {
+        let node =
+            self.records("instances").into_iter().find(|instance| !instance["request"].is_object()).unwrap();
         let in_slot = |volume: &&Value| {
-            volume["attachment"]["device"].as_str().is_some_and(|name| !name.starts_with("/dev/"))
+            volume["attachment"]["instance"] == node["id"]
+                && text(&volume["attachment"], "phase") != "detaching"
         };
         self.volumes().iter().filter(in_slot).count()
     }
