@@ -88,8 +88,8 @@ impl Workspace {
         self.records("volumes").into_iter().filter(|volume| !gone.contains(&text(volume, "phase"))).collect()
     }
 
-    /// How many volumes are in slots of the access node. (A detachment that is over is settled
-    /// when somebody looks.)
+    /// How many volumes are in slots of the access node. (A detachment is settled when
+    /// somebody looks after its time: those that have begun do not count.)
     pub fn volumes_in_slots(&self) -> usize {
         let node =
             self.records("instances").into_iter().find(|instance| !instance["request"].is_object()).unwrap();
