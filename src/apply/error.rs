@@ -52,6 +52,20 @@ pub enum ApplyError {
         /// Where.
         instance: String,
     },
+    /// An instance of ours has a volume that is not ours.
+    #[error("{volume} on {instance} is not in the state")]
+    ForeignVolume {
+        /// The volume.
+        volume: String,
+        /// Where.
+        instance: String,
+    },
+    /// A volume is to be written and its instance, which never started by Replant, runs.
+    #[error("{instance} runs")]
+    StartedOutside {
+        /// The instance.
+        instance: String,
+    },
     /// A started instance did not come up.
     #[error("{instance} did not come up: {reason}")]
     Boot {
@@ -131,6 +145,21 @@ impl ApplyError {
                         "{volume} is attached to {instance}, which is not in this state. Replant takes no volume from an instance it does not know."
                     ))
                     .help("detach it there, then apply again")
+            }
+            Self::ForeignVolume { volume, instance } => {
+                Diagnostic::error("apply::foreign_volume", "An instance has a volume that Replant does not know")
+                    .detail(format!(
+                        "{volume} is attached to {instance} and is not in this state. Replant neither detaches nor deletes what it does not know."
+                    ))
+                    .help("detach it, then apply again")
+            }
+            Self::StartedOutside { instance } => {
+                Diagnostic::error("apply::started_outside", "An instance was started outside Replant")
+                    .detail(format!(
+                        "{instance} runs, and Replant has not started it: its volumes may hold newer data than the backup. Nothing of it was touched."
+                    ))
+                    .help("to keep what it wrote: set state = \"running\" and apply, which adopts it as it is")
+                    .help("to restore it anew: replant apply --replace with its address")
             }
             Self::Boot { instance, reason, evidence, console } => {
                 let mut detail = format!("{instance}: {reason}\nThe console's last lines:\n{evidence}");

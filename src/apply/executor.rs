@@ -184,9 +184,7 @@ impl Execution {
 
     /// Whether the volume of a detach step is in a slot.
     fn is_attached(&self, address: &Address) -> bool {
-        self.context
-            .volume(&address.instance, address.part.disk().unwrap_or_default())
-            .is_ok_and(|(_, volume)| volume.slot.is_some())
+        in_slot(&self.context, address)
     }
 
     fn spawn(&mut self, index: usize, node: Node, slot: Option<String>) {
@@ -208,7 +206,11 @@ impl Execution {
             };
             let freed = match (&node.step, &result) {
                 (Step::Detach, Ok(_)) => held,
-                (Step::Attach, Err(_)) => slot,
+                (Step::Attach, Err(error))
+                    if error.certainly_had_no_effect() && !in_slot(&context, &node.address) =>
+                {
+                    slot
+                }
                 _ => None,
             };
             let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -275,6 +277,13 @@ impl Execution {
             self.skip(index, because.to_owned());
         }
     }
+}
+
+/// Whether the state says that a step's volume is in a slot.
+fn in_slot(context: &Context, address: &Address) -> bool {
+    context
+        .volume(&address.instance, address.part.disk().unwrap_or_default())
+        .is_ok_and(|(_, volume)| volume.slot.is_some())
 }
 
 /// A second interrupt ends what waits; a write ends by itself, at its next block, with a

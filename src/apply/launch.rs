@@ -115,11 +115,13 @@ impl Context {
             .collect()
     }
 
-    /// Takes everything off an instance that is not where it shall be; deletes what is the stub's.
+    /// Takes everything off an instance that is not where it shall be; deletes the stub's own root.
+    /// Anything else that is not ours somebody put there, and it is theirs to take off.
     async fn clear(
         &self,
         address: &Address,
         view: &InstanceView,
+        phase: LaunchPhase,
         places: &BTreeMap<String, (Address, VolumeResource)>,
     ) -> Result<(), ApplyError> {
         for (device, id) in &view.volumes {
@@ -127,6 +129,12 @@ impl Context {
                 continue;
             }
             let ours = self.is_of_state(id);
+            if !ours && !is_stub_root(view, device, phase) {
+                return Err(ApplyError::ForeignVolume {
+                    volume: id.to_string(),
+                    instance: view.id.to_string(),
+                });
+            }
             // Said before the detachment, so that a crash between the two leaves no orphan.
             let deletion = match ours {
                 true => None,
@@ -159,13 +167,14 @@ impl Context {
         address: &Address,
         id: &InstanceId,
         disks: &[String],
+        phase: LaunchPhase,
     ) -> Result<BTreeMap<String, (Address, VolumeResource)>, ApplyError> {
         self.stop(address, id).await?;
         let gone = || ApplyError::NotInState { address: address.clone() };
         let view = self.describe_instance(id).await?.ok_or_else(gone)?;
         let places = self.places(&address.instance, disks, &view.root_device)?;
         self.progress(address, "swapping the restored volumes in");
-        self.clear(address, &view, &places).await?;
+        self.clear(address, &view, phase, &places).await?;
         for (device, (_, volume)) in &places {
             if view.volumes.get(device) == Some(&volume.id) {
                 continue;
@@ -205,7 +214,7 @@ impl Context {
             self.instance(machine).ok_or_else(|| ApplyError::NotInState { address: address.clone() })?;
         let id = stub.id.clone();
         let (wanted, user_data) = self.resolved(machine, &plan.instance)?;
-        let places = self.swap(address, &id, &wanted.disks).await?;
+        let places = self.swap(address, &id, &wanted.disks, stub.phase).await?;
         let delete_on_termination = places
             .iter()
             .map(|(device, (_, volume))| (device.clone(), volume.delete_on_termination))
@@ -221,25 +230,30 @@ impl Context {
         if plan.start == Start::Stopped {
             return Ok(format!("{id} is stopped"));
         }
-        // Said before the start: from its first moment on the guest may write newer data.
-        let with = |started| {
+        // Only a machine all of whose content is fresh can be restored anew after a failed start.
+        let is_fresh = places.values().all(|(_, volume)| !volume.started);
+        let record = |started: bool| {
             let volumes = places.values();
             volumes
-                .map(|(address, volume)| put_volume(address, VolumeResource { started, ..volume.clone() }))
+                .map(|(address, volume)| {
+                    let started = started || volume.started;
+                    put_volume(address, VolumeResource { started, ..volume.clone() })
+                })
                 .collect::<Vec<StateChange>>()
         };
-        let mut changes = with(true);
+        // Said before the start: from its first moment on the guest may write newer data.
+        let mut changes = record(true);
         let started = InstanceResource {
             phase: LaunchPhase::Started,
             state: "running".to_owned(),
-            tainted: true,
+            tainted: is_fresh,
             ..swapped.clone()
         };
         changes.push(put_instance(machine, started.clone()));
         self.change(changes).await?;
         if let Err(error) = self.start(address, &id).await {
             if error.certainly_had_no_effect() {
-                let mut changes = with(false);
+                let mut changes = record(false);
                 changes.push(put_instance(machine, swapped));
                 self.change(changes).await?;
             }
@@ -273,7 +287,8 @@ impl Context {
     ) -> ModifyInstance {
         ModifyInstance {
             instance_type: (is.instance_type != wanted.instance_type).then(|| wanted.instance_type.clone()),
-            user_data: user_data.filter(|_| set_user_data),
+            // An empty text takes it away.
+            user_data: set_user_data.then(|| user_data.unwrap_or_default()),
             security_group_ids: (is.security_group_ids != wanted.security_group_ids)
                 .then(|| wanted.security_group_ids.clone()),
             termination_protection: (is.termination_protection != wanted.termination_protection)
@@ -324,8 +339,15 @@ impl Context {
         self.modify(address, &id, &request).await?;
         let view = self.refresh_tags(address, &id, &wanted.tags).await?;
         let now = instance::recorded(&wanted, &view, LaunchPhase::Started, plan.start);
-        self.change(vec![put_instance(machine, InstanceResource { tainted: is.tainted, ..now.clone() })])
-            .await?;
+        let mut changes: Vec<StateChange> = wanted
+            .disks
+            .iter()
+            .filter_map(|disk| self.volume(machine, disk).ok())
+            .filter(|(_, volume)| !volume.started)
+            .map(|(address, volume)| put_volume(&address, VolumeResource { started: true, ..volume }))
+            .collect();
+        changes.push(put_instance(machine, InstanceResource { tainted: is.tainted, ..now.clone() }));
+        self.change(changes).await?;
         if plan.start == Start::Stopped {
             self.change(vec![put_instance(machine, now)]).await?;
             return Ok(format!("{id} is stopped"));
@@ -342,21 +364,44 @@ impl Context {
         Ok(format!("{id} is up: {evidence}"))
     }
 
-    /// Ends an instance. Its volumes of the state are detached first and stay.
+    /// What the state is without an instance. What a failed first start left on its volumes is no
+    /// loss; that must be known when the instance is not there to say so.
+    fn removal(&self, address: &Address, recorded: Option<&InstanceResource>) -> Vec<StateChange> {
+        let mut changes = vec![StateChange::Remove { address: address.clone() }];
+        let Some(recorded) = recorded.filter(|instance| instance.tainted) else { return changes };
+        for disk in &recorded.disks {
+            if let Ok((volume_address, volume)) = self.volume(&address.instance, disk) {
+                self.forget_manifest(&volume.id);
+                let fresh = VolumeResource { write: None, drivers: None, started: false, ..volume };
+                changes.push(put_volume(&volume_address, fresh));
+            }
+        }
+        changes
+    }
+
+    /// Ends an instance. All its volumes but the stub's own root are detached first and stay.
     ///
     /// # Errors
     /// The provider's, the journal's, a timeout.
     pub async fn terminate(&self, address: &Address, id: &InstanceId) -> Result<String, ApplyError> {
-        let gone = vec![StateChange::Remove { address: address.clone() }];
+        let recorded = self.instance(&address.instance).filter(|instance| instance.id == *id);
+        let gone = self.removal(address, recorded.as_ref());
         let Some(view) = self.describe_instance(id).await? else {
             self.change(gone).await?;
             return Ok(format!("{id} was gone already"));
         };
+        let phase = recorded.map_or(LaunchPhase::Started, |instance| instance.phase);
+        let staying: Vec<&VolumeId> = view
+            .volumes
+            .iter()
+            .filter(|(device, volume)| self.is_of_state(volume) || !is_stub_root(&view, device, phase))
+            .map(|(_, volume)| volume)
+            .collect();
         if view.state != InstanceState::ShuttingDown {
-            if view.volumes.values().any(|volume| self.is_of_state(volume)) {
+            if !staying.is_empty() {
                 self.stop(address, id).await?;
             }
-            for volume in view.volumes.values().filter(|volume| self.is_of_state(volume)) {
+            for volume in staying {
                 let operation = Operation::DetachVolume { id: volume.clone(), instance: id.clone() };
                 self.effect(address, operation, || self.provider.detach_volume(volume, id), |()| Vec::new())
                     .await?;
@@ -371,4 +416,9 @@ impl Context {
         self.wait_for_instance(id, None).await?;
         Ok(id.to_string())
     }
+}
+
+/// Whether a volume is the root that a stub brought along.
+fn is_stub_root(view: &InstanceView, device: &str, phase: LaunchPhase) -> bool {
+    phase == LaunchPhase::Stub && device == view.root_device
 }

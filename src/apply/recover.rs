@@ -8,7 +8,7 @@ use super::retry::retry;
 use super::{ApplyError, Context, Event, volume};
 use crate::model::{Address, Architecture, BootMode};
 use crate::plan::{InstancePlan, Start};
-use crate::provider::{Filter, InstanceId, RunInstance, TAG_TOKEN, VolumeId};
+use crate::provider::{Filter, InstanceId, ProviderErrorKind, RunInstance, TAG_TOKEN, VolumeId};
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{Intent, Operation, Resource, StateChange, VolumeResource};
 
@@ -18,11 +18,28 @@ use crate::state::{Intent, Operation, Resource, StateChange, VolumeResource};
 /// The provider's, the journal's, a timeout. What is settled by then stays settled.
 pub async fn recover(context: &Context) -> Result<(), ApplyError> {
     for intent in context.store.pending() {
-        let address = intent.address.clone();
-        let what = settle(context, intent).await?;
+        let (id, address) = (intent.id, intent.address.clone());
+        let what = match settle(context, intent).await {
+            Ok(what) => what,
+            // A refusal for good: what was begun was never made (repeating a call that had taken
+            // effect gives what it made), and the plan that follows decides anew.
+            Err(error) if is_refusal(&error) => {
+                context.fail(id, error.to_string(), Vec::new()).await?;
+                format!("what an earlier run had begun is refused now, and given up: {error}")
+            }
+            Err(error) => return Err(error),
+        };
         context.tell(&Event::Recovered { address, what });
     }
     leave_slots(context).await
+}
+
+fn is_refusal(error: &ApplyError) -> bool {
+    match error {
+        ApplyError::Provider(error) => !error.is_retryable() && error.kind != ProviderErrorKind::Io,
+        ApplyError::ForeignAttachment { .. } => true,
+        _ => false,
+    }
 }
 
 async fn settle(context: &Context, intent: Intent) -> Result<String, ApplyError> {

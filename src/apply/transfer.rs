@@ -24,6 +24,7 @@ impl Context {
     /// The provider's, the journal's, a timeout; it is attached to something that is not ours.
     pub async fn attach(&self, address: &Address, slot: &str) -> Result<String, ApplyError> {
         let (volume_address, volume) = self.volume(&address.instance, disk(address))?;
+        self.refuse_running(&address.instance).await?;
         self.free_volume(address, &volume.id).await?;
         let node = self.access_node();
         let operation = Operation::AttachVolume {
@@ -46,6 +47,16 @@ impl Context {
         })
         .await?;
         Ok(format!("{} in slot {slot}", volume.id))
+    }
+
+    /// Nothing is written to the volumes of an instance that runs and that Replant has not started.
+    async fn refuse_running(&self, machine: &crate::model::InstanceAddress) -> Result<(), ApplyError> {
+        let Some(recorded) = self.instance(machine) else { return Ok(()) };
+        let view = self.describe_instance(&recorded.id).await?;
+        if crate::plan::instance::is_started_outside(&recorded, view.as_ref()) {
+            return Err(ApplyError::StartedOutside { instance: recorded.id.to_string() });
+        }
+        Ok(())
     }
 
     /// Takes a volume out of its slot. The slot that became free is the state's.
@@ -101,8 +112,9 @@ impl Context {
     pub async fn write(self: &Arc<Self>, address: &Address, plan: &WritePlan) -> Result<String, ApplyError> {
         let _permit = self.writers.acquire().await.map_err(|error| ApplyError::Task(error.to_string()))?;
         let (volume_address, volume) = self.volume(&address.instance, disk(address))?;
-        if volume.drivers.is_some() {
-            // An overlay lies over the content: nothing of it can be taken as written.
+        if volume.drivers.is_some() || volume.started {
+            // An overlay or a guest's writes lie over the content: nothing of it can be taken as
+            // written.
             self.forget_manifest(&volume.id);
         }
         let bare = VolumeResource { write: None, drivers: None, started: false, ..volume.clone() };
@@ -219,7 +231,7 @@ impl Context {
         let mut changes = Vec::new();
         for disk in untouched {
             let (volume_address, volume) = self.volume(&address.instance, &disk)?;
-            if volume.write.is_some() {
+            if volume.write.is_some() && volume.drivers.is_none() {
                 let drivers = Some(DriversFacts { recipe: plan.recipe, overlay_bytes: 0 });
                 changes.push(put_volume(&volume_address, VolumeResource { drivers, ..volume }));
             }

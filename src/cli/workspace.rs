@@ -10,7 +10,9 @@ use super::inspect_guest::SandboxInspector;
 use crate::apply::Specs;
 use crate::config::{self, Config, Evaluated, KnownFacts};
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::model::{Address, DesiredState, InstanceAddress, InstanceSpec, LocalProviderSpec, ProviderSpec};
+use crate::model::{
+    Address, DesiredState, DriversPolicy, InstanceAddress, InstanceSpec, LocalProviderSpec, ProviderSpec,
+};
 use crate::observe::{Inspection, Machine, Reality, resolve};
 use crate::plan::{self, Action, Mode, Overlays, Plan};
 use crate::provider::Provider;
@@ -150,25 +152,33 @@ impl Workspace {
                 .map(|(plan, overlays, _)| (plan, overlays));
         }
         let mut renewed = BTreeSet::new();
+        let mut inspected = BTreeSet::new();
         let mut cache = None;
         // A renewed instance's values become unknown, which can renew others; each round finds at
-        // least one more, and most configurations need one.
+        // least one more, and most configurations need one. A started machine that turns out to be
+        // written anew is inspected in the next round.
         loop {
             let (evaluated, warnings) = self.evaluate(state, &renewed)?;
-            let (mut plan, overlays, machines) =
-                self.plan_once(runtime, state, has_state, wishes, Some((&evaluated, cache.take())))?;
-            let before = renewed.len();
+            let (mut plan, overlays, machines) = self.plan_once(
+                runtime,
+                state,
+                has_state,
+                wishes,
+                Some((&evaluated, cache.take(), &inspected)),
+            )?;
+            let before = (renewed.len(), inspected.len());
+            inspected.extend(written_uninspected(&plan, &machines));
             renewed.extend(plan.changes.iter().filter(|change| is_renewal(change.action)).filter_map(
                 |change| {
                     let is_known = state.resources.contains_key(&change.address);
                     is_known.then(|| change.address.instance.clone())
                 },
             ));
-            if renewed.len() == before {
+            if (renewed.len(), inspected.len()) == before {
                 plan.notes.splice(0..0, warnings);
                 return Ok((plan, overlays));
             }
-            cache = Some(machines);
+            cache = (inspected.len() == before.1).then_some(machines);
         }
     }
 
@@ -179,16 +189,18 @@ impl Workspace {
         state: &State,
         has_state: bool,
         wishes: &Wishes,
-        desired: Option<(&Evaluated, Option<BTreeMap<InstanceAddress, Machine>>)>,
+        desired: Option<(&Evaluated, Option<BTreeMap<InstanceAddress, Machine>>, &BTreeSet<InstanceAddress>)>,
     ) -> Result<(Plan, Overlays, BTreeMap<InstanceAddress, Machine>), Diagnostics> {
-        let specs = desired.as_ref().map(|(evaluated, _)| evaluated.instances.clone()).unwrap_or_default();
-        let outputs = desired.as_ref().map(|(evaluated, _)| evaluated.outputs.clone()).unwrap_or_default();
+        let specs = desired.as_ref().map(|(evaluated, ..)| evaluated.instances.clone()).unwrap_or_default();
+        let outputs = desired.as_ref().map(|(evaluated, ..)| evaluated.outputs.clone()).unwrap_or_default();
         let types = specs.values().map(|spec| spec.instance_type.clone()).collect();
         let starts = specs.values().any(|spec| spec.state == DesiredState::Running);
         let reality = runtime
             .block_on(Reality::read(&*self.provider, state, &types, starts, !wishes.no_refresh))
             .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
-        let machines = match desired.and_then(|(_, cache)| cache) {
+        let (cache, inspected) =
+            desired.map_or_else(Default::default, |(_, cache, inspected)| (cache, inspected.clone()));
+        let machines = match cache {
             Some(mut machines) => {
                 for (address, spec) in &specs {
                     if let Some(machine) = machines.get_mut(address) {
@@ -199,8 +211,9 @@ impl Workspace {
             }
             None => {
                 let inspector = SandboxInspector::new(&self.directory, &reality.instance_types);
-                let (machines, diagnostics) =
-                    resolve(&specs, &inspector, &|machine| !has_started(machine, state));
+                let (machines, diagnostics) = resolve(&specs, &inspector, &|machine| {
+                    inspected.contains(&machine.spec.address) || !has_started(machine, state)
+                });
                 if diagnostics.has_errors() {
                     return Err(diagnostics);
                 }
@@ -244,6 +257,25 @@ fn has_started(machine: &Machine, state: &State) -> bool {
     });
     all_volumes
         && instance.is_some_and(|instance| instance.phase == LaunchPhase::Started && !instance.tainted)
+}
+
+/// Machines that a plan writes although nobody looked into their guests.
+fn written_uninspected(
+    plan: &Plan,
+    machines: &BTreeMap<InstanceAddress, Machine>,
+) -> BTreeSet<InstanceAddress> {
+    plan.nodes
+        .iter()
+        .filter(|node| matches!(node.step, plan::Step::Write(_)))
+        .map(|node| &node.address.instance)
+        .filter(|address| {
+            machines.get(*address).is_some_and(|machine| {
+                machine.spec.guest.drivers == DriversPolicy::Auto
+                    && matches!(machine.inspection, Inspection::Skipped)
+            })
+        })
+        .cloned()
+        .collect()
 }
 
 fn overlays_of(machines: &BTreeMap<InstanceAddress, Machine>) -> Overlays {

@@ -99,6 +99,10 @@ impl Assembly {
                 _ => address.clone(),
             };
             needs.extend(self.ended.get(&after_end));
+            if matches!(step, Step::Launch(_) | Step::UpdateInstance(_)) {
+                let ended = self.ended.iter().filter(|(ended, _)| ended.instance == address.instance);
+                needs.extend(ended.map(|(_, index)| *index));
+            }
             if let Step::CreateVolume(_) = &step {
                 needs.extend(self.ended.get(&address.instance.part(Part::Instance)));
             }

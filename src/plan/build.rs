@@ -196,6 +196,8 @@ impl<'a> Draft<'a> {
             replace: request.replace,
             recipe: drivers.as_ref().map(|drivers| drivers.recipe),
             tainted,
+            started_outside: living
+                .is_some_and(|(recorded, view)| instance::is_started_outside(recorded, view)),
             replaced: whole.as_ref(),
         };
         let mut new_volumes = Vec::new();
@@ -299,7 +301,13 @@ impl<'a> Draft<'a> {
             }
         }
         if let Some(drivers) = drivers {
-            self.steps.make.insert(address.part(Part::Drivers), Step::Drivers(drivers.clone()));
+            let mut step = drivers.clone();
+            step.overlays.retain(|overlay| {
+                touched
+                    .iter()
+                    .any(|(disk, write, injected)| disk.spec.name == overlay.disk && (*write || *injected))
+            });
+            self.steps.make.insert(address.part(Part::Drivers), Step::Drivers(step));
         }
     }
 

@@ -56,15 +56,21 @@ pub fn alive<'a>(
     (view.is_some() || !reality.refreshed).then_some((recorded, view))
 }
 
-/// Whether an instance's first start failed. One that has come up since, or that is still coming
-/// up (its run was interrupted), has not failed.
+/// Whether an instance's first start is known to have failed. One that has come up since, that is
+/// still coming up (its run was interrupted), or that nobody looked at, is not.
 #[must_use]
 pub fn is_tainted(recorded: &InstanceResource, reality: &Reality) -> bool {
-    recorded.tainted
-        && !matches!(
-            reality.statuses.get(&recorded.id),
-            Some(StatusCheck::Ok { .. } | StatusCheck::Initializing)
-        )
+    recorded.tainted && matches!(reality.statuses.get(&recorded.id), Some(StatusCheck::Impaired { .. }))
+}
+
+/// Whether an instance that Replant has not started runs: somebody else started it, and its
+/// volumes may hold newer data than the backup.
+#[must_use]
+pub fn is_started_outside(recorded: &InstanceResource, view: Option<&InstanceView>) -> bool {
+    recorded.phase == LaunchPhase::Swapped
+        && view.is_some_and(|view| {
+            matches!(view.state, InstanceState::Pending | InstanceState::Running | InstanceState::Stopping)
+        })
 }
 
 fn guest(machine: &Machine) -> Option<&GuestFacts> {
@@ -294,7 +300,8 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
     let drifted =
         drift(&state_table(recorded, true).changed(&state_table(&now, true), &[], &spec.sensitive).0);
     let (attributes, unchanged) = before.changed(&after, &FORCING, &spec.sensitive);
-    let started = recorded.phase == LaunchPhase::Started;
+    let started_outside = is_started_outside(recorded, view);
+    let started = recorded.phase == LaunchPhase::Started || started_outside;
 
     let mut replacing = Vec::new();
     if around.replace.contains(&address) {
@@ -339,6 +346,9 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
         } else {
             Reason::Unfinished { missing: "it is still coming up".to_owned() }
         });
+    }
+    if started_outside {
+        reasons.push(Reason::ChangedOutside { what: "it was started".to_owned() });
     }
     if recorded.phase == LaunchPhase::Stub {
         reasons.push(Reason::Unfinished { missing: "its volumes are not attached".to_owned() });

@@ -42,6 +42,8 @@ pub struct Surroundings<'a> {
     pub recipe: Option<Digest>,
     /// Whether the machine's first start failed, so that its data is no loss.
     pub tainted: bool,
+    /// Whether somebody else has started the instance.
+    pub started_outside: bool,
     /// Why the whole machine is replaced.
     pub replaced: Option<&'a Reason>,
 }
@@ -247,7 +249,7 @@ impl Existing<'_> {
         let before = state_table(&now);
         let drift = drift(&state_table(self.recorded).changed(&before, &[], &self.sensitive).0);
         let (attributes, unchanged) = before.changed(&self.after, &FORCING, &self.sensitive);
-        let precious = self.recorded.started && !self.around.tainted;
+        let precious = (self.recorded.started || self.around.started_outside) && !self.around.tainted;
         if let Some(reasons) = self.replacement(&attributes, now.size) {
             return self.replace(reasons, attributes, unchanged, precious);
         }

@@ -196,3 +196,66 @@ fn an_instance_that_was_stopped_outside_is_started_again() {
     assert_eq!(machines(workspace), 1);
     workspace.run(&["destroy", "--auto-approve"]).success();
 }
+
+#[test]
+fn what_somebody_else_started_is_neither_stopped_nor_overwritten() {
+    let guarded = Machines(Workspace::new(&configuration("  state = \"stopped\"")));
+    let workspace = &guarded.0;
+    bootable(workspace, "web.raw", LOGIN);
+    workspace.apply().success();
+    let state = workspace.state();
+    let id = state["resources"]["instance.web"]["id"].as_str().unwrap().to_owned();
+    start_outside(workspace, &id);
+    assert_eq!(machines(workspace), 1);
+
+    // The nightly backup replaces the image; what the guest wrote since is newer.
+    bootable(workspace, "web.raw", "\r\nnewer login: ");
+    let plan = workspace.run(&["plan"]).success();
+    assert!(plan.stdout.contains("changed outside Replant"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("it is not written again"), "{}", plan.stdout);
+    workspace.configure(&configuration(""));
+    workspace.apply().success();
+    assert_eq!(machines(workspace), 1);
+    let adopted = workspace.state();
+    assert_eq!(adopted["resources"]["instance.web"]["id"], state["resources"]["instance.web"]["id"]);
+    assert_eq!(adopted["resources"]["instance.web.volume.root"]["started"], true);
+    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+}
+
+/// As somebody at EC2's console would.
+fn start_outside(workspace: &Workspace, id: &str) {
+    use replant::model::{AccessNodeSpec, LocalProviderSpec};
+    use replant::provider::{InstanceId, Provider, local::LocalProvider};
+
+    let spec = LocalProviderSpec {
+        directory: workspace.path().join(".replant/cloud"),
+        memory: 128,
+        accelerator: "tcg".to_owned(),
+        ..LocalProviderSpec::default()
+    };
+    let node =
+        AccessNodeSpec { name: "local".to_owned(), instance_id: "self".to_owned(), max_attachments: None };
+    let provider = LocalProvider::open(&spec, &node, workspace.path()).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(provider.start_instance(&InstanceId(id.to_owned()))).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+}
+
+#[test]
+fn volumes_that_were_kept_are_not_rewritten_when_their_new_instance_does_not_come_up() {
+    let guarded = started("");
+    let workspace = &guarded.0;
+    let before = workspace.state();
+    // Nothing will ever match: the new instance around the old volumes counts as not up.
+    let hopeless =
+        "  subnet_id = \"subnet-2\"\n  launch {\n    console_pattern = \"never\"\n    boot_timeout = 5\n  }";
+    workspace.configure(&configuration(hopeless));
+    let applied = workspace.apply().code(1);
+    assert!(applied.stdout.contains("apply::boot_failed"), "{}", applied.both());
+    let state = workspace.state();
+    let volume = "instance.web.volume.root";
+    assert_eq!(state["resources"][volume]["id"], before["resources"][volume]["id"]);
+    assert_eq!(state["resources"]["instance.web"]["tainted"], false);
+    let plan = workspace.run(&["plan"]).success();
+    assert!(!plan.stdout.contains("# Data to write"), "{}", plan.stdout);
+}

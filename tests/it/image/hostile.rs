@@ -74,8 +74,8 @@ fn place(numbers: &mut Numbers, length: u64) -> u64 {
 #[test]
 fn worker_of_the_next() {
     let Some(directory) = std::env::var_os("IMAGE_HOSTILE_DIRECTORY") else { return };
-    let directory = PathBuf::from(directory);
-    let seeds = seeds(&directory);
+    let list = fs::read_to_string(PathBuf::from(directory).join("seeds")).unwrap();
+    let seeds: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();
     let mut numbers = Numbers::new(20);
     let (mut sound, mut refused) = (0, 0);
     for round in 0..150 {
@@ -120,6 +120,9 @@ fn worker_of_the_next() {
 #[test]
 fn damaged_images_take_neither_memory_nor_time() {
     let directory = tempfile::tempdir().unwrap();
+    let seeds = seeds(directory.path());
+    let list: Vec<&str> = seeds.iter().map(|seed| text(seed)).collect();
+    fs::write(directory.path().join("seeds"), list.join("\n")).unwrap();
     // The whole process, test harness and all, in 1 GiB of addresses.
     let status = Command::new("prlimit")
         .args(["--as=1073741824", "--core=0"])

@@ -7,7 +7,7 @@ use replant::model::{Address, Architecture, BootMode, ClientToken, Digest, Volum
 use replant::provider::{CreateVolume, InstanceId, VolumeId};
 use replant::state::{
     DriversFacts, ImageFacts, InstanceResource, LaunchPhase, Lock, Operation, Output, Paths, Resource,
-    StateChange, Store, VolumeResource, WriteFacts,
+    StateChange, StateError, Store, VolumeResource, WriteFacts,
 };
 
 pub fn address(text: &str) -> Address {
@@ -109,7 +109,17 @@ pub struct Open {
 
 pub fn open(directory: &Path) -> Open {
     let paths = Paths::in_directory(directory);
-    let lock = Lock::acquire(&paths, "apply").unwrap();
+    // A child that another test is just starting holds a copy of every descriptor until it runs
+    // its program, also of a lock that was let go.
+    let mut tries = 0;
+    let lock = loop {
+        match Lock::acquire(&paths, "apply") {
+            Ok(lock) => break lock,
+            Err(StateError::Locked { .. }) if tries < 200 => tries += 1,
+            Err(error) => panic!("{error}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
     let store = Store::open(&paths, &lock).unwrap();
     Open { paths, lock, store }
 }

@@ -91,10 +91,11 @@ impl Workspace {
     /// How many volumes are in slots of the access node. (A detachment is settled when
     /// somebody looks after its time: those that have begun do not count.)
     pub fn volumes_in_slots(&self) -> usize {
+        let node =
+            self.records("instances").into_iter().find(|instance| !instance["request"].is_object()).unwrap();
         let in_slot = |volume: &&Value| {
-            let attachment = &volume["attachment"];
-            attachment["device"].as_str().is_some_and(|name| !name.starts_with("/dev/"))
-                && attachment["phase"] != "detaching"
+            volume["attachment"]["instance"] == node["id"]
+                && text(&volume["attachment"], "phase") != "detaching"
         };
         self.volumes().iter().filter(in_slot).count()
     }
