@@ -376,3 +376,68 @@ fn verification_and_targets_and_replacement() {
     let unknown = workspace.run(&["plan", "--target", "instance.aa"]).code(1);
     assert!(unknown.stderr.contains("plan::unknown_address"), "{}", unknown.both());
 }
+
+#[test]
+fn a_real_guest_is_prepared_and_grows_through_plan_and_apply() {
+    let guest = crate::support::guests::guest("uefi-xfs");
+    let workspace = Workspace::new(&format!(
+        "instance \"web\" {{\n  image = \"{}\"\n  instance_type = \"m6i.large\"\n  state = \"stopped\"\n  disk \"root\" {{\n    size = 6\n    grow = true\n  }}\n}}\n",
+        guest.vmdk().display()
+    ));
+    let plan = workspace.run(&["plan"]).success();
+    for shown in [
+        "boot_mode     = \"uefi\"",
+        "move the backup partition table",
+        "grow its xfs into it",
+        "+++ b/etc/fstab",
+    ] {
+        assert!(plan.stdout.contains(shown), "{shown} in {}", plan.stdout);
+    }
+    workspace.run(&["apply", "--auto-approve", "--verify"]).success();
+    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+
+    // Other people's programs: the table reaches the disk's end, the filesystem the partition's.
+    let volume = workspace.volume_file("instance.web.volume.root");
+    let tool = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program).args(arguments).arg(&volume).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(tool("sgdisk", &["-v"]).contains("No problems found"));
+    let second = tool("sgdisk", &["-i", "2"]);
+    let number = |label: &str| -> u64 {
+        let line = second.lines().find(|line| line.starts_with(label)).unwrap();
+        line[label.len()..].split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let (first, sectors) = (number("First sector:"), number("Partition size:"));
+    assert!((first + sectors) * 512 > (6 << 30) - (2 << 20), "{second}");
+    let root = workspace.path().join("root.xfs");
+    let (skip, count) = (format!("skip={}", first * 512), format!("count={}", sectors * 512));
+    let from = format!("if={}", volume.display());
+    let copied = std::process::Command::new("dd")
+        .args([
+            &from,
+            &format!("of={}", root.display()),
+            "bs=1M",
+            "iflag=skip_bytes,count_bytes",
+            "conv=sparse",
+        ])
+        .args([&skip, &count])
+        .output()
+        .unwrap();
+    assert!(copied.status.success());
+    fs::File::options().write(true).open(&root).unwrap().set_len(sectors * 512).unwrap();
+    let checked = std::process::Command::new("xfs_repair").args(["-n", "-f"]).arg(&root).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let grown = String::from_utf8_lossy(
+        &std::process::Command::new("xfs_db")
+            .args(["-f", "-r", "-c", "sb 0", "-c", "p dblocks"])
+            .arg(&root)
+            .output()
+            .unwrap()
+            .stdout,
+    )
+    .into_owned();
+    let blocks: u64 = grown.trim().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(blocks * 4096 > (5 << 30), "{grown}");
+}
