@@ -14,7 +14,7 @@ pub use types::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, InstanceId, InstanceState,
     InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError, ProviderErrorKind,
     RunInstance, SnapshotId, SnapshotState, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeState,
-    VolumeView,
+    VolumeView, is_user_tag, user_tags,
 };
 
 use crate::diagnostic::Diagnostic;

@@ -8,7 +8,7 @@ use super::retry::retry;
 use super::{ApplyError, Context, Event, volume};
 use crate::model::{Address, Architecture, BootMode};
 use crate::plan::{InstancePlan, Start};
-use crate::provider::{Filter, InstanceId, ProviderErrorKind, RunInstance, TAG_TOKEN, VolumeId};
+use crate::provider::{Filter, InstanceId, ProviderErrorKind, RunInstance, TAG_TOKEN, VolumeId, user_tags};
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{Intent, Operation, Resource, StateChange, VolumeResource};
 
@@ -156,12 +156,7 @@ fn launched_plan(request: &RunInstance) -> InstancePlan {
         iam_instance_profile: request.iam_instance_profile.clone(),
         user_data: None,
         termination_protection: false,
-        tags: request
-            .tags
-            .iter()
-            .filter(|(key, _)| !key.starts_with("replant:"))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
+        tags: user_tags(&request.tags),
         console_pattern: request.console_pattern.clone(),
         boot_timeout: request.boot_timeout,
         disks: Vec::new(),

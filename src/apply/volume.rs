@@ -8,7 +8,7 @@ use crate::model::{Address, ClientToken, Part};
 use crate::plan::{VolumePlan, VolumeUpdate};
 use crate::provider::{
     CreateSnapshot, CreateVolume, InstanceState, ModifyVolume, SnapshotId, TagMap, VolumeId, VolumeState,
-    VolumeView,
+    VolumeView, is_user_tag, user_tags,
 };
 use crate::state::{Operation, Resource, StateChange, VolumeResource};
 
@@ -120,13 +120,8 @@ impl Context {
             .filter(|(key, value)| is.get(*key) != Some(*value))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
-        let remove: BTreeSet<String> = is
-            .keys()
-            .filter(|key| {
-                !wanted.contains_key(*key) && !key.starts_with("replant:") && !key.starts_with("aws:")
-            })
-            .cloned()
-            .collect();
+        let remove: BTreeSet<String> =
+            is.keys().filter(|key| !wanted.contains_key(*key) && is_user_tag(key)).cloned().collect();
         if set.is_empty() && remove.is_empty() {
             return Ok(());
         }
@@ -279,10 +274,6 @@ pub fn adopted(address: &Address, request: &CreateVolume, view: &VolumeView) -> 
             prevent_destroy: false,
             final_snapshot: None,
         };
-        let tags = request.tags.iter().filter(|(key, _)| !key.starts_with("replant:"));
-        put_volume(
-            address,
-            recorded(&view.id, &plan, tags.map(|(key, value)| (key.clone(), value.clone())).collect()),
-        )
+        put_volume(address, recorded(&view.id, &plan, user_tags(&request.tags)))
     })
 }

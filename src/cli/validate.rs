@@ -29,18 +29,23 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
         .ok_or_else(|| "write it as NAME=VALUE".to_owned())
 }
 
+/// The environment's `REPLANT_VAR_…`; what is no text is passed over.
+#[must_use]
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("REPLANT_VAR_"))
+        .collect()
+}
+
 impl Variables {
     /// With the environment's `REPLANT_VAR_…`.
     #[must_use]
     pub fn options(&self) -> Options {
-        let environment: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("REPLANT_VAR_"))
-            .collect();
         Options {
             variables: self.variables.clone(),
             variable_files: self.variable_files.clone(),
-            environment,
+            environment: environment(),
         }
     }
 }

@@ -50,7 +50,7 @@ impl VariableArguments {
             };
             variables.push((name.trim().to_owned(), value.to_owned()));
         }
-        let environment = std::env::vars().filter(|(name, _)| name.starts_with("REPLANT_VAR_")).collect();
+        let environment = super::validate::environment();
         Ok(config::Options { variables, variable_files: self.variable_files.clone(), environment })
     }
 }

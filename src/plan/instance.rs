@@ -9,7 +9,7 @@ use crate::model::{
     Address, Architecture, BootMode, DesiredState, Digest, Firmware, InstanceAddress, NetworkPolicy, Part,
 };
 use crate::observe::{Inspection, Machine, Reality};
-use crate::provider::{InstanceState, InstanceView, StatusCheck};
+use crate::provider::{InstanceState, InstanceView, StatusCheck, user_tags};
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{InstanceResource, Resource, State};
 
@@ -204,12 +204,6 @@ pub fn state_table(instance: &InstanceResource, with_address: bool) -> Table {
 /// The state's record brought up to what the provider shows.
 fn refreshed(recorded: &InstanceResource, view: Option<&InstanceView>) -> InstanceResource {
     let Some(view) = view else { return recorded.clone() };
-    let tags = view
-        .tags
-        .iter()
-        .filter(|(key, _)| !key.starts_with("replant:") && !key.starts_with("aws:"))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
     let groups = |recorded: &Vec<String>| {
         if recorded.is_empty() { Vec::new() } else { view.security_group_ids.clone() }
     };
@@ -227,7 +221,7 @@ fn refreshed(recorded: &InstanceResource, view: Option<&InstanceView>) -> Instan
         security_group_ids: groups(&recorded.security_group_ids),
         termination_protection: view.termination_protection,
         state: state.to_owned(),
-        tags,
+        tags: user_tags(&view.tags),
         ..recorded.clone()
     }
 }

@@ -6,8 +6,8 @@ use super::attributes::{Table, drift};
 use super::{Action, Change, Reason, Shown, Step, VolumePlan, VolumeUpdate};
 use crate::model::{Address, Digest};
 use crate::observe::{Machine, MachineDisk, Reality};
-use crate::provider::{TagMap, VolumeState, VolumeView};
-use crate::state::{Resource, State, VolumeResource};
+use crate::provider::{TagMap, VolumeState, VolumeView, user_tags};
+use crate::state::{ImageFacts, Resource, State, VolumeResource};
 
 /// Attributes of a volume that cannot change in place.
 const FORCING: [&str; 3] = ["encrypted", "kms_key_id", "zone"];
@@ -48,14 +48,6 @@ pub struct Surroundings<'a> {
     pub replaced: Option<&'a Reason>,
 }
 
-/// The volume's user tags as the provider shows them.
-fn user_tags(tags: &TagMap) -> TagMap {
-    tags.iter()
-        .filter(|(key, _)| !key.starts_with("replant:") && !key.starts_with("aws:"))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
-}
-
 /// The tags that the configuration wants on a disk's volume; `None` while any is unknown.
 fn wanted_tags(machine: &Machine, disk: &MachineDisk) -> Option<TagMap> {
     if machine.spec.unknown.iter().any(|path| path.starts_with("tags")) {
@@ -85,63 +77,59 @@ pub fn wanted(machine: &Machine, disk: &MachineDisk, zone: &str) -> VolumePlan {
 }
 
 fn wanted_table(plan: &VolumePlan, machine: &Machine, disk: &MachineDisk, recipe: Option<Digest>) -> Table {
-    let mut table = Table::default();
-    table.set("zone", Some(plan.zone.as_str()));
-    table.set("size", Some(plan.size));
-    table.set("type", Some(plan.volume_type.as_str()));
-    table.set("iops", plan.iops);
-    table.set("throughput", plan.throughput);
-    table.set("encrypted", plan.encrypted);
-    table.set("kms_key_id", plan.kms_key_id.as_deref());
-    table.set("delete_on_termination", Some(plan.delete_on_termination));
-    table.set("prevent_destroy", plan.prevent_destroy.then_some(true));
-    table.set("final_snapshot", plan.final_snapshot);
-    match &plan.tags {
-        Some(tags) => table.set_tags(tags),
-        None => {
-            for path in machine.spec.unknown.iter().filter(|path| path.starts_with("tags")) {
-                table.set_unknown(path);
-            }
+    let mut table = table(plan, disk.image.as_ref().map(|image| &image.facts), recipe);
+    if plan.tags.is_none() {
+        for path in machine.spec.unknown.iter().filter(|path| path.starts_with("tags")) {
+            table.set_unknown(path);
         }
     }
-    if let Some(image) = &disk.image {
-        table.set(
-            "image",
-            Some(image_name(&image.facts.path.to_string_lossy(), image.facts.member.as_deref())),
-        );
-        table.set("image_identity", Some(image.facts.identity.short()));
-        table.set("recipe", recipe.map(|recipe| recipe.short()));
-    }
     table
-}
-
-fn image_name(path: &str, member: Option<&str>) -> String {
-    member.map_or_else(|| path.to_owned(), |member| format!("{path} ({member})"))
 }
 
 /// What a volume of the state is like.
 #[must_use]
 pub fn state_table(volume: &VolumeResource) -> Table {
+    let settings = VolumePlan {
+        zone: volume.zone.clone(),
+        size: volume.size,
+        volume_type: volume.volume_type,
+        iops: volume.iops,
+        throughput: volume.throughput,
+        encrypted: volume.encrypted,
+        kms_key_id: volume.kms_key_id.clone(),
+        delete_on_termination: volume.delete_on_termination,
+        tags: Some(volume.tags.clone()),
+        prevent_destroy: volume.prevent_destroy,
+        final_snapshot: volume.final_snapshot,
+    };
+    let image = volume.write.as_ref().map(|write| &write.image);
+    table(&settings, image, volume.drivers.as_ref().map(|drivers| drivers.recipe))
+}
+
+/// A volume's attributes, wanted or recorded: settings, content, preparation.
+fn table(settings: &VolumePlan, image: Option<&ImageFacts>, recipe: Option<Digest>) -> Table {
     let mut table = Table::default();
-    table.set("zone", Some(volume.zone.as_str()));
-    table.set("size", Some(volume.size));
-    table.set("type", Some(volume.volume_type.as_str()));
-    table.set("iops", volume.iops);
-    table.set("throughput", volume.throughput);
-    table.set("encrypted", volume.encrypted);
-    table.set("kms_key_id", volume.kms_key_id.as_deref());
-    table.set("delete_on_termination", Some(volume.delete_on_termination));
-    table.set("prevent_destroy", volume.prevent_destroy.then_some(true));
-    table.set("final_snapshot", volume.final_snapshot);
-    table.set_tags(&volume.tags);
-    if let Some(write) = &volume.write {
-        table.set(
-            "image",
-            Some(image_name(&write.image.path.to_string_lossy(), write.image.member.as_deref())),
-        );
-        table.set("image_identity", Some(write.image.identity.short()));
+    table.set("zone", Some(settings.zone.as_str()));
+    table.set("size", Some(settings.size));
+    table.set("type", Some(settings.volume_type.as_str()));
+    table.set("iops", settings.iops);
+    table.set("throughput", settings.throughput);
+    table.set("encrypted", settings.encrypted);
+    table.set("kms_key_id", settings.kms_key_id.as_deref());
+    table.set("delete_on_termination", Some(settings.delete_on_termination));
+    table.set("prevent_destroy", settings.prevent_destroy.then_some(true));
+    table.set("final_snapshot", settings.final_snapshot);
+    if let Some(tags) = &settings.tags {
+        table.set_tags(tags);
     }
-    table.set("recipe", volume.drivers.as_ref().map(|drivers| drivers.recipe.short()));
+    if let Some(image) = image {
+        let path = image.path.to_string_lossy();
+        let name =
+            image.member.as_ref().map_or_else(|| path.to_string(), |member| format!("{path} ({member})"));
+        table.set("image", Some(name));
+        table.set("image_identity", Some(image.identity.short()));
+    }
+    table.set("recipe", recipe.map(|recipe| recipe.short()));
     table
 }
 

@@ -13,6 +13,18 @@ use crate::model::{Architecture, BootMode, ClientToken, Hypervisor, VolumeType};
 /// Tags by key.
 pub type TagMap = BTreeMap<String, String>;
 
+/// Whether a tag is the user's: neither ours (`replant:`) nor AWS's (`aws:`).
+#[must_use]
+pub fn is_user_tag(key: &str) -> bool {
+    !key.starts_with("replant:") && !key.starts_with("aws:")
+}
+
+/// The user's tags of all that a resource carries.
+#[must_use]
+pub fn user_tags(tags: &TagMap) -> TagMap {
+    tags.iter().filter(|(key, _)| is_user_tag(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
