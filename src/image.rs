@@ -1,5 +1,6 @@
 //! Disk images as extents: every format read-only, its metadata parsed to where the data is.
 
+mod backing;
 mod cache;
 mod codec;
 mod detect;
@@ -7,6 +8,7 @@ pub mod error;
 mod extent;
 pub mod format;
 pub mod identity;
+mod local;
 pub mod open;
 mod opener;
 pub mod ova;
