@@ -7,6 +7,7 @@ pub mod error;
 mod extent;
 pub mod format;
 pub mod identity;
+pub mod nbd;
 pub mod open;
 mod opener;
 pub mod ova;
