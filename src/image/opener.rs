@@ -2,38 +2,45 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
-
+use super::backing::{Backing, Fault, NotOpened, Store};
 use super::error::ImageError;
 use super::identity::FileIdentity;
+use super::local;
 use super::window::Window;
 use crate::model::Digest;
-
-/// Opening for reading only; a pipe does not block, and is refused afterwards.
-const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 /// One file of an image.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub file: Arc<File>,
     pub path: PathBuf,
     pub identity: FileIdentity,
-    is_device: bool,
+    backing: Arc<dyn Backing>,
     window: Window,
+}
+
+impl Opened {
+    /// What of it is different from what it was when it was opened.
+    pub(super) fn difference(&self) -> Result<Option<String>, ImageError> {
+        Ok(self.identity.difference(&look(&*self.backing, &self.path, self.identity.name.clone())?))
+    }
+}
+
+/// What identifies an open file now.
+fn look(backing: &dyn Backing, path: &Path, name: PathBuf) -> Result<FileIdentity, ImageError> {
+    backing.identity(name).map_err(|fault| match fault {
+        Fault::Io(source) => ImageError::Open { file: path.to_owned(), source },
+        other => ImageError::Source(other.at(path, 0)),
+    })
 }
 
 /// The files of one image as they are opened, the one that was named first.
 #[derive(Debug)]
 pub(super) struct Opener {
-    named: PathBuf,
-    directory: Option<OwnedFd>,
+    store: Box<dyn Store>,
     closed: bool,
     depth: usize,
     files: Vec<Opened>,
@@ -42,13 +49,11 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    /// Opens the file that the user named. Symbolic links are followed: the user's word counts.
+    /// Opens the file that the user named.
     pub(super) fn new(path: &Path) -> Result<(Self, Window), ImageError> {
-        let fd = rustix::fs::openat(CWD, path, READ, Mode::empty())
-            .map_err(|error| ImageError::Open { file: path.to_owned(), source: error.into() })?;
+        let (store, backing) = local::open(path)?;
         let mut opener = Self {
-            named: path.to_owned(),
-            directory: None,
+            store,
             closed: false,
             depth: 0,
             files: Vec::new(),
@@ -56,7 +61,7 @@ impl Opener {
             ids: BTreeMap::new(),
         };
         let name = path.file_name().map_or_else(|| path.to_owned(), PathBuf::from);
-        let window = opener.adopt(fd, path.to_owned(), name)?;
+        let window = opener.adopt(backing, path.to_owned(), name)?;
         Ok((opener, window))
     }
 
@@ -88,17 +93,18 @@ impl Opener {
         if let Some(opened) = self.files.iter().find(|opened| opened.identity.name == relative) {
             return Ok(opened.window.clone());
         }
-        let failed =
-            |source: io::Error| ImageError::Part { file: by.to_owned(), name: shown.clone(), source };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let directory = self.directory()?;
-        let fd = match rustix::fs::openat2(directory, &relative, READ, Mode::empty(), resolve) {
-            Ok(fd) => fd,
-            Err(rustix::io::Errno::LOOP | rustix::io::Errno::XDEV) => return Err(escape()),
-            Err(error) => return Err(failed(error.into())),
-        };
-        let path = self.named.parent().unwrap_or(Path::new("")).join(&relative);
-        self.adopt(fd, path, relative)
+        if relative.as_os_str().is_empty() {
+            return Err(escape());
+        }
+        let backing = self.store.open(&relative).map_err(|error| match error {
+            NotOpened::Outside => escape(),
+            NotOpened::Failed(source) => {
+                ImageError::Part { file: by.to_owned(), name: shown.clone(), source }
+            }
+            NotOpened::Refused(error) => error,
+        })?;
+        let path = self.store.called(&relative);
+        self.adopt(backing, path, relative)
     }
 
     /// As [`Opener::beside`], of a file that is not one of the image's yet; `None` when it is.
@@ -106,12 +112,9 @@ impl Opener {
         let before = self.files.len();
         let window = self.beside(name, by)?;
         let (known, new) = self.files.split_at(before);
-        let is_new = new.first().is_some_and(|new| {
-            let same = |file: &Opened| {
-                (file.identity.inode, file.identity.device) == (new.identity.inode, new.identity.device)
-            };
-            !known.iter().any(same)
-        });
+        let is_new = new
+            .first()
+            .is_some_and(|new| !known.iter().any(|file| file.identity.is_same_file(&new.identity)));
         Ok(is_new.then_some(window))
     }
 
@@ -121,26 +124,16 @@ impl Opener {
         self.depth
     }
 
-    /// The directory of the file that was named, after its links.
-    fn directory(&mut self) -> Result<&OwnedFd, ImageError> {
-        if self.directory.is_none() {
-            let failed = |source: io::Error| ImageError::Open { file: self.named.clone(), source };
-            let real = std::fs::canonicalize(&self.named).map_err(failed)?;
-            let parent = real.parent().unwrap_or(Path::new("/"));
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(CWD, parent, flags, Mode::empty())
-                .map_err(|error| failed(error.into()))?;
-            self.directory = Some(fd);
-        }
-        self.directory.as_ref().ok_or_else(|| ImageError::NotAFile { file: self.named.clone() })
-    }
-
-    fn adopt(&mut self, fd: OwnedFd, path: PathBuf, name: PathBuf) -> Result<Window, ImageError> {
-        let (identity, holes) = look(fd.as_fd(), &path, name)?;
-        let file = Arc::new(File::from(fd));
+    fn adopt(
+        &mut self,
+        backing: Arc<dyn Backing>,
+        path: PathBuf,
+        name: PathBuf,
+    ) -> Result<Window, ImageError> {
+        let identity = look(&*backing, &path, name)?;
         let number = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
-        let window = Window::whole(Arc::clone(&file), path.clone(), number, identity.size, holes);
-        self.files.push(Opened { file, path, identity, is_device: !holes, window: window.clone() });
+        let window = Window::whole(Arc::clone(&backing), path.clone(), number);
+        self.files.push(Opened { path, identity, backing, window: window.clone() });
         Ok(window)
     }
 
@@ -151,7 +144,7 @@ impl Opener {
 
     /// Whether the file that the user named is a block device.
     pub(super) fn is_device(&self) -> bool {
-        self.files.first().is_some_and(|file| file.is_device)
+        self.files.first().is_some_and(|file| file.backing.is_device())
     }
 
     /// Takes metadata into the identity.
@@ -168,27 +161,5 @@ impl Opener {
     /// The files, the ids and the metadata's digest.
     pub(super) fn finish(self) -> (Vec<Opened>, BTreeMap<String, String>, Digest) {
         (self.files, self.ids, Digest(*self.metadata.finalize().as_bytes()))
-    }
-}
-
-/// What the file system says of an open file now, and whether it can have holes.
-pub(super) fn look(
-    fd: std::os::fd::BorrowedFd<'_>,
-    path: &Path,
-    name: PathBuf,
-) -> Result<(FileIdentity, bool), ImageError> {
-    let failed = |source: io::Error| ImageError::Open { file: path.to_owned(), source };
-    let stat = rustix::fs::fstat(fd).map_err(|error| failed(error.into()))?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => {
-            let size = u64::try_from(stat.st_size).unwrap_or(0);
-            Ok((FileIdentity::new(name, &stat, size, false), true))
-        }
-        FileType::BlockDevice => {
-            let mut device = File::from(fd.try_clone_to_owned().map_err(failed)?);
-            let size = device.seek(SeekFrom::End(0)).map_err(failed)?;
-            Ok((FileIdentity::new(name, &stat, size, true), false))
-        }
-        _ => Err(ImageError::NotAFile { file: path.to_owned() }),
     }
 }
