@@ -1,12 +1,15 @@
 //! Disk images as extents: every format read-only, its metadata parsed to where the data is.
 
+mod backing;
 mod cache;
+mod chain;
 mod codec;
 mod detect;
 pub mod error;
 mod extent;
 pub mod format;
 pub mod identity;
+mod local;
 pub mod open;
 mod opener;
 pub mod ova;
