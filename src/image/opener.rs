@@ -36,6 +36,7 @@ pub(super) struct Opener {
     directory: Option<OwnedFd>,
     closed: bool,
     depth: usize,
+    snapshot: Option<String>,
     files: Vec<Opened>,
     metadata: blake3::Hasher,
     ids: BTreeMap<String, String>,
@@ -51,6 +52,7 @@ impl Opener {
             directory: None,
             closed: false,
             depth: 0,
+            snapshot: None,
             files: Vec::new(),
             metadata: blake3::Hasher::new(),
             ids: BTreeMap::new(),
@@ -113,6 +115,17 @@ impl Opener {
             !known.iter().any(same)
         });
         Ok(is_new.then_some(window))
+    }
+
+    /// Remembers which internal snapshot is asked for.
+    pub(super) fn want_snapshot(&mut self, snapshot: Option<String>) {
+        self.snapshot = snapshot;
+    }
+
+    /// The snapshot that is asked for: of the image that was named, so that the first to be opened
+    /// takes it, and no image below that one sees it.
+    pub(super) fn take_snapshot(&mut self) -> Option<String> {
+        self.snapshot.take()
     }
 
     /// Counts one more level of files that stand on files.

@@ -8,6 +8,7 @@ use super::super::opener::Opener;
 use super::super::window::Window;
 use super::header::{Backing, Header, HeaderError, MOST_BYTES};
 use super::layer::Layer;
+use super::snapshot;
 
 /// Most backing files that are followed.
 const MOST_DEPTH: usize = 32;
@@ -20,18 +21,15 @@ pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found,
         HeaderError::Unsupported(what) => unsupported(&file, what),
     })?;
     opener.metadata(&bytes[..bytes.len().min(1 << header.cluster_bits)]);
+    let (header, variant) = choose(opener, &file, header)?;
     let below = match &header.backing {
         Some(backing) => Some(open_backing(opener, &file, backing)?),
         None => None,
     };
     let mut unit = 1 << header.cluster_bits;
-    let mut variant = format!("version {}", header.version);
-    if header.snapshots > 0 {
-        opener.id("snapshots", header.snapshots.to_string());
-    }
+    let variant = if below.is_some() { format!("{variant}, on backing files") } else { variant };
     let below = below.map(|below| {
         unit = unit.max(below.unit);
-        variant = format!("version {}, on backing files", header.version);
         below.layout
     });
     let (layer, table) = Layer::open(file, header, below)?;
@@ -39,11 +37,36 @@ pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found,
     Ok(Found { layout: Box::new(layer) as Box<dyn Layout>, format: Format::Qcow2, variant, unit })
 }
 
+/// The header of what is to be read: the active layer, or the snapshot that is asked for; and what
+/// to call it.
+fn choose(opener: &mut Opener, file: &Window, header: Header) -> Result<(Header, String), ImageError> {
+    if header.snapshots > 0 {
+        opener.id("snapshots", header.snapshots.to_string());
+    }
+    let version = format!("version {}", header.version);
+    let Some(wanted) = opener.take_snapshot() else { return Ok((header, version)) };
+    let (header, snapshot) = snapshot::select(file, &header, &wanted)?;
+    opener.id("snapshot", format!("{} {}, {}", snapshot.id, snapshot.seconds, snapshot.name));
+    Ok((header, format!("{version}, snapshot {}", snapshot.name)))
+}
+
 fn unsupported(file: &Window, what: impl Into<String>) -> ImageError {
     ImageError::Unsupported {
         file: file.path().to_owned(),
         what: what.into(),
         help: "Convert it to a plain image first, for example with `qemu-img convert -O qcow2`.".to_owned(),
+    }
+}
+
+/// A format by the name that QEMU has for it.
+fn named(format: &str) -> Option<Format> {
+    match format {
+        "raw" => Some(Format::Raw),
+        "qcow2" => Some(Format::Qcow2),
+        "vmdk" => Some(Format::Vmdk),
+        "vpc" => Some(Format::Vhd),
+        "vhdx" => Some(Format::Vhdx),
+        _ => None,
     }
 }
 
@@ -63,11 +86,8 @@ fn open_backing(opener: &mut Opener, file: &Window, backing: &Backing) -> Result
             ),
         });
     };
-    let format: Format = format
-        .parse()
-        .ok()
-        .filter(|format| matches!(format, Format::Raw | Format::Qcow2))
-        .ok_or_else(|| unsupported(file, format!("stands on `{name}`, a {format} image")))?;
+    let format =
+        named(format).ok_or_else(|| unsupported(file, format!("stands on `{name}`, a {format} image")))?;
     let depth = opener.descend();
     if depth > MOST_DEPTH {
         return Err(ImageError::TooDeep { file: file.path().to_owned(), most: MOST_DEPTH });
