@@ -20,6 +20,7 @@ pub mod show;
 pub mod state;
 pub mod terminal;
 pub mod validate;
+pub mod variables;
 pub mod workspace;
 pub mod write;
 

@@ -1,6 +1,7 @@
 //! Disk images as extents: every format read-only, its metadata parsed to where the data is.
 
 mod cache;
+mod chain;
 mod codec;
 mod detect;
 pub mod error;

@@ -6,12 +6,13 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::chain::Chain;
 use super::detect::{detect, detect_named, detect_pinned};
 use super::error::ImageError;
 use super::extent::Layout;
 use super::format::Format;
 use super::identity::Identity;
-use super::opener::{Opened, Opener, look};
+use super::opener::{Finished, Opened, Opener, look};
 use super::ova;
 use super::qcow2;
 use super::raw::Raw;
@@ -21,6 +22,7 @@ use super::vhd;
 use super::vhdx;
 use super::vmdk;
 use super::window::Window;
+use crate::model::Digest;
 
 /// What a user may say of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,13 +71,27 @@ pub(super) struct Found {
     pub unit: u64,
 }
 
+impl Found {
+    /// The format for people.
+    pub(super) fn description(&self) -> String {
+        if self.variant.is_empty() {
+            self.format.to_string()
+        } else {
+            format!("{} {}", self.format, self.variant)
+        }
+    }
+}
+
 /// An open disk image. All its files are open for reading, so that a process can give up its
 /// rights to them; everything is read by position, by any number of threads at once.
 pub struct Image {
     path: PathBuf,
-    found: Found,
+    format: Format,
+    chain: Chain,
     files: Vec<Opened>,
     identity: Identity,
+    /// The digests of the layers, the top one first.
+    layers: Vec<Digest>,
     units: read::Units,
     data: OnceLock<u64>,
 }
@@ -148,6 +164,21 @@ pub(super) fn open_as(format: Format, opener: &mut Opener, file: Window) -> Resu
     }
 }
 
+/// Opens the image that `file` stands on: a file of its directory of that name and format. From
+/// then on [`Place::Parent`](super::extent::Place) in the extents of `file` leads there. Gives the
+/// parent's identity.
+pub(super) fn open_parent(
+    opener: &mut Opener,
+    name: &[u8],
+    format: Format,
+    file: &Window,
+) -> Result<Identity, ImageError> {
+    let parent = opener.descend(name, file.path())?;
+    detect(&parent, Some(format), false)?;
+    let found = open_as(format, opener, parent)?;
+    Ok(opener.ascend(found))
+}
+
 /// How much of each end of a raw disk goes into its identity: partition tables, boot sectors.
 const RAW_SAMPLE: usize = 64 << 10;
 
@@ -164,17 +195,20 @@ fn raw(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
 
 impl Image {
     fn new(path: &Path, found: Found, opener: Opener, member: Option<String>) -> Self {
-        let (files, ids, metadata) = opener.finish();
-        let identity = Identity {
-            format: description(&found),
-            size: found.layout.size(),
-            member,
-            files: files.iter().map(|file| file.identity.clone()).collect(),
-            ids,
-            metadata,
-        };
-        let units = read::units(found.unit);
-        Self { path: path.to_owned(), found, files, identity, units, data: OnceLock::new() }
+        let Finished { files, identity, below } = opener.finish(&found, member);
+        let layers = std::iter::once(identity.digest()).chain(below.iter().map(|layer| layer.digest));
+        let layers = layers.collect();
+        let unit = below.iter().map(|layer| layer.unit).fold(found.unit, u64::max);
+        Self {
+            path: path.to_owned(),
+            format: found.format,
+            chain: Chain::new(found.layout, below.into_iter().map(|layer| layer.layout)),
+            files,
+            identity,
+            layers,
+            units: read::units(unit),
+            data: OnceLock::new(),
+        }
     }
 
     /// The path it was opened by.
@@ -186,7 +220,7 @@ impl Image {
     /// The format of the disk (for a disk of an appliance, not the appliance's).
     #[must_use]
     pub fn format(&self) -> Format {
-        self.found.format
+        self.format
     }
 
     /// The format for people, with its sub-format: `vmdk streamOptimized`.
@@ -215,7 +249,7 @@ impl Image {
         if let Some(bytes) = self.data.get() {
             return Ok(*bytes);
         }
-        let bytes = read::data_bytes(&*self.found.layout)?;
+        let bytes = read::data_bytes(&self.chain)?;
         Ok(*self.data.get_or_init(|| bytes))
     }
 
@@ -225,6 +259,32 @@ impl Image {
     /// As [`Image::data_bytes`].
     pub fn zero_bytes(&self) -> Result<u64, SourceError> {
         Ok(self.size().saturating_sub(self.data_bytes()?))
+    }
+
+    /// The digests of the identities of the images it consists of, the top one (its own
+    /// [`Identity::digest`]) first, then the one that stands on, and so on. Each is the digest
+    /// that the same file has when it is opened alone.
+    #[must_use]
+    pub fn layers(&self) -> &[Digest] {
+        &self.layers
+    }
+
+    /// Which parts of `range` may differ from the image of the digest `ancestor`, when that is one
+    /// of its [layers](Image::layers): those that the layers above it hold (data, or that there
+    /// are zeros), and what lies behind the ancestor's end. In order, joined; a superset of what
+    /// differs. `None` when the ancestor is none of its layers. Reads metadata only, and needs
+    /// memory by the range's length.
+    ///
+    /// # Errors
+    /// When the range is not within the disk, or as [`Image::data_bytes`].
+    pub fn changed_since(
+        &self,
+        ancestor: &Digest,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<Range<u64>>>, SourceError> {
+        let Some(count) = self.layers.iter().position(|layer| layer == ancestor) else { return Ok(None) };
+        read::check(&range, self.size())?;
+        self.chain.held(count, range).map(Some)
     }
 
     /// Checks that none of its files changed since it was opened.
@@ -265,14 +325,6 @@ impl Image {
     }
 }
 
-fn description(found: &Found) -> String {
-    if found.variant.is_empty() {
-        found.format.to_string()
-    } else {
-        format!("{} {}", found.format, found.variant)
-    }
-}
-
 impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Image").field("path", &self.path).field("identity", &self.identity).finish()
@@ -281,14 +333,14 @@ impl fmt::Debug for Image {
 
 impl BlockSource for Image {
     fn size(&self) -> u64 {
-        self.found.layout.size()
+        self.chain.size()
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
-        read::read_at(&*self.found.layout, &self.units, offset, buffer)
+        read::read_at(&self.chain, &self.units, offset, buffer)
     }
 
     fn runs(&self, range: Range<u64>) -> Result<Vec<Run>, SourceError> {
-        read::runs(&*self.found.layout, range)
+        read::runs(&self.chain, range)
     }
 }

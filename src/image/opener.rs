@@ -12,7 +12,9 @@ use std::sync::Arc;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use super::error::ImageError;
-use super::identity::FileIdentity;
+use super::extent::Layout;
+use super::identity::{FileIdentity, Identity};
+use super::open::Found;
 use super::window::Window;
 use crate::model::Digest;
 
@@ -29,17 +31,68 @@ pub(super) struct Opened {
     window: Window,
 }
 
-/// The files of one image as they are opened, the one that was named first.
-#[derive(Debug)]
+/// Most images that an image stands on.
+const MOST_PARENTS: usize = 32;
+
+/// The files of one image of a chain as they are opened, and what identifies it. Names are as they
+/// would be if the image were opened alone, so that its identity is the same one.
+#[derive(Debug, Default)]
+struct Frame {
+    /// The directory of its first file, from the directory of the file that the user named on.
+    directory: PathBuf,
+    /// Its own files, the first one first.
+    files: Vec<Opened>,
+    /// The files of the images it stands on.
+    below: Vec<Opened>,
+    metadata: blake3::Hasher,
+    ids: BTreeMap<String, String>,
+}
+
+impl Frame {
+    fn identity(&self, found: &Found, member: Option<String>) -> Identity {
+        Identity {
+            format: found.description(),
+            size: found.layout.size(),
+            member,
+            files: self.files.iter().chain(&self.below).map(|file| file.identity.clone()).collect(),
+            ids: self.ids.clone(),
+            metadata: Digest(*self.metadata.finalize().as_bytes()),
+        }
+    }
+}
+
+/// One layer of a chain below the top.
+pub(super) struct Layer {
+    /// The digest of its identity: that of the same file when it is opened alone.
+    pub digest: Digest,
+    pub layout: Box<dyn Layout>,
+    /// Bytes of one unit of its data.
+    pub unit: u64,
+}
+
+/// What all the opening of an image came to.
+pub(super) struct Finished {
+    /// Every file, the one that was named first.
+    pub files: Vec<Opened>,
+    pub identity: Identity,
+    /// The layers it stands on, its parent first.
+    pub below: Vec<Layer>,
+}
+
+/// The files of one image as they are opened, and of the images that it stands on.
 pub(super) struct Opener {
     named: PathBuf,
     directory: Option<OwnedFd>,
     closed: bool,
-    depth: usize,
     snapshot: Option<String>,
-    files: Vec<Opened>,
-    metadata: blake3::Hasher,
-    ids: BTreeMap<String, String>,
+    /// How many files were opened.
+    count: u32,
+    /// The image that is being opened.
+    frame: Frame,
+    /// Those that stand on it, and wait for it; the top one first.
+    waiting: Vec<Frame>,
+    /// Layers that are open, the lowest first.
+    layers: Vec<Layer>,
 }
 
 impl Opener {
@@ -51,11 +104,11 @@ impl Opener {
             named: path.to_owned(),
             directory: None,
             closed: false,
-            depth: 0,
             snapshot: None,
-            files: Vec::new(),
-            metadata: blake3::Hasher::new(),
-            ids: BTreeMap::new(),
+            count: 0,
+            frame: Frame::default(),
+            waiting: Vec::new(),
+            layers: Vec::new(),
         };
         let name = path.file_name().map_or_else(|| path.to_owned(), PathBuf::from);
         let window = opener.adopt(fd, path.to_owned(), name)?;
@@ -64,57 +117,34 @@ impl Opener {
 
     /// Opens a file that the image names: only below the image's directory, through no link.
     pub(super) fn beside(&mut self, name: &[u8], by: &Path) -> Result<Window, ImageError> {
-        let relative = Path::new(OsStr::from_bytes(name));
-        let shown = String::from_utf8_lossy(name).into_owned();
-        if self.closed {
-            return Err(ImageError::Unsupported {
-                file: by.to_owned(),
-                what: format!("holds a disk that names another file, `{shown}`"),
-                help: "Unpack the appliance, and name the disk in it.".to_owned(),
-            });
-        }
-        let escape = || ImageError::Escape { file: by.to_owned(), name: shown.clone() };
-        let plain =
-            relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if !plain || relative.components().next().is_none() || name.contains(&0) {
-            return Err(escape());
-        }
-        // A name is meant from the directory of the file that it stands in.
-        let from = self.files.iter().find(|opened| opened.path == by);
-        let from = from.and_then(|opened| opened.identity.name.parent()).unwrap_or(Path::new(""));
-        let relative: PathBuf = from
-            .components()
-            .chain(relative.components())
-            .filter(|part| matches!(part, Component::Normal(_)))
-            .collect();
-        if let Some(opened) = self.files.iter().find(|opened| opened.identity.name == relative) {
+        let relative = self.relative(name, by)?;
+        if let Some(opened) = self.frame.files.iter().find(|opened| opened.identity.name == relative) {
             return Ok(opened.window.clone());
         }
-        let failed =
-            |source: io::Error| ImageError::Part { file: by.to_owned(), name: shown.clone(), source };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let directory = self.directory()?;
-        let fd = match rustix::fs::openat2(directory, &relative, READ, Mode::empty(), resolve) {
-            Ok(fd) => fd,
-            Err(rustix::io::Errno::LOOP | rustix::io::Errno::XDEV) => return Err(escape()),
-            Err(error) => return Err(failed(error.into())),
-        };
-        let path = self.named.parent().unwrap_or(Path::new("")).join(&relative);
+        let (fd, path) = self.look_up(&relative, name, by)?;
         self.adopt(fd, path, relative)
     }
 
-    /// As [`Opener::beside`], of a file that is not one of the image's yet; `None` when it is.
-    pub(super) fn beside_new(&mut self, name: &[u8], by: &Path) -> Result<Option<Window>, ImageError> {
-        let before = self.files.len();
-        let window = self.beside(name, by)?;
-        let (known, new) = self.files.split_at(before);
-        let is_new = new.first().is_some_and(|new| {
-            let same = |file: &Opened| {
-                (file.identity.inode, file.identity.device) == (new.identity.inode, new.identity.device)
-            };
-            !known.iter().any(same)
-        });
-        Ok(is_new.then_some(window))
+    /// Opens the first file of the image that this one stands on, under the rules of
+    /// [`Opener::beside`]. What is opened until [`Opener::ascend`] belongs to that image.
+    pub(super) fn descend(&mut self, name: &[u8], by: &Path) -> Result<Window, ImageError> {
+        if self.waiting.len() == MOST_PARENTS {
+            return Err(ImageError::TooDeep { file: by.to_owned(), most: MOST_PARENTS });
+        }
+        let relative = self.relative(name, by)?;
+        let (fd, path) = self.look_up(&relative, name, by)?;
+        let first = relative.file_name().map(PathBuf::from).unwrap_or_default();
+        let (identity, _) = look(fd.as_fd(), &path, first.clone())?;
+        let same =
+            |file: &Opened| (file.identity.inode, file.identity.device) == (identity.inode, identity.device);
+        if self.waiting.iter().chain([&self.frame]).any(|frame| frame.files.iter().any(same)) {
+            let name = String::from_utf8_lossy(name).into_owned();
+            return Err(ImageError::Cycle { file: by.to_owned(), name });
+        }
+        let directory = self.frame.directory.join(relative.parent().unwrap_or(Path::new("")));
+        let child = std::mem::replace(&mut self.frame, Frame { directory, ..Frame::default() });
+        self.waiting.push(child);
+        self.adopt(fd, path, first)
     }
 
     /// Remembers which internal snapshot is asked for.
@@ -128,10 +158,63 @@ impl Opener {
         self.snapshot.take()
     }
 
-    /// Counts one more level of files that stand on files.
-    pub(super) fn descend(&mut self) -> usize {
-        self.depth += 1;
-        self.depth
+    /// Ends the image that the last [`Opener::descend`] began: it is a layer now. Gives its
+    /// identity.
+    pub(super) fn ascend(&mut self, found: Found) -> Identity {
+        let identity = self.frame.identity(&found, None);
+        let digest = identity.digest();
+        if let Some(child) = self.waiting.pop() {
+            let mut parent = std::mem::replace(&mut self.frame, child);
+            let directory = parent.directory.strip_prefix(&self.frame.directory).unwrap_or(Path::new(""));
+            for mut file in parent.files.drain(..).chain(parent.below.drain(..)) {
+                file.identity.name = directory.join(&file.identity.name);
+                self.frame.below.push(file);
+            }
+            self.id("parent", digest.to_string());
+        }
+        self.layers.push(Layer { digest, layout: found.layout, unit: found.unit });
+        identity
+    }
+
+    /// Where a name in the file `by` leads, from the directory of the image's first file on.
+    fn relative(&self, name: &[u8], by: &Path) -> Result<PathBuf, ImageError> {
+        let relative = Path::new(OsStr::from_bytes(name));
+        let shown = || String::from_utf8_lossy(name).into_owned();
+        if self.closed {
+            return Err(ImageError::Unsupported {
+                file: by.to_owned(),
+                what: format!("holds a disk that names another file, `{}`", shown()),
+                help: "Unpack the appliance, and name the disk in it.".to_owned(),
+            });
+        }
+        let plain =
+            relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !plain || relative.components().next().is_none() || name.contains(&0) {
+            return Err(ImageError::Escape { file: by.to_owned(), name: shown() });
+        }
+        // A name is meant from the directory of the file that it stands in.
+        let from = self.frame.files.iter().find(|opened| opened.path == by);
+        let from = from.and_then(|opened| opened.identity.name.parent()).unwrap_or(Path::new(""));
+        Ok(from
+            .components()
+            .chain(relative.components())
+            .filter(|part| matches!(part, Component::Normal(_)))
+            .collect())
+    }
+
+    /// Opens a file below the image's directory, through no link. Also gives its path.
+    fn look_up(&mut self, relative: &Path, name: &[u8], by: &Path) -> Result<(OwnedFd, PathBuf), ImageError> {
+        let shown = || String::from_utf8_lossy(name).into_owned();
+        let relative = self.frame.directory.join(relative);
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let directory = self.directory()?;
+        match rustix::fs::openat2(directory, &relative, READ, Mode::empty(), resolve) {
+            Ok(fd) => Ok((fd, self.named.parent().unwrap_or(Path::new("")).join(&relative))),
+            Err(rustix::io::Errno::LOOP | rustix::io::Errno::XDEV) => {
+                Err(ImageError::Escape { file: by.to_owned(), name: shown() })
+            }
+            Err(error) => Err(ImageError::Part { file: by.to_owned(), name: shown(), source: error.into() }),
+        }
     }
 
     /// The directory of the file that was named, after its links.
@@ -151,9 +234,10 @@ impl Opener {
     fn adopt(&mut self, fd: OwnedFd, path: PathBuf, name: PathBuf) -> Result<Window, ImageError> {
         let (identity, holes) = look(fd.as_fd(), &path, name)?;
         let file = Arc::new(File::from(fd));
-        let number = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+        let number = self.count;
+        self.count = self.count.saturating_add(1);
         let window = Window::whole(Arc::clone(&file), path.clone(), number, identity.size, holes);
-        self.files.push(Opened { file, path, identity, is_device: !holes, window: window.clone() });
+        self.frame.files.push(Opened { file, path, identity, is_device: !holes, window: window.clone() });
         Ok(window)
     }
 
@@ -164,23 +248,26 @@ impl Opener {
 
     /// Whether the file that the user named is a block device.
     pub(super) fn is_device(&self) -> bool {
-        self.files.first().is_some_and(|file| file.is_device)
+        self.frame.files.first().is_some_and(|file| file.is_device)
     }
 
     /// Takes metadata into the identity.
     pub(super) fn metadata(&mut self, bytes: &[u8]) {
-        self.metadata.update(&(bytes.len() as u64).to_le_bytes());
-        self.metadata.update(bytes);
+        self.frame.metadata.update(&(bytes.len() as u64).to_le_bytes());
+        self.frame.metadata.update(bytes);
     }
 
     /// Takes one of the format's own ids into the identity.
     pub(super) fn id(&mut self, name: &str, value: impl Into<String>) {
-        self.ids.insert(name.to_owned(), value.into());
+        self.frame.ids.insert(name.to_owned(), value.into());
     }
 
-    /// The files, the ids and the metadata's digest.
-    pub(super) fn finish(self) -> (Vec<Opened>, BTreeMap<String, String>, Digest) {
-        (self.files, self.ids, Digest(*self.metadata.finalize().as_bytes()))
+    /// Ends the opening.
+    pub(super) fn finish(mut self, found: &Found, member: Option<String>) -> Finished {
+        let identity = self.frame.identity(found, member);
+        self.frame.files.append(&mut self.frame.below);
+        self.layers.reverse();
+        Finished { files: self.frame.files, identity, below: self.layers }
     }
 }
 

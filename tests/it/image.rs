@@ -1,6 +1,7 @@
 //! Images against `qemu-img`: what Replant reads of a disk is what QEMU reads of it.
 
 mod appliance;
+mod chains;
 mod fixture;
 mod formats;
 mod hostile;

@@ -1,17 +1,13 @@
 //! An image and the files it stands on.
 
 use super::super::error::ImageError;
-use super::super::extent::Layout;
 use super::super::format::Format;
-use super::super::open::{Found, open_as};
+use super::super::open::{Found, open_parent};
 use super::super::opener::Opener;
 use super::super::window::Window;
 use super::header::{Backing, Header, HeaderError, MOST_BYTES};
 use super::layer::Layer;
 use super::snapshot;
-
-/// Most backing files that are followed.
-const MOST_DEPTH: usize = 32;
 
 /// Opens an image and its chain of backing files.
 pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
@@ -21,20 +17,15 @@ pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found,
         HeaderError::Unsupported(what) => unsupported(&file, what),
     })?;
     opener.metadata(&bytes[..bytes.len().min(1 << header.cluster_bits)]);
-    let (header, variant) = choose(opener, &file, header)?;
-    let below = match &header.backing {
-        Some(backing) => Some(open_backing(opener, &file, backing)?),
-        None => None,
-    };
-    let mut unit = 1 << header.cluster_bits;
-    let variant = if below.is_some() { format!("{variant}, on backing files") } else { variant };
-    let below = below.map(|below| {
-        unit = unit.max(below.unit);
-        below.layout
-    });
-    let (layer, table) = Layer::open(file, header, below)?;
+    let unit = 1 << header.cluster_bits;
+    let (header, mut variant) = choose(opener, &file, header)?;
+    if let Some(backing) = &header.backing {
+        open_backing(opener, &file, backing)?;
+        variant.push_str(", on backing files");
+    }
+    let (layer, table) = Layer::open(file, header)?;
     opener.metadata(&table);
-    Ok(Found { layout: Box::new(layer) as Box<dyn Layout>, format: Format::Qcow2, variant, unit })
+    Ok(Found { layout: Box::new(layer), format: Format::Qcow2, variant, unit })
 }
 
 /// The header of what is to be read: the active layer, or the snapshot that is asked for; and what
@@ -58,19 +49,7 @@ fn unsupported(file: &Window, what: impl Into<String>) -> ImageError {
     }
 }
 
-/// A format by the name that QEMU has for it.
-fn named(format: &str) -> Option<Format> {
-    match format {
-        "raw" => Some(Format::Raw),
-        "qcow2" => Some(Format::Qcow2),
-        "vmdk" => Some(Format::Vmdk),
-        "vpc" => Some(Format::Vhd),
-        "vhdx" => Some(Format::Vhdx),
-        _ => None,
-    }
-}
-
-fn open_backing(opener: &mut Opener, file: &Window, backing: &Backing) -> Result<Found, ImageError> {
+fn open_backing(opener: &mut Opener, file: &Window, backing: &Backing) -> Result<(), ImageError> {
     let name = String::from_utf8_lossy(&backing.name).into_owned();
     if name.starts_with("json:") {
         return Err(unsupported(file, "stands on something that is no file"));
@@ -86,13 +65,14 @@ fn open_backing(opener: &mut Opener, file: &Window, backing: &Backing) -> Result
             ),
         });
     };
-    let format =
-        named(format).ok_or_else(|| unsupported(file, format!("stands on `{name}`, a {format} image")))?;
-    let depth = opener.descend();
-    if depth > MOST_DEPTH {
-        return Err(ImageError::TooDeep { file: file.path().to_owned(), most: MOST_DEPTH });
+    let format = match format.as_str() {
+        // QEMU's word for a VHD.
+        "vpc" => Some(Format::Vhd),
+        other => {
+            other.parse().ok().filter(|format| !matches!(format, Format::Ova | Format::Ovf | Format::Vhd))
+        }
     }
-    let below = opener.beside_new(&backing.name, file.path())?;
-    let below = below.ok_or_else(|| ImageError::Cycle { file: file.path().to_owned(), name })?;
-    open_as(format, opener, below)
+    .ok_or_else(|| unsupported(file, format!("stands on `{name}`, a {format} image")))?;
+    open_parent(opener, &backing.name, format, file)?;
+    Ok(())
 }

@@ -416,7 +416,9 @@ fn qcow2_chains_end_somewhere() {
     let error = try_open(&image).unwrap_err();
     assert!(matches!(&error, ImageError::Unsupported { help, .. } if help.contains("rebase")), "{error:?}");
     unsupported(&create("json", "json:{\"driver\":\"null-co\"}", "raw"), "no file");
-    unsupported(&create("other", "0", "vmdk"), "vmdk");
+    unsupported(&create("other", "0", "vdi"), "vdi");
+    let error = try_open(&create("other", "0", "vmdk")).unwrap_err();
+    assert!(matches!(error, ImageError::OtherFormat { .. }), "{error:?}");
 }
 
 /// A raw disk whose guest wrote another format's header on it is never taken for that format.
