@@ -61,10 +61,8 @@ pub fn verify(
     }
     let size = manifest.header().disk_size;
     let end = prepared.map_or(size, |prepared| size.max(prepared.overlay.size));
-    if end > target.size() {
-        let (path, have) = (target.path().to_owned(), target.size());
-        return Err(super::TargetError::TooSmall { path, size: have, needed: end }.into());
-    }
+    target.check_size(end)?;
+    target.drop_cache();
     observer.event(&Event::Verifying { total: size });
     let reading = Reading {
         target,

@@ -341,4 +341,35 @@ impl BlockSource for Image {
     fn runs(&self, range: Range<u64>) -> Result<Vec<Run>, SourceError> {
         read::runs(&self.chain, range)
     }
+
+    fn changed_since(
+        &self,
+        image: &Digest,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<Range<u64>>>, SourceError> {
+        match self.is_identified() {
+            true => Image::changed_since(self, image, range),
+            false => Ok(None),
+        }
+    }
+
+    fn is_identified(&self) -> bool {
+        !self.files.iter().any(|file| file.backing.is_device())
+    }
+
+    fn check_unchanged(&self) -> Result<(), SourceError> {
+        for file in &self.files {
+            let difference = file.difference().map_err(|error| match error {
+                ImageError::Source(source) => source,
+                other => {
+                    let source = std::io::Error::other(other);
+                    SourceError::Read { file: file.path.clone(), offset: 0, source }
+                }
+            })?;
+            if let Some(what) = difference {
+                return Err(SourceError::Changed { file: file.path.clone(), offset: 0, what });
+            }
+        }
+        Ok(())
+    }
 }

@@ -20,7 +20,7 @@ use crate::model::Digest;
 pub(super) struct Opened {
     pub path: PathBuf,
     pub identity: FileIdentity,
-    backing: Arc<dyn Backing>,
+    pub(super) backing: Arc<dyn Backing>,
     window: Window,
 }
 
