@@ -1,5 +1,6 @@
 //! Disk images as extents: every format read-only, its metadata parsed to where the data is.
 
+mod backing;
 mod cache;
 mod chain;
 mod codec;
@@ -8,6 +9,8 @@ pub mod error;
 mod extent;
 pub mod format;
 pub mod identity;
+pub mod nbd;
+mod local;
 pub mod open;
 mod opener;
 pub mod ova;

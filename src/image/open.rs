@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -12,7 +11,7 @@ use super::error::ImageError;
 use super::extent::Layout;
 use super::format::Format;
 use super::identity::Identity;
-use super::opener::{Finished, Opened, Opener, look};
+use super::opener::{Finished, Opened, Opener};
 use super::ova;
 use super::qcow2;
 use super::raw::Raw;
@@ -293,8 +292,7 @@ impl Image {
     /// [`ImageError::Changed`], or the error of looking.
     pub fn reopen_check(&self) -> Result<(), ImageError> {
         for file in &self.files {
-            let (now, _) = look(file.file.as_fd(), &file.path, file.identity.name.clone())?;
-            if let Some(what) = file.identity.difference(&now) {
+            if let Some(what) = file.difference()? {
                 return Err(ImageError::Changed { file: file.path.clone(), what });
             }
         }
