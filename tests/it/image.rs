@@ -7,6 +7,7 @@ mod fixture;
 mod formats;
 mod hostile;
 mod identity;
+mod matrix;
 mod overlay;
 mod random;
 mod snapshots;
