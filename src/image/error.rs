@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::format::Format;
+use super::nbd::NbdError;
 use super::source::SourceError;
 use crate::diagnostic::Diagnostic;
 
@@ -143,6 +144,14 @@ pub enum ImageError {
         /// What is different.
         what: String,
     },
+    /// An export of an NBD server cannot be opened.
+    #[error("cannot open {location}")]
+    Nbd {
+        /// Which server and export.
+        location: String,
+        /// Why.
+        source: NbdError,
+    },
     /// What a file holds is not what its format demands, or it cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -154,6 +163,7 @@ impl ImageError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Source(source) => source.is_retryable(),
+            Self::Nbd { source, .. } => source.is_retryable(),
             Self::Open { source, .. } | Self::Part { source, .. } => matches!(
                 source.kind(),
                 std::io::ErrorKind::Interrupted
@@ -184,6 +194,7 @@ impl ImageError {
             Self::WhichMember { .. } => "image::which_member",
             Self::NotAnAppliance { .. } => "image::not_an_appliance",
             Self::Changed { .. } => "image::changed",
+            Self::Nbd { source, .. } => source.code(),
             Self::Source(SourceError::Damaged { .. }) => "image::damaged",
             Self::Source(_) => "image::read",
         }
@@ -207,6 +218,7 @@ impl ImageError {
             Self::WhichMember { .. } => "the appliance does not have exactly one disk",
             Self::NotAnAppliance { .. } => "the image has no disks to choose from",
             Self::Changed { .. } => "the image changed",
+            Self::Nbd { source, .. } => source.summary(),
             Self::Source(SourceError::Damaged { .. }) => "the image is damaged",
             Self::Source(_) => "the image cannot be read",
         }
@@ -245,6 +257,7 @@ impl ImageError {
                 one("An appliance without disks has nothing to restore.")
             }
             Self::NotAnAppliance { .. } => one("Leave the disk's name out."),
+            Self::Nbd { source, .. } => source.help(),
             Self::Changed { .. } => one("Plan again, so that the plan is of what the image holds now."),
             Self::Source(SourceError::Damaged { .. }) => {
                 one("Copy the image again from its source, and compare its checksum.")

@@ -7,11 +7,15 @@ mod address;
 mod chunk;
 mod connection;
 pub mod error;
+mod export;
 mod handshake;
 mod map;
 mod pool;
 mod read;
+#[cfg(test)]
+mod scripted;
 mod status;
 mod wire;
 
 pub use error::NbdError;
+pub(super) use export::open;
