@@ -8,6 +8,7 @@ pub mod graph;
 pub mod inspect;
 pub mod inspect_guest;
 mod interrupt;
+mod location;
 pub mod man;
 mod meter;
 pub mod output;

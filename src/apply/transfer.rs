@@ -82,7 +82,7 @@ impl Context {
         let options = image::OpenOptions { format: facts.format.parse().ok(), member: facts.member.clone() };
         let image = image::open(&facts.path, &options).map_err(|error| ApplyError::Image(Box::new(error)))?;
         if image.identity().digest() != facts.identity {
-            return Err(ApplyError::ImageMoved { path: facts.path.clone() });
+            return Err(ApplyError::ImageMoved { path: facts.path.called() });
         }
         Ok(image)
     }

@@ -152,6 +152,15 @@ pub enum ImageError {
         /// Why.
         source: NbdError,
     },
+    /// This Replant was built without what reads from such places.
+    #[error("{} is on the network, and this Replant was built without the feature `remote`", file.display())]
+    NoFeature {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// Standard input was named where an image is read by position.
+    #[error("standard input can only be read once, from its beginning to its end")]
+    Input,
     /// What a file holds is not what its format demands, or it cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -195,7 +204,14 @@ impl ImageError {
             Self::NotAnAppliance { .. } => "image::not_an_appliance",
             Self::Changed { .. } => "image::changed",
             Self::Nbd { source, .. } => source.code(),
+            Self::NoFeature { .. } => "image::no_feature",
+            Self::Input => "image::input",
             Self::Source(SourceError::Damaged { .. }) => "image::damaged",
+            Self::Source(SourceError::Changed { .. }) => "image::changed",
+            Self::Source(SourceError::Gone { .. }) => "image::gone",
+            Self::Source(SourceError::Denied { .. }) => "image::denied",
+            Self::Source(SourceError::Stalled { .. }) => "image::stalled",
+            Self::Source(SourceError::Lost { .. }) => "image::unreachable",
             Self::Source(_) => "image::read",
         }
     }
@@ -219,7 +235,14 @@ impl ImageError {
             Self::NotAnAppliance { .. } => "the image has no disks to choose from",
             Self::Changed { .. } => "the image changed",
             Self::Nbd { source, .. } => source.summary(),
+            Self::NoFeature { .. } => "this Replant reads no images from the network",
+            Self::Input => "the image cannot be read from standard input here",
             Self::Source(SourceError::Damaged { .. }) => "the image is damaged",
+            Self::Source(SourceError::Changed { .. }) => "the image changed",
+            Self::Source(SourceError::Gone { .. }) => "the image is gone",
+            Self::Source(SourceError::Denied { .. }) => "the image may not be read",
+            Self::Source(SourceError::Stalled { .. }) => "the image's server does not answer",
+            Self::Source(SourceError::Lost { .. }) => "the image's server cannot be reached",
             Self::Source(_) => "the image cannot be read",
         }
     }
@@ -261,6 +284,24 @@ impl ImageError {
             Self::Changed { .. } => one("Plan again, so that the plan is of what the image holds now."),
             Self::Source(SourceError::Damaged { .. }) => {
                 one("Copy the image again from its source, and compare its checksum.")
+            }
+            Self::NoFeature { .. } => vec![
+                "Build it with the feature:\ncargo build --release --features remote".to_owned(),
+                "Or copy the image to this machine first.".to_owned(),
+            ],
+            Self::Input => vec![
+                "Standard input is only written to a volume as it comes:\nreplant write - TARGET".to_owned(),
+                "Elsewhere, put it into a file first.".to_owned(),
+            ],
+            Self::Source(SourceError::Changed { .. } | SourceError::Gone { .. }) => vec![
+                "Make sure that nothing replaces the image while it is restored, then plan again.".to_owned(),
+                "In S3, name one version of the object: `s3://bucket/key?versionId=…`.".to_owned(),
+            ],
+            Self::Source(SourceError::Denied { .. }) => {
+                one("Check the credentials and what they allow; they may have expired.")
+            }
+            Self::Source(SourceError::Stalled { .. } | SourceError::Lost { .. }) => {
+                one("Check the server and the network between, then try again.")
             }
             Self::Source(_) => one("Check the storage that holds the image."),
         }

@@ -3,7 +3,6 @@
 //! A client of the fixed newstyle protocol (the document `proto.md` of the NBD project) that only
 //! ever reads: it sends READ, BLOCK_STATUS and DISC, and nothing else.
 
-mod address;
 mod chunk;
 mod connection;
 pub mod error;

@@ -20,6 +20,7 @@ use super::vhd;
 use super::vhdx;
 use super::vmdk;
 use super::window::Window;
+use crate::model::Location;
 
 /// What a user may say of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub(super) struct Found {
 /// An open disk image. All its files are open for reading, so that a process can give up its
 /// rights to them; everything is read by position, by any number of threads at once.
 pub struct Image {
+    location: Location,
     path: PathBuf,
     found: Found,
     files: Vec<Opened>,
@@ -72,22 +74,25 @@ pub struct Image {
 /// # Errors
 /// When it cannot be read, is damaged, is of an unknown format, or needs what is not supported;
 /// see [`ImageError`].
-pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, ImageError> {
-    let (mut opener, file) = Opener::new(path)?;
-    let format = detect(&file, options.format, opener.is_device())?;
+pub fn open(image: impl Into<Location>, options: &OpenOptions) -> Result<Image, ImageError> {
+    let image = image.into();
+    let (mut opener, file) = Opener::new(&image)?;
+    // An export is the disk itself: what a guest wrote there must not be taken for a format.
+    let said = options.format.or(matches!(image, Location::Nbd(_)).then_some(Format::Raw));
+    let format = detect(&file, said, opener.is_device())?;
     if matches!(format, Format::Ova | Format::Ovf) {
-        return open_member(path, opener, &file, options.member.as_deref());
+        return open_member(image, opener, &file, options.member.as_deref());
     }
     if let Some(member) = &options.member {
-        return Err(ImageError::NotAnAppliance { file: path.to_owned(), member: member.clone() });
+        return Err(ImageError::NotAnAppliance { file: image.called(), member: member.clone() });
     }
     let found = open_as(format, &mut opener, file)?;
-    Ok(Image::new(path, found, opener, None))
+    Ok(Image::new(image, found, opener, None))
 }
 
 /// Opens a disk of an appliance where it lies.
 fn open_member(
-    path: &Path,
+    image: Location,
     mut opener: Opener,
     file: &Window,
     member: Option<&str>,
@@ -101,7 +106,7 @@ fn open_member(
     let name = disk.file.as_deref().unwrap_or(&disk.id);
     let format = detect_named(&content, Path::new(name), None, false)?;
     let found = open_as(format, &mut opener, content)?;
-    Ok(Image::new(path, found, opener, Some(disk.id.clone())))
+    Ok(Image::new(image, found, opener, Some(disk.id.clone())))
 }
 
 /// Opens a disk of a known format.
@@ -135,7 +140,7 @@ fn raw(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
 }
 
 impl Image {
-    fn new(path: &Path, found: Found, opener: Opener, member: Option<String>) -> Self {
+    fn new(location: Location, found: Found, opener: Opener, member: Option<String>) -> Self {
         let (files, ids, metadata) = opener.finish();
         let identity = Identity {
             format: description(&found),
@@ -146,10 +151,16 @@ impl Image {
             metadata,
         };
         let units = read::units(found.unit);
-        Self { path: path.to_owned(), found, files, identity, units, data: OnceLock::new() }
+        Self { path: location.called(), location, found, files, identity, units, data: OnceLock::new() }
     }
 
-    /// The path it was opened by.
+    /// Where it is.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// What messages call it: the path it was opened by, or the text that names its place.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -173,9 +184,10 @@ impl Image {
         &self.identity
     }
 
-    /// Every file it consists of, the one that was named first.
+    /// Every file of this machine that it consists of, the one that was named first.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(|file| file.path.as_path())
+        let files = self.location.local().map(|_| self.files.iter());
+        files.into_iter().flatten().map(|file| file.path.as_path())
     }
 
     /// How many of its bytes are data, by its metadata (the first call reads all of that, later

@@ -10,8 +10,9 @@ use super::backing::{Backing, Fault, NotOpened, Store};
 use super::error::ImageError;
 use super::identity::FileIdentity;
 use super::local;
+use super::nbd;
 use super::window::Window;
-use crate::model::Digest;
+use crate::model::{Digest, Location};
 
 /// One file of an image.
 #[derive(Debug)]
@@ -37,6 +38,16 @@ fn look(backing: &dyn Backing, path: &Path, name: PathBuf) -> Result<FileIdentit
     })
 }
 
+/// Opens the file that the user named, where it lies.
+fn open_named(image: &Location) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
+    match image {
+        Location::Local(path) => local::open(path),
+        Location::Nbd(export) => nbd::open(export),
+        Location::S3(_) | Location::Http(_) => Err(ImageError::NoFeature { file: image.called() }),
+        Location::Input => Err(ImageError::Input),
+    }
+}
+
 /// The files of one image as they are opened, the one that was named first.
 #[derive(Debug)]
 pub(super) struct Opener {
@@ -50,8 +61,8 @@ pub(super) struct Opener {
 
 impl Opener {
     /// Opens the file that the user named.
-    pub(super) fn new(path: &Path) -> Result<(Self, Window), ImageError> {
-        let (store, backing) = local::open(path)?;
+    pub(super) fn new(image: &Location) -> Result<(Self, Window), ImageError> {
+        let (store, backing) = open_named(image)?;
         let mut opener = Self {
             store,
             closed: false,
@@ -60,8 +71,13 @@ impl Opener {
             metadata: blake3::Hasher::new(),
             ids: BTreeMap::new(),
         };
-        let name = path.file_name().map_or_else(|| path.to_owned(), PathBuf::from);
-        let window = opener.adopt(backing, path.to_owned(), name)?;
+        let name = match image {
+            Location::Local(path) => path.file_name().map_or_else(|| path.clone(), PathBuf::from),
+            // An export has no file name; where it is served is what tells it from others.
+            Location::Nbd(_) => image.called(),
+            other => PathBuf::from(&*other.file_name()),
+        };
+        let window = opener.adopt(backing, image.called(), name)?;
         Ok((opener, window))
     }
 

@@ -1,14 +1,13 @@
 //! From the configuration's instances to machines: images opened, guests inspected.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::{DiskImage, Hardware, Inspection, Machine, MachineDisk, Prepared};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::image::{self, BlockSource, ImageError};
-use crate::model::{DiskSpec, DriversPolicy, ImageSpec, InstanceAddress, InstanceSpec};
+use crate::model::{DiskSpec, DriversPolicy, ImageSpec, InstanceAddress, InstanceSpec, Location};
 use crate::state::ImageFacts;
 
 /// Inspections at once: each is a sandbox of its own, and mostly computes.
@@ -142,11 +141,7 @@ fn at(mut diagnostic: Diagnostic, spec: &InstanceSpec, path: &str) -> Box<Diagno
 /// The appliance behind an image, when it is one.
 fn appliance(named: &ImageSpec) -> Result<Option<image::ova::Appliance>, ImageError> {
     let said = named.format.as_deref().map(|format| matches!(format, "ova" | "ovf"));
-    let looks = || {
-        named.path.extension().is_some_and(|extension| {
-            extension.eq_ignore_ascii_case("ova") || extension.eq_ignore_ascii_case("ovf")
-        })
-    };
+    let looks = || named.path.has_extension("ova") || named.path.has_extension("ovf");
     if said.unwrap_or_else(looks) {
         return image::ova::read(&named.path).map(Some);
     }
@@ -160,7 +155,7 @@ fn appliance(named: &ImageSpec) -> Result<Option<image::ova::Appliance>, ImageEr
 }
 
 /// Opens one disk's image and takes what a plan needs of it.
-fn open(path: &Path, format: Option<&str>, member: Option<&str>) -> Result<DiskImage, ImageError> {
+fn open(path: &Location, format: Option<&str>, member: Option<&str>) -> Result<DiskImage, ImageError> {
     let options = image::OpenOptions {
         format: format.and_then(|format| format.parse().ok()),
         member: member.map(str::to_owned),
@@ -169,7 +164,7 @@ fn open(path: &Path, format: Option<&str>, member: Option<&str>) -> Result<DiskI
     let data_bytes = opened.data_bytes()?;
     let zero_bytes = opened.zero_bytes()?;
     let member = opened.identity().member.clone();
-    let is_description = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ovf"));
+    let is_description = path.has_extension("ovf");
     let format = match (&member, format) {
         (Some(_), Some(said)) => said.to_owned(),
         (Some(_), None) if is_description => "ovf".to_owned(),
@@ -178,7 +173,7 @@ fn open(path: &Path, format: Option<&str>, member: Option<&str>) -> Result<DiskI
     };
     Ok(DiskImage {
         facts: ImageFacts {
-            path: path.to_owned(),
+            path: path.clone(),
             member,
             format,
             size: opened.size(),

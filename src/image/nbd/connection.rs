@@ -217,12 +217,13 @@ impl Connection {
             left -= usize::from(answered[piece]);
             let mut turn = self.turn();
             turn.reading = false;
-            // This thread goes on by itself; when it is done, another one must.
-            let other = |(waiting, asker): &(&u64, &Asker)| **waiting != number && asker.sent;
-            if left == 0
-                && let Some((_, next)) = turn.waiting.iter().find(other)
-            {
-                next.thread.unpark();
+            // This thread goes on by itself; when it is done, another one must: one that waits,
+            // which this one does no longer.
+            if left == 0 {
+                turn.waiting.remove(&number);
+                if let Some(next) = turn.waiting.values().find(|asker| asker.sent) {
+                    next.thread.unpark();
+                }
             }
         }
         Ok(())

@@ -1,17 +1,17 @@
 //! An export as a file of an image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::backing::{Backing, Fault};
+use super::super::backing::{Backing, Fault, NotOpened, Store};
 use super::super::error::ImageError;
 use super::super::identity::FileIdentity;
-use super::address::Address;
 use super::error::NbdError;
 use super::map::Map;
 use super::pool::{Failed, Pool};
 use super::wire::Limits;
+use crate::model::NbdLocation;
 
 /// The metadata context that says what is zero, and the flag that says it. A hole is not zero by
 /// itself.
@@ -30,22 +30,34 @@ struct Export {
     is_unknown: AtomicBool,
 }
 
-/// Opens the export that a location names; gives what it is called in messages, too.
-pub(in crate::image) fn open(location: &str) -> Result<(Arc<dyn Backing>, PathBuf), ImageError> {
-    let address = Address::parse(location)
-        .map_err(|source| ImageError::Nbd { location: without_user(location), source })?;
-    let called = address.to_string();
-    let pool = Pool::open(address, ALLOCATION, Limits::USUAL)
-        .map_err(|source| ImageError::Nbd { location: called.clone(), source })?;
+/// Opens an export.
+pub(in crate::image) fn open(
+    location: &NbdLocation,
+) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
+    let pool = Pool::open(location.clone(), ALLOCATION, Limits::USUAL)
+        .map_err(|source| ImageError::Nbd { location: location.to_string(), source })?;
     let zeros = Map::new(|flags| flags & ZERO != 0);
-    Ok((Arc::new(Export { pool, zeros, is_unknown: AtomicBool::new(false) }), called.into()))
+    let export = Export { pool, zeros, is_unknown: AtomicBool::new(false) };
+    Ok((Box::new(Alone(location.to_string().into())), Arc::new(export)))
 }
 
-/// A location that is no address, without what may be a password.
-fn without_user(location: &str) -> String {
-    let Some((scheme, rest)) = location.split_once("://") else { return location.to_owned() };
-    let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
-    format!("{scheme}://{rest}")
+/// An export has no files beside it.
+#[derive(Debug)]
+struct Alone(PathBuf);
+
+impl Store for Alone {
+    fn open(&self, relative: &Path) -> Result<Arc<dyn Backing>, NotOpened> {
+        Err(NotOpened::Refused(ImageError::Unsupported {
+            file: self.0.clone(),
+            what: format!("holds a disk that names another file, `{}`", relative.display()),
+            help: "Let the NBD server put the files together, as qemu-nbd does, and leave the format out."
+                .to_owned(),
+        }))
+    }
+
+    fn called(&self, relative: &Path) -> PathBuf {
+        self.0.join(relative)
+    }
 }
 
 impl From<Failed> for Fault {

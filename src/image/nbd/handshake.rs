@@ -1,6 +1,5 @@
 //! The handshake: from a connected socket to an export's size, limits and abilities.
 
-use super::address::LONGEST_NAME;
 use super::error::{NbdError, shown};
 use super::wire::Wire;
 
@@ -41,6 +40,8 @@ const CAN_MULTI_CONN: u16 = 1 << 8;
 
 /// The most bytes of one reply to an option: a name and a description, with room.
 const LONGEST_REPLY: u32 = 16 << 10;
+/// The longest name of an export, by the protocol.
+const LONGEST_NAME: usize = 4096;
 /// The most replies to one option.
 const MOST_REPLIES: usize = 10_000;
 /// The most names of a list that are kept to be shown.

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::address::Address;
 use super::connection::Connection;
 use super::error::NbdError;
 use super::handshake::{Export, greet};
 use super::wire::{Limits, Wire};
+use crate::model::NbdLocation;
 
 /// The most connections to a server that admits several.
 const MOST: usize = 8;
@@ -69,7 +69,7 @@ struct State {
 /// An open export.
 #[derive(Debug)]
 pub(super) struct Pool {
-    address: Address,
+    address: NbdLocation,
     context: String,
     limits: Limits,
     /// What the server said of the export at first.
@@ -80,7 +80,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// Connects, and asks for a metadata context.
-    pub(super) fn open(address: Address, context: &str, limits: Limits) -> Result<Self, NbdError> {
+    pub(super) fn open(address: NbdLocation, context: &str, limits: Limits) -> Result<Self, NbdError> {
         let first = connect(&address, context, &limits, limits)?;
         let export = first.export.clone();
         let most = if export.multi { MOST } else { 1 };
@@ -206,7 +206,7 @@ impl Pool {
 
 /// Connects within some limits to a connection that lives within others.
 fn connect(
-    address: &Address,
+    address: &NbdLocation,
     context: &str,
     greeting: &Limits,
     limits: Limits,

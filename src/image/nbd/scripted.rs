@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::address::{Address, Server};
 use super::pool::{Failed, Pool};
 use super::wire::Limits;
+use crate::model::{NbdLocation, NbdServer};
 
 /// Limits that a test can wait for.
 pub(super) const SHORT: Limits = Limits {
@@ -199,8 +199,8 @@ impl Scripted {
         Pool::open(self.address(), "base:allocation", SHORT).unwrap()
     }
 
-    pub(super) fn address(&self) -> Address {
-        Address { server: Server::Unix(self.path.clone()), export: String::new() }
+    pub(super) fn address(&self) -> NbdLocation {
+        NbdLocation { server: NbdServer::Unix { socket: self.path.clone() }, export: String::new() }
     }
 }
 
