@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::format::Format;
+use super::nbd::NbdError;
 use super::parent;
 use super::source::SourceError;
 use crate::diagnostic::Diagnostic;
@@ -186,6 +187,14 @@ pub enum ImageError {
         /// What is different.
         what: String,
     },
+    /// An export of an NBD server cannot be opened.
+    #[error("cannot open {location}")]
+    Nbd {
+        /// Which server and export.
+        location: String,
+        /// Why.
+        source: NbdError,
+    },
     /// This Replant was built without what reads from such places.
     #[error("{} is on the network, and this Replant was built without the feature `remote`", file.display())]
     NoFeature {
@@ -206,6 +215,7 @@ impl ImageError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Source(source) => source.is_retryable(),
+            Self::Nbd { source, .. } => source.is_retryable(),
             Self::Open { source, .. } | Self::Part { source, .. } => matches!(
                 source.kind(),
                 std::io::ErrorKind::Interrupted
@@ -240,6 +250,7 @@ impl ImageError {
             Self::WhichSnapshot { .. } => "image::which_snapshot",
             Self::FormatMoved { .. } => "image::format_moved",
             Self::Changed { .. } => "image::changed",
+            Self::Nbd { source, .. } => source.code(),
             Self::NoFeature { .. } => "image::no_feature",
             Self::Input => "image::input",
             Self::Source(SourceError::Damaged { .. }) => "image::damaged",
@@ -274,6 +285,7 @@ impl ImageError {
             Self::WhichSnapshot { .. } => "the image has several snapshots of that name",
             Self::FormatMoved { .. } => "the image is of another format than before",
             Self::Changed { .. } => "the image changed",
+            Self::Nbd { source, .. } => source.summary(),
             Self::NoFeature { .. } => "this Replant reads no images from the network",
             Self::Input => "the image cannot be read from standard input here",
             Self::Source(SourceError::Damaged { .. }) => "the image is damaged",
@@ -334,6 +346,7 @@ impl ImageError {
                 },
                 format!("To read it as before whatever it looks like, say `format = \"{pinned}\"`."),
             ],
+            Self::Nbd { source, .. } => source.help(),
             Self::Changed { .. } => one("Plan again, so that the plan is of what the image holds now."),
             Self::Source(SourceError::Damaged { .. }) => {
                 one("Copy the image again from its source, and compare its checksum.")

@@ -105,7 +105,9 @@ pub fn open(image: impl Into<Location>, options: &OpenOptions) -> Result<Image, 
     let image = image.into();
     let (mut opener, file) = Opener::new(&image)?;
     opener.want_snapshot(options.snapshot.clone());
-    let format = match (options.format, options.pinned) {
+    // An export is the disk itself: what a guest wrote there must not be taken for a format.
+    let said = options.format.or(matches!(image, Location::Nbd(_)).then_some(Format::Raw));
+    let format = match (said, options.pinned) {
         (None, Some(pinned)) => detect_pinned(&file, pinned)?,
         (said, _) => detect(&file, said, opener.is_device())?,
     };

@@ -11,6 +11,7 @@ use super::error::ImageError;
 use super::extent::Layout;
 use super::identity::{FileIdentity, Identity};
 use super::local;
+use super::nbd;
 use super::open::Found;
 use super::window::Window;
 use crate::model::{Digest, Location};
@@ -43,9 +44,8 @@ fn look(backing: &dyn Backing, path: &Path, name: PathBuf) -> Result<FileIdentit
 fn open_named(image: &Location) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
     match image {
         Location::Local(path) => local::open(path),
-        Location::S3(_) | Location::Http(_) | Location::Nbd(_) => {
-            Err(ImageError::NoFeature { file: image.called() })
-        }
+        Location::Nbd(export) => nbd::open(export),
+        Location::S3(_) | Location::Http(_) => Err(ImageError::NoFeature { file: image.called() }),
         Location::Input => Err(ImageError::Input),
     }
 }
@@ -128,6 +128,8 @@ impl Opener {
         };
         let name = match image {
             Location::Local(path) => path.file_name().map_or_else(|| path.clone(), PathBuf::from),
+            // An export has no file name; where it is served is what tells it from others.
+            Location::Nbd(_) => image.called(),
             other => PathBuf::from(&*other.file_name()),
         };
         let window = opener.adopt(backing, image.called(), name)?;
