@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::image_arguments::ImageArguments;
+use super::location::location;
 use super::meter::{Meter, duration};
 use super::{interrupt, terminal};
 use crate::copy::{
@@ -18,7 +19,7 @@ use crate::copy::{
 };
 use crate::diagnostic::Diagnostic;
 use crate::image::{self, BlockSource, Image};
-use crate::model::Bytes;
+use crate::model::{Bytes, Location};
 use crate::ui::json::{Line, Said, line};
 
 /// Writes an image's disk onto a block device or into a file, byte for byte.
@@ -29,9 +30,9 @@ use crate::ui::json::{Line, Said, line};
 /// that finished, only what differs from it is written.
 #[derive(Debug, Args)]
 pub struct Write {
-    /// The image: a disk image, or an appliance.
-    #[arg(value_name = "IMAGE")]
-    pub image: PathBuf,
+    /// The image: a disk image, or an appliance; a path, or `s3://`, `https://`, `nbd://` and the like.
+    #[arg(value_name = "IMAGE", value_parser = location())]
+    pub image: Location,
 
     /// The block device, or the file (created when it does not exist, as a sparse raw image).
     #[arg(value_name = "TARGET")]
@@ -141,7 +142,7 @@ pub fn run(directory: &Path, arguments: &Write) -> Exit {
 fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
     let cancel = Cancel::new();
     interrupt::watch(&cancel).map_err(|source| CopyError::Thread { source })?;
-    let image = image::open(&directory.join(&arguments.image), &arguments.reading.options())
+    let image = image::open(arguments.image.clone().within(directory), &arguments.reading.options())
         .map_err(|error| error.diagnostic())?;
     let manifest = arguments.manifest.as_ref().map(|path| directory.join(path));
     let recorded = match &manifest {
@@ -225,7 +226,7 @@ fn copy(
     });
     meter.clear();
     let (outcome, verified) = written?;
-    let from = (arguments.image.clone(), image.description().to_owned(), identity);
+    let from = (arguments.image.called(), image.description().to_owned(), identity);
     Ok(Receipt::new(from, arguments.target.clone(), &outcome, verified, arguments.manifest.clone()))
 }
 
