@@ -153,6 +153,55 @@ def commands(replant, image, format_, path):
         yield "nbdcopy", [*copy, *([str(image)] if format_ == "raw" else ["--", *server]), path]
 
 
+def change(path, share):
+    """Changes one byte in each of so many of a raw disk's blocks of 1 MiB that hold data; says how many."""
+    blocks = []
+    with open(path, "r+b") as disk:
+        size, at = os.fstat(disk.fileno()).st_size, 0
+        while at < size:
+            try:
+                at = os.lseek(disk.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                break
+            blocks.append(at)
+            at = (at // MIB + 1) * MIB
+        for place in blocks[:: round(1 / share)]:
+            disk.seek(place)
+            byte = disk.read(1)
+            disk.seek(place)
+            disk.write(bytes([byte[0] ^ 1]))
+        disk.flush()
+        os.fsync(disk.fileno())
+    return len(blocks[:: round(1 / share)])
+
+
+def incremental(replant, directory, images, target, repeat):
+    """A target that was written before, brought up to an image of which 1 % of the blocks differ."""
+    raw, base, top = images["raw"][1], images["qcow2"][1], directory / "top.qcow2"
+    newer, manifest = directory / "newer.raw", directory / "manifest"
+    run("cp", "--sparse=always", str(raw), str(newer))
+    changed = change(newer, 0.01)
+    # The same change as an overlay: what differs from the base is written into it.
+    run("qemu-img", "convert", "-O", "qcow2", "-B", str(base), "-F", "qcow2", str(newer), str(top))
+    for path in (newer, base, top):
+        with open(path, "rb") as file:
+            while file.read(8 * MIB):
+                pass
+    read = ["dd", f"if={newer}", "of=/dev/null", "bs=1M"]
+    yield "reading the source (dd)", best(measure(read) for _ in range(repeat))
+    for name, before, after in (
+        (f"raw, {changed} blocks of 1 MiB changed", raw, newer),
+        ("qcow2 overlay with these changes", base, top),
+    ):
+        with target as path:
+            run(replant, "write", str(before), path, "--manifest", str(manifest))
+            update = [replant, "write", str(after), path, "--manifest", str(manifest)]
+            yield f"{name}: replant write --manifest", measure(update)
+        manifest.unlink()
+    newer.unlink()
+    top.unlink()
+
+
 def best(runs):
     return min((r for r in runs if r), key=lambda r: r[0], default=None)
 

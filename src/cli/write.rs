@@ -70,7 +70,7 @@ pub struct Write {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
 
-    /// Write at most this many bytes a second (with K, M or G for KiB, MiB and GiB).
+    /// Write, and read back, at most this many bytes a second (with K, M or G for KiB, MiB and GiB).
     #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
     pub bandwidth_limit: Option<NonZeroU64>,
 
