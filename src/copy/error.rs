@@ -168,7 +168,7 @@ impl CopyError {
             Self::TargetMoved { .. } => error(
                 "copy::target_moved",
                 "The target does not hold what its manifest says",
-                "Something else wrote to it. Begin again without this manifest.",
+                "Something else wrote to it: the whole disk has to be written again (with --force).",
             ),
             Self::Differs { .. } => error(
                 "copy::verify_differs",

@@ -126,7 +126,7 @@ impl ManifestError {
             Self::Damaged { .. } => (
                 "copy::manifest_damaged",
                 "The manifest is damaged",
-                "Without it nothing can be resumed: name another manifest and write the whole disk again.",
+                "Without it nobody knows what is on the target: write the whole disk again (with --force).",
             ),
             Self::Version { .. } => (
                 "copy::manifest_version",
