@@ -6,4 +6,7 @@ mod disk;
 mod header;
 mod sparse;
 
+pub(super) use descriptor::{Descriptor, DescriptorError, MOST_BYTES};
 pub(super) use disk::open;
+pub(super) use header::{AT_END, HEADER, Header, HeaderError, SECTOR};
+pub(super) use sparse::MOST_TABLES;

@@ -12,7 +12,7 @@ use super::super::window::Window;
 use super::read::open_container;
 
 /// Most bytes of a manifest.
-pub(super) const MOST_BYTES: u64 = 1 << 20;
+pub(in super::super) const MOST_BYTES: u64 = 1 << 20;
 /// How much is read at once to check a file.
 const PIECE: usize = 1 << 20;
 
@@ -71,7 +71,7 @@ impl ManifestError {
 }
 
 /// Reads a manifest; lines of another form are left out.
-pub(super) fn parse(text: &[u8]) -> Vec<FileDigest> {
+pub(in super::super) fn parse(text: &[u8]) -> Vec<FileDigest> {
     String::from_utf8_lossy(text)
         .lines()
         .filter_map(|line| {

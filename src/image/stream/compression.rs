@@ -55,7 +55,9 @@ impl Compression {
     fn begins(self, head: &[u8]) -> bool {
         match self {
             // Deflate, no reserved flag.
-            Self::Gzip => head.starts_with(b"\x1f\x8b\x08") && head.get(3).is_some_and(|flags| flags & 0xe0 == 0),
+            Self::Gzip => {
+                head.starts_with(b"\x1f\x8b\x08") && head.get(3).is_some_and(|flags| flags & 0xe0 == 0)
+            }
             // A frame, or one of those to skip that parallel compressors write first.
             Self::Zstd => {
                 head.starts_with(b"\x28\xb5\x2f\xfd")
@@ -66,7 +68,10 @@ impl Compression {
             Self::Bzip2 => {
                 head.starts_with(b"BZh")
                     && head.get(3).is_some_and(|level| matches!(level, b'1'..=b'9'))
-                    && matches!(head.get(4..10), Some(b"\x31\x41\x59\x26\x53\x59" | b"\x17\x72\x45\x38\x50\x90"))
+                    && matches!(
+                        head.get(4..10),
+                        Some(b"\x31\x41\x59\x26\x53\x59" | b"\x17\x72\x45\x38\x50\x90")
+                    )
             }
             Self::Lz4 => head.starts_with(b"\x04\x22\x4d\x18"),
         }
@@ -138,7 +143,7 @@ impl fmt::Display for Compression {
 
 /// A text that names no compression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no compression: gzip, zstd, xz, bzip2 or lz4")]
+#[error("`{0}` is no compression: auto, none, gzip, zstd, xz, bzip2 or lz4")]
 pub struct ParseCompressionError(pub String);
 
 impl FromStr for Compression {
@@ -147,6 +152,30 @@ impl FromStr for Compression {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.into_iter().find(|compression| compression.as_str() == text);
         found.ok_or_else(|| ParseCompressionError(text.to_owned()))
+    }
+}
+
+/// How a stream is to be unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unpack {
+    /// As its beginning shows, where that is not ambiguous.
+    #[default]
+    Auto,
+    /// Not at all: its bytes are what is meant.
+    Never,
+    /// As it was said.
+    With(Compression),
+}
+
+impl FromStr for Unpack {
+    type Err = ParseCompressionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::Never),
+            other => other.parse().map(Self::With),
+        }
     }
 }
 

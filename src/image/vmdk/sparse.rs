@@ -13,7 +13,7 @@ use super::header::{AT_END, HEADER, Header, HeaderError, SECTOR};
 /// Bytes of tables kept.
 const TABLES_KEPT: u64 = 2 << 20;
 /// Most tables of an extent: 8 TiB of grains of 64 KiB, in a directory of 1 MiB.
-const MOST_TABLES: u64 = 1 << 18;
+pub(in super::super) const MOST_TABLES: u64 = 1 << 18;
 /// The markers and the header at the end of a stream: footer marker, footer, end marker.
 const FOOTER: u64 = 3 * SECTOR;
 /// The kind of marker that stands before a footer.
