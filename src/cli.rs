@@ -5,6 +5,7 @@ pub mod completions;
 pub mod exit;
 pub mod fmt;
 pub mod graph;
+pub mod image_arguments;
 pub mod inspect;
 pub mod inspect_guest;
 mod interrupt;

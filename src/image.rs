@@ -9,6 +9,7 @@ pub mod error;
 mod extent;
 pub mod format;
 pub mod identity;
+pub mod nbd;
 mod local;
 pub mod open;
 mod opener;

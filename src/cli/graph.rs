@@ -10,7 +10,7 @@ use super::workspace::{WorkspaceArguments, known};
 use crate::config;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::{self, Graph};
-use crate::observe::{Inspector, Machine, Prepared, resolve};
+use crate::observe::{Inspector, Machine, Pins, Prepared, resolve};
 use crate::plan::build::shape;
 use crate::state::Store;
 
@@ -67,7 +67,7 @@ fn draw(directory: &Path, command: &GraphCommand) -> Result<String, Diagnostics>
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
-    let (machines, diagnostics) = resolve(&evaluated.instances, &Nobody, &|_| false);
+    let (machines, diagnostics) = resolve(&evaluated.instances, &Pins::of(&state), &Nobody, &|_| false);
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }

@@ -14,7 +14,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::{
     Address, DesiredState, DriversPolicy, InstanceAddress, InstanceSpec, LocalProviderSpec, ProviderSpec,
 };
-use crate::observe::{Inspection, Machine, Reality, resolve};
+use crate::observe::{Inspection, Machine, Pins, Reality, resolve};
 use crate::plan::{self, Action, Mode, Overlays, Plan};
 use crate::provider::Provider;
 use crate::provider::local::LocalProvider;
@@ -188,7 +188,7 @@ impl Workspace {
             }
             None => {
                 let inspector = SandboxInspector::new(&self.directory, &reality.instance_types);
-                let (machines, diagnostics) = resolve(&specs, &inspector, &|machine| {
+                let (machines, diagnostics) = resolve(&specs, &Pins::of(state), &inspector, &|machine| {
                     inspected.contains(&machine.spec.address) || !has_started(machine, state)
                 });
                 if diagnostics.has_errors() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::Exit;
+use super::image_arguments::ImageArguments;
 use super::meter::{Meter, duration};
 use super::{interrupt, terminal};
 use crate::copy::{
@@ -16,7 +17,7 @@ use crate::copy::{
     VerifyOptions, WriteOptions,
 };
 use crate::diagnostic::Diagnostic;
-use crate::image::{self, BlockSource, Format, Image};
+use crate::image::{self, BlockSource, Image};
 use crate::model::Bytes;
 use crate::ui::json::{Line, Said, line};
 
@@ -35,13 +36,9 @@ pub struct Write {
     #[arg(value_name = "TARGET")]
     pub target: PathBuf,
 
-    /// The image's format, instead of finding it out from its content.
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<Format>,
-
-    /// Which disk of an appliance.
-    #[arg(long, value_name = "DISK")]
-    pub member: Option<String>,
+    /// How the image is read.
+    #[command(flatten)]
+    pub reading: ImageArguments,
 
     /// Read everything back afterwards, holes included, and compare.
     #[arg(long)]
@@ -135,9 +132,8 @@ pub fn run(directory: &Path, arguments: &Write) -> Exit {
 fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
     let cancel = Cancel::new();
     interrupt::watch(&cancel).map_err(|source| CopyError::Thread { source })?;
-    let options = image::OpenOptions { format: arguments.format, member: arguments.member.clone() };
-    let image =
-        image::open(&directory.join(&arguments.image), &options).map_err(|error| error.diagnostic())?;
+    let image = image::open(&directory.join(&arguments.image), &arguments.reading.options())
+        .map_err(|error| error.diagnostic())?;
     let data = image.data_bytes().map_err(|source| CopyError::Source { offset: 0, source })?;
     let manifest = arguments.manifest.as_ref().map(|path| directory.join(path));
     let resuming = arguments.resume && manifest.as_ref().is_some_and(|path| path.exists());

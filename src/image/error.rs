@@ -135,6 +135,36 @@ pub enum ImageError {
         /// What was asked for.
         member: String,
     },
+    /// It has no such internal snapshot.
+    #[error("{} has no snapshot `{snapshot}`{}", file.display(), listed(known))]
+    NoSnapshot {
+        /// Which file.
+        file: PathBuf,
+        /// What was asked for.
+        snapshot: String,
+        /// The ids and names of some of those that there are.
+        known: Vec<String>,
+    },
+    /// Several of its internal snapshots have that name.
+    #[error("{} has several snapshots named `{snapshot}`{}", file.display(), listed(known))]
+    WhichSnapshot {
+        /// Which file.
+        file: PathBuf,
+        /// What was asked for.
+        snapshot: String,
+        /// The ids and names of those that have it.
+        known: Vec<String>,
+    },
+    /// Its content is of another format than that it was written with before.
+    #[error("{} was restored as {pinned} before, but is {found} now", file.display())]
+    FormatMoved {
+        /// Which file.
+        file: PathBuf,
+        /// The format that is pinned.
+        pinned: Format,
+        /// What it is: a format's name, or words.
+        found: String,
+    },
     /// A file changed since it was opened or since it was planned with.
     #[error("{} changed: {what}", file.display())]
     Changed {
@@ -183,6 +213,9 @@ impl ImageError {
             Self::NoMember { .. } => "image::no_member",
             Self::WhichMember { .. } => "image::which_member",
             Self::NotAnAppliance { .. } => "image::not_an_appliance",
+            Self::NoSnapshot { .. } => "image::no_snapshot",
+            Self::WhichSnapshot { .. } => "image::which_snapshot",
+            Self::FormatMoved { .. } => "image::format_moved",
             Self::Changed { .. } => "image::changed",
             Self::Source(SourceError::Damaged { .. }) => "image::damaged",
             Self::Source(_) => "image::read",
@@ -206,6 +239,9 @@ impl ImageError {
             Self::NoMember { .. } => "the appliance has no such disk",
             Self::WhichMember { .. } => "the appliance does not have exactly one disk",
             Self::NotAnAppliance { .. } => "the image has no disks to choose from",
+            Self::NoSnapshot { .. } => "the image has no such snapshot",
+            Self::WhichSnapshot { .. } => "the image has several snapshots of that name",
+            Self::FormatMoved { .. } => "the image is of another format than before",
             Self::Changed { .. } => "the image changed",
             Self::Source(SourceError::Damaged { .. }) => "the image is damaged",
             Self::Source(_) => "the image cannot be read",
@@ -245,6 +281,19 @@ impl ImageError {
                 one("An appliance without disks has nothing to restore.")
             }
             Self::NotAnAppliance { .. } => one("Leave the disk's name out."),
+            Self::NoSnapshot { known, .. } if known.is_empty() => one(
+                "Leave the snapshot out: only qcow2 images have internal snapshots, and this one has none.",
+            ),
+            Self::NoSnapshot { .. } => one("Name one of them, by its name or its id."),
+            Self::WhichSnapshot { .. } => one("Name it by its id."),
+            Self::FormatMoved { pinned, found, .. } => vec![
+                "A guest can write such content on a raw disk, to make the host read other files. Make sure that the file was replaced by whoever makes the backups.".to_owned(),
+                match found.parse::<Format>() {
+                    Ok(found) => format!("To accept it, say the format in the configuration: `format = \"{found}\"` (`image_format` beside an instance's `image`)."),
+                    Err(_) => "If it is a raw disk now, say so in the configuration: `format = \"raw\"` (`image_format` beside an instance's `image`).".to_owned(),
+                },
+                format!("To read it as before whatever it looks like, say `format = \"{pinned}\"`."),
+            ],
             Self::Changed { .. } => one("Plan again, so that the plan is of what the image holds now."),
             Self::Source(SourceError::Damaged { .. }) => {
                 one("Copy the image again from its source, and compare its checksum.")
@@ -267,4 +316,9 @@ impl ImageError {
             Diagnostic::help,
         )
     }
+}
+
+/// A sentence's rest that names what there is.
+fn listed(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!(": {}", known.join(", ")) }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::chain::Chain;
-use super::detect::{detect, detect_named};
+use super::detect::{detect, detect_named, detect_pinned};
 use super::error::ImageError;
 use super::extent::Layout;
 use super::format::Format;
@@ -30,6 +30,11 @@ pub struct OpenOptions {
     pub format: Option<Format>,
     /// Which disk of an appliance: its id, its name or its file. `None`: its only one.
     pub member: Option<String>,
+    /// Which internal snapshot of a qcow2 image: its id or its name. `None`: what it holds now.
+    pub snapshot: Option<String>,
+    /// The format that it had before. When none is said and its content shows another one, it is
+    /// refused.
+    pub pinned: Option<Format>,
 }
 
 impl OpenOptions {
@@ -44,6 +49,13 @@ impl OpenOptions {
     #[must_use]
     pub fn member(mut self, member: impl Into<String>) -> Self {
         self.member = Some(member.into());
+        self
+    }
+
+    /// Says which internal snapshot.
+    #[must_use]
+    pub fn snapshot(mut self, snapshot: impl Into<String>) -> Self {
+        self.snapshot = Some(snapshot.into());
         self
     }
 }
@@ -90,14 +102,18 @@ pub struct Image {
 /// see [`ImageError`].
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, ImageError> {
     let (mut opener, file) = Opener::new(path)?;
-    let format = detect(&file, options.format, opener.is_device())?;
+    opener.want_snapshot(options.snapshot.clone());
+    let format = match (options.format, options.pinned) {
+        (None, Some(pinned)) => detect_pinned(&file, pinned)?,
+        (said, _) => detect(&file, said, opener.is_device())?,
+    };
     if matches!(format, Format::Ova | Format::Ovf) {
         return open_member(path, opener, &file, options.member.as_deref());
     }
     if let Some(member) = &options.member {
         return Err(ImageError::NotAnAppliance { file: path.to_owned(), member: member.clone() });
     }
-    let found = open_as(format, &mut opener, file)?;
+    let found = open_disk(format, &mut opener, file)?;
     Ok(Image::new(path, found, opener, None))
 }
 
@@ -116,8 +132,19 @@ fn open_member(
     }
     let name = disk.file.as_deref().unwrap_or(&disk.id);
     let format = detect_named(&content, Path::new(name), None, false)?;
-    let found = open_as(format, &mut opener, content)?;
+    let found = open_disk(format, &mut opener, content)?;
     Ok(Image::new(path, found, opener, Some(disk.id.clone())))
+}
+
+/// Opens the disk that was asked for, in the snapshot that was asked for.
+fn open_disk(format: Format, opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
+    let path = file.path().to_owned();
+    let found = open_as(format, opener, file)?;
+    match opener.take_snapshot() {
+        // Only qcow2 takes it.
+        Some(snapshot) => Err(ImageError::NoSnapshot { file: path, snapshot, known: Vec::new() }),
+        None => Ok(found),
+    }
 }
 
 /// Opens a disk of a known format.

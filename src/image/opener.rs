@@ -91,6 +91,7 @@ pub(super) struct Finished {
 pub(super) struct Opener {
     store: Box<dyn Store>,
     closed: bool,
+    snapshot: Option<String>,
     /// How many files were opened.
     count: u32,
     /// The image that is being opened.
@@ -108,6 +109,7 @@ impl Opener {
         let mut opener = Self {
             store,
             closed: false,
+            snapshot: None,
             count: 0,
             frame: Frame::default(),
             waiting: Vec::new(),
@@ -147,6 +149,17 @@ impl Opener {
         let child = std::mem::replace(&mut self.frame, Frame { directory, ..Frame::default() });
         self.waiting.push(child);
         self.adopt(backing, path, first)
+    }
+
+    /// Remembers which internal snapshot is asked for.
+    pub(super) fn want_snapshot(&mut self, snapshot: Option<String>) {
+        self.snapshot = snapshot;
+    }
+
+    /// The snapshot that is asked for: of the image that was named, so that the first to be opened
+    /// takes it, and no image below that one sees it.
+    pub(super) fn take_snapshot(&mut self) -> Option<String> {
+        self.snapshot.take()
     }
 
     /// Ends the image that the last [`Opener::descend`] began: it is a layer now. Gives its

@@ -8,5 +8,6 @@ mod hostile;
 mod identity;
 mod overlay;
 mod random;
+mod snapshots;
 mod vhdx;
 mod vmdk;

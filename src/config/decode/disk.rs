@@ -8,7 +8,7 @@ use crate::config::source::Place;
 use crate::model::{DiskSpec, ImageSpec, VolumeType};
 
 /// The formats that can be said; `auto` is to look.
-const FORMATS: [(&str, Option<&str>); 7] = [
+const FORMATS: [(&str, Option<&str>); 8] = [
     ("auto", None),
     ("raw", Some("raw")),
     ("vmdk", Some("vmdk")),
@@ -16,12 +16,14 @@ const FORMATS: [(&str, Option<&str>); 7] = [
     ("vhd", Some("vhd")),
     ("vhdx", Some("vhdx")),
     ("ova", Some("ova")),
+    ("ovf", Some("ovf")),
 ];
 
 impl Decoder<'_, '_> {
-    /// An image and its format; the file must exist.
-    pub(super) fn image(&mut self, format_name: &str) -> Option<(ImageSpec, Place)> {
+    /// An image, its format and its snapshot; the file must exist.
+    pub(super) fn image(&mut self, format_name: &str, snapshot_name: &str) -> Option<(ImageSpec, Place)> {
         let format = self.word(format_name, &FORMATS).flatten();
+        let snapshot = self.string(snapshot_name).map(|(snapshot, _)| snapshot);
         let (text, place) = self.string("image")?;
         let path = self.evaluator.directory.join(&text);
         let path: PathBuf = path.strip_prefix("./").map(PathBuf::from).unwrap_or(path);
@@ -48,13 +50,13 @@ impl Decoder<'_, '_> {
                 );
             }
         }
-        Some((ImageSpec { path, format: format.map(str::to_owned) }, place))
+        Some((ImageSpec { path, format: format.map(str::to_owned), snapshot }, place))
     }
 
     /// The disk of a block; `brought`: the instance's image brings its content.
     pub(super) fn disk(&mut self, root: bool, brought: bool) -> DiskSpec {
         let mut disk = DiskSpec::new(self.block.label());
-        let image = self.image("format");
+        let image = self.image("format", "snapshot");
         disk.image = image.map(|(image, _)| image);
         let types = VolumeType::ALL.map(|volume_type| (volume_type.as_str(), volume_type));
         if let Some(volume_type) = self.word("type", &types) {
