@@ -23,5 +23,6 @@ pub mod validate;
 pub mod variables;
 pub mod workspace;
 pub mod write;
+mod write_source;
 
 pub use run::main;

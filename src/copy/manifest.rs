@@ -10,6 +10,6 @@ mod store;
 pub mod v1;
 
 pub use error::ManifestError;
-pub(crate) use store::{Ranges, Recorded};
 pub use store::{Finished, Manifest};
+pub(crate) use store::{Ranges, Recorded};
 pub use v1::Header;

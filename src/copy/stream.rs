@@ -147,9 +147,7 @@ impl Forward<'_> {
     /// Makes room on the target for what comes next.
     fn make_room(&self, end: u64) -> Result<(), CopyError> {
         let path = || self.target.path().to_owned();
-        self.target
-            .grow(end)
-            .map_err(|source| TargetError::Resize { path: path(), size: end, source })?;
+        self.target.grow(end).map_err(|source| TargetError::Resize { path: path(), size: end, source })?;
         match end > self.target.size() {
             true => Err(CopyError::StreamTooLong { path: path(), size: self.target.size() }),
             false => Ok(()),

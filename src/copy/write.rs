@@ -138,7 +138,11 @@ pub fn write(
     })
 }
 
-pub(super) fn open_manifest(size: u64, target: &Target, options: &WriteOptions) -> Result<Manifest, ManifestError> {
+pub(super) fn open_manifest(
+    size: u64,
+    target: &Target,
+    options: &WriteOptions,
+) -> Result<Manifest, ManifestError> {
     let header = Header {
         version: v1::VERSION,
         block_size: BLOCK,
