@@ -219,10 +219,13 @@ impl Forward<'_> {
             };
             let index = reading.position / BLOCK;
             let end = reading.position + length;
-            if end > self.size() {
-                // Only where the manifest's size is that of another stream, or the target's.
-                self.make_room(end)?;
-                return Err(self.other(index));
+            let most = self.size();
+            if end > most {
+                // The target's size, or that of the stream that was written before.
+                return Err(match most == self.target.size() && self.target.is_device() {
+                    true => CopyError::StreamTooLong { path: self.target.path().to_owned(), size: most },
+                    false => self.other(index),
+                });
             }
             self.make_room(end)?;
             reading.position = end;

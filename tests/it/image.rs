@@ -9,5 +9,8 @@ mod identity;
 mod overlay;
 mod random;
 mod snapshots;
+mod stream_appliances;
+mod stream_hostile;
+mod streams;
 mod vhdx;
 mod vmdk;

@@ -127,10 +127,9 @@ impl Compression {
                 Box::new(Ended { reader: XzDecoder::new_stream(packed, stream), ended: false })
             }
             Self::Bzip2 => Box::new(Ended { reader: MultiBzDecoder::new(packed), ended: false }),
-            Self::Lz4 => Box::new(Lz4 {
-                frames: FrameDecoder::new(Noting { reader: packed, at_end: false }),
-                ended: false,
-            }),
+            Self::Lz4 => {
+                Box::new(Lz4 { frame: Some(FrameDecoder::new(Noting { reader: packed, at_end: false })) })
+            }
         })
     }
 }
@@ -241,25 +240,26 @@ impl<R: Read> Read for Noting<R> {
     }
 }
 
-/// Frames one after the other. The decoder takes an end of its input between two blocks for the
-/// end of a frame, so that it is looked for here.
+/// Frames one after the other, each with a decoder of its own. That takes an end of its input
+/// between two blocks for the end of the frame, so that it is looked for here.
 struct Lz4 {
-    frames: FrameDecoder<Noting<BufReader<Bytes>>>,
-    ended: bool,
+    frame: Option<FrameDecoder<Noting<BufReader<Bytes>>>>,
 }
 
 impl Read for Lz4 {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while !self.ended && !buffer.is_empty() {
-            let count = self.frames.read(buffer)?;
+        while let Some(frame) = self.frame.as_mut().filter(|_| !buffer.is_empty()) {
+            let count = frame.read(buffer)?;
             if count > 0 {
                 return Ok(count);
             }
-            let input = self.frames.get_mut();
+            let input = frame.get_mut();
             if input.at_end {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.ended = input.reader.fill_buf()?.is_empty();
+            let ended = input.reader.fill_buf()?.is_empty();
+            self.frame =
+                self.frame.take().filter(|_| !ended).map(|frame| FrameDecoder::new(frame.into_inner()));
         }
         Ok(0)
     }

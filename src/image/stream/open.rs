@@ -1,5 +1,6 @@
 //! Opening a stream: what it is, and the disk in it.
 
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{IsTerminal, Read};
 use std::os::fd::AsFd;
@@ -302,6 +303,12 @@ impl Stream {
             true => Ok(()),
             false => Err(ImageError::Changed { file: name, what: "it was written to".to_owned() }.into()),
         }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("watch", &self.watch).field("description", &self.description).finish()
     }
 }
 
