@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::image_arguments::ImageArguments;
+use super::location::location;
 use super::meter::duration;
 use super::write_source::{Source, StreamArguments, WriteFailure};
 use super::{interrupt, terminal};
@@ -18,7 +19,7 @@ use crate::copy::{
     VerifyOptions, WriteOptions,
 };
 use crate::diagnostic::Diagnostic;
-use crate::model::Bytes;
+use crate::model::{Bytes, Location};
 use crate::ui::json::{Line, Said, line};
 
 /// What `--help` ends with.
@@ -43,9 +44,10 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Write {
-    /// The image: a disk image, or an appliance; `-` for the one that is sent to standard input.
-    #[arg(value_name = "IMAGE")]
-    pub image: PathBuf,
+    /// The image: a disk image, or an appliance; a path, `s3://`, `https://`, `nbd://` and the like,
+    /// or `-` for a disk that is sent to standard input.
+    #[arg(value_name = "IMAGE", value_parser = location())]
+    pub image: Location,
 
     /// The block device, or the file (created when it does not exist, as a sparse raw image).
     #[arg(value_name = "TARGET")]
@@ -160,7 +162,7 @@ pub fn run(directory: &Path, arguments: &Write) -> Exit {
 fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
     let cancel = Cancel::new();
     interrupt::watch(&cancel).map_err(|source| CopyError::Thread { source })?;
-    let source = Source::open(directory, &arguments.image, &arguments.reading, &arguments.stream)?;
+    let source = Source::open(directory, arguments.image.clone(), &arguments.reading, &arguments.stream)?;
     let (size, data) = source.bytes()?;
     let manifest = arguments.manifest.as_ref().map(|path| directory.join(path));
     let resuming = arguments.resume && manifest.as_ref().is_some_and(|path| path.exists());
@@ -226,7 +228,7 @@ fn copy(
     });
     meter.clear();
     let (outcome, verified) = written?;
-    let from = (arguments.image.clone(), format, identity);
+    let from = (arguments.image.called(), format, identity);
     Ok(Receipt::new(from, arguments.target.clone(), &outcome, verified, arguments.manifest.clone()))
 }
 

@@ -11,7 +11,7 @@ use crate::copy::{self, Cancel, CopyError, Target, WriteOptions, WriteOutcome};
 use crate::diagnostic::Diagnostic;
 use crate::image::stream::{Unpack, is_for_stream};
 use crate::image::{self, BlockSource, Image, ImageError, Stream, StreamOptions};
-use crate::model::Digest;
+use crate::model::{Digest, Location};
 
 /// How a stream is read.
 #[derive(Debug, Args)]
@@ -58,7 +58,7 @@ impl Source {
     /// When it cannot be opened or is not a disk that can be read.
     pub fn open(
         directory: &Path,
-        image: &Path,
+        image: Location,
         reading: &ImageArguments,
         stream: &StreamArguments,
     ) -> Result<Self, Diagnostic> {
@@ -70,18 +70,23 @@ impl Source {
             size: stream.size,
             stall: (stream.stall_timeout > 0).then(|| Duration::from_secs(stream.stall_timeout)),
         };
-        let path = directory.join(image);
-        let is_stdin = image == Path::new("-");
-        if is_stdin || is_for_stream(&path, &options) {
+        let image = image.within(directory);
+        let streamed = match &image {
+            Location::Input => Some(Stream::stdin(&options)),
+            Location::Local(path) if is_for_stream(path, &options) => Some(Stream::path(path, &options)),
+            _ => None,
+        };
+        if let Some(stream) = streamed {
             if let Some(snapshot) = said.snapshot {
-                return Err(ImageError::NoSnapshot { file: path, snapshot, known: Vec::new() }.diagnostic());
+                let file = image.called();
+                return Err(ImageError::NoSnapshot { file, snapshot, known: Vec::new() }.diagnostic());
             }
-            let stream = if is_stdin { Stream::stdin(&options) } else { Stream::path(&path, &options) };
             return stream.map(Box::new).map(Self::Stream).map_err(|error| error.diagnostic());
         }
-        let image = image::open(&path, &said).map_err(|error| error.diagnostic())?;
+        let image = image::open(&image, &said).map_err(|error| error.diagnostic())?;
         if let Some(said) = stream.size.filter(|said| *said != image.size()) {
-            let error = image::StreamError::OtherSize { name: path, said, found: image.size() };
+            let error =
+                image::StreamError::OtherSize { name: image.path().to_owned(), said, found: image.size() };
             return Err(error.diagnostic());
         }
         Ok(Self::Image(Box::new(image)))

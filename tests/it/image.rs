@@ -2,10 +2,12 @@
 
 mod appliance;
 mod chains;
+mod esx;
 mod fixture;
 mod formats;
 mod hostile;
 mod identity;
+mod matrix;
 mod overlay;
 mod random;
 mod snapshots;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::codec::{Codec, GRAIN_MARKER};
 use super::super::error::ImageError;
 use super::super::vmdk::{
-    AT_END, Descriptor, DescriptorError, HEADER, Header, HeaderError, MOST_BYTES, MOST_TABLES, SECTOR,
+    AT_END, Descriptor, DescriptorError, HEADER, Header, HeaderError, MOST_BYTES, SECTOR,
 };
 use super::input::{Bytes, fill};
 use super::tables::Tables;
@@ -16,6 +16,8 @@ use super::{Compression, PIECE, Packed, Piece, StreamError, Watch};
 
 /// Bytes read from below at a time.
 const BUFFER: usize = 256 << 10;
+/// Most tables of a disk: 8 TiB of grains of 64 KiB. Some bytes of each are kept.
+const MOST_TABLES: u64 = 1 << 18;
 /// The sector after which grains begin, in the header: the end of what is fixed.
 const OVERHEAD: usize = 64;
 
@@ -206,7 +208,7 @@ impl Sparse {
             .into());
         }
         if descriptor.parent_id.is_some() {
-            let parent = descriptor.parent_name;
+            let parent = descriptor.parent_name.map(|name| String::from_utf8_lossy(&name).into_owned());
             return Err(ImageError::NeedsParent { file: self.name.as_ref().clone(), parent }.into());
         }
         self.ids.insert("cid".to_owned(), descriptor.content_id);
