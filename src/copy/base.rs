@@ -55,6 +55,11 @@ impl Base {
         Ok(zeros)
     }
 
+    /// The block after the last one of which something is known.
+    pub(super) fn end(&self) -> u64 {
+        self.known.iter().last().map_or(0, |(_, end)| end)
+    }
+
     fn held(&self, index: u64, content: Content) -> Was {
         match self.certain.contains(index) {
             true => Was::Certainly(content),

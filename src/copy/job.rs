@@ -41,8 +41,6 @@ struct Counts {
 /// One write: what the workers and their coordinator share.
 pub(super) struct Job<'a, F> {
     feed: &'a F,
-    /// Bytes of the disk.
-    size: u64,
     target: &'a Target,
     base: &'a Base,
     options: &'a WriteOptions,
@@ -59,11 +57,9 @@ struct Bench<H> {
 }
 
 impl<'a, F: Feed> Job<'a, F> {
-    /// The write of what `feed` gives, a disk of `size` bytes, onto `target`, of which `base` was
-    /// known before.
+    /// The write of what `feed` gives onto `target`, of which `base` was known before.
     pub(super) fn new(
         feed: &'a F,
-        size: u64,
         target: &'a Target,
         base: &'a Base,
         options: &'a WriteOptions,
@@ -71,7 +67,7 @@ impl<'a, F: Feed> Job<'a, F> {
     ) -> Self {
         let pool = Pool::new(&options.budget, cancel);
         let (settled, counts) = (Mutex::default(), Counts::default());
-        Self { feed, size, target, base, options, pool, settled, counts }
+        Self { feed, target, base, options, pool, settled, counts }
     }
 
     /// Starts the workers, tells progress and makes checkpoints until they have ended; then the
@@ -85,8 +81,11 @@ impl<'a, F: Feed> Job<'a, F> {
         let mut last = Instant::now();
         let ticked = self.pool.run("copy", self.options.threads, &|| self.work(), &mut || {
             self.tell(resumed, observer);
+            if self.pool.must_stop() {
+                self.feed.stop();
+            }
             if last.elapsed() >= self.options.checkpoint {
-                self.checkpoint(manifest, observer)?;
+                self.checkpoint(manifest, observer).inspect_err(|_| self.feed.stop())?;
                 last = Instant::now();
             }
             Ok(())
@@ -108,6 +107,9 @@ impl<'a, F: Feed> Job<'a, F> {
             zero: self.counts.zero.load(Ordering::Relaxed),
             unchanged: self.counts.kept.load(Ordering::Relaxed),
         });
+        if let Some(bytes) = self.feed.received() {
+            observer.event(&Event::Received { bytes });
+        }
     }
 
     /// Flushes the target, then records what had been written before.
@@ -118,6 +120,11 @@ impl<'a, F: Feed> Job<'a, F> {
         }
         let path = || self.target.path().to_owned();
         self.target.sync().map_err(|source| CopyError::Sync { path: path(), source })?;
+        if self.feed.size() < manifest.header().disk_size {
+            // A stream has come to its end: from now on the manifest is of a disk of that size, so
+            // that its last block is known to be a short one.
+            manifest.resize(self.feed.size())?;
+        }
         manifest.checkpoint(&mut blocks)?;
         observer.event(&Event::Checkpoint { done: manifest.done_bytes() });
         Ok(())
@@ -143,7 +150,7 @@ impl<'a, F: Feed> Job<'a, F> {
             }
             Unit::Zero { first, count, recorded } => {
                 let start = first * BLOCK;
-                let end = self.size.min((first + count) * BLOCK);
+                let end = self.feed.size().min((first + count) * BLOCK);
                 let written = self.zero(start, end - start, &mut bench.buffer)?;
                 let kept = recorded && written == 0;
                 self.settle(first, count, if kept { What::Kept } else { What::Now(Content::Zero) }, true);
@@ -189,7 +196,7 @@ impl<'a, F: Feed> Job<'a, F> {
     /// Takes down what came of some blocks, for the next checkpoint.
     fn settle(&self, first: u64, count: u64, what: What, zero: bool) {
         lock(&self.settled).push(Settled { first, count, what });
-        let bytes = self.size.min((first + count) * BLOCK) - first * BLOCK;
+        let bytes = self.feed.size().min((first + count) * BLOCK) - first * BLOCK;
         self.counts.done.fetch_add(bytes, Ordering::Relaxed);
         if zero {
             self.counts.zero.fetch_add(bytes, Ordering::Relaxed);
@@ -206,7 +213,7 @@ impl<'a, F: Feed> Job<'a, F> {
         held: &mut F::Held,
         buffer: &'b mut Buffer,
     ) -> Result<&'b [u8], CopyError> {
-        let bytes = buffer.bytes_mut(block::length(index, self.size) as usize);
+        let bytes = buffer.bytes_mut(block::length(index, self.feed.size()) as usize);
         self.feed.read(index, held, bytes)?;
         self.counts.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         match work::mismatch(&self.options.expect, index, bytes) {

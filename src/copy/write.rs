@@ -149,8 +149,7 @@ pub fn write(
     let cleared = beyond::clear_stray(target, &manifest, cancel)?;
     let work = Work::new(source, manifest.done().clone(), &base, &options.expect);
     let feed = Positions::new(source, work);
-    let job = Job::new(&feed, size, target, &base, options, cancel);
-    let tally = job.run(&mut manifest, before, observer)?;
+    let tally = Job::new(&feed, target, &base, options, cancel).run(&mut manifest, before, observer)?;
     if cancel.is_cancelled() && manifest.done_bytes() < size {
         return Err(CopyError::Cancelled { done: manifest.done_bytes(), total: size });
     }
@@ -180,7 +179,11 @@ pub fn write(
     })
 }
 
-fn open_manifest(size: u64, target: &Target, options: &WriteOptions) -> Result<Manifest, ManifestError> {
+pub(super) fn open_manifest(
+    size: u64,
+    target: &Target,
+    options: &WriteOptions,
+) -> Result<Manifest, ManifestError> {
     let header = Header {
         version: v2::VERSION,
         block_size: BLOCK,
@@ -215,7 +218,7 @@ fn open_manifest(size: u64, target: &Target, options: &WriteOptions) -> Result<M
 }
 
 /// Reads back some of the blocks that the manifest claims.
-fn check_sample(manifest: &Manifest, target: &Target) -> Result<(), CopyError> {
+pub(super) fn check_sample(manifest: &Manifest, target: &Target) -> Result<(), CopyError> {
     let mut buffer = Buffer::new();
     target.drop_cache();
     for index in manifest.sample(SAMPLE)? {

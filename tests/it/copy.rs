@@ -8,6 +8,7 @@ mod media;
 mod overlays;
 mod refusals;
 mod resume;
+mod streams;
 mod support;
 mod targets;
 mod update;

@@ -11,5 +11,8 @@ mod matrix;
 mod overlay;
 mod random;
 mod snapshots;
+mod stream_appliances;
+mod stream_hostile;
+mod streams;
 mod vhdx;
 mod vmdk;

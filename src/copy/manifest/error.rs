@@ -136,7 +136,7 @@ impl ManifestError {
             Self::Exists { .. } => (
                 "copy::manifest_exists",
                 "There is a manifest already",
-                "To begin again, add --force or name another manifest.",
+                "To go on with that write, add --resume; to begin again, add --force or name another manifest.",
             ),
             Self::OtherImage { .. } => (
                 "copy::manifest_other_image",

@@ -180,36 +180,60 @@ impl Manifest {
         }
     }
 
+    /// Turns it into one of a disk of `size` bytes, at most as large as before: that of a stream,
+    /// which says its size at its end. A crash leaves one or the other.
+    ///
+    /// # Errors
+    /// When blocks beyond the new end are done, or it cannot be read or written.
+    pub(crate) fn resize(&mut self, size: u64) -> Result<(), ManifestError> {
+        if self.done.touches(block::count(size), self.blocks()) {
+            return Err(ManifestError::OtherImage { path: self.path.clone() });
+        }
+        self.header.disk_size = size;
+        self.rebuild()
+    }
+
     /// Puts a new file in its place that says the same with a table of all slots and a short log.
     fn rebuild(&mut self) -> Result<(), ManifestError> {
-        let rebuilt = Self::create_with(&self.path, self.header.clone(), &mut |new| {
-            for (first, end) in self.done.iter() {
-                let (mut copied, mut hasher) = (Ok(()), blake3::Hasher::new());
-                self.slots.each(first, end, &mut |at, slots| {
-                    hasher.update(slots);
-                    if copied.is_ok() {
-                        copied = new.write_at(slots, v2::TABLE + at * v2::SLOT);
-                    }
-                })?;
-                copied?;
-                let slots = Digest(*hasher.finalize().as_bytes());
-                new.append(&[(Record::Done { first, count: end - first, slots }, &[])])?;
+        let header = self.header.clone();
+        let rebuilt = match self.named {
+            true => Self::create_with(&self.path, header, &mut |new| self.tell(new))?,
+            false => {
+                let mut new = Self::temporary(header)?;
+                self.tell(&mut new)?;
+                new
             }
-            let mut records: Vec<(Record, &[u8])> = Vec::new();
-            if let Some(Finished { data, zero, content }) = self.finished {
-                records.push((Record::Finished { data, zero, content }, &[]));
-            }
-            let stray = self.stray.iter();
-            records.extend(stray.map(|(first, end)| (Record::Stray { first, count: end - first }, &[][..])));
-            match self.over {
-                Over::Nothing => {}
-                Over::Partly(overlay) => records.push((Record::OverlayBegun { overlay }, &[])),
-                Over::Wholly(overlay) => records.push((Record::OverlayDone { overlay }, &[])),
-            }
-            new.append(&records)
-        })?;
+        };
         *self = rebuilt;
         Ok(())
+    }
+
+    /// Tells an empty manifest of the same disk what it says.
+    fn tell(&self, new: &mut Self) -> Result<(), ManifestError> {
+        for (first, end) in self.done.iter() {
+            let (mut copied, mut hasher) = (Ok(()), blake3::Hasher::new());
+            self.slots.each(first, end, &mut |at, slots| {
+                hasher.update(slots);
+                if copied.is_ok() {
+                    copied = new.write_at(slots, v2::TABLE + at * v2::SLOT);
+                }
+            })?;
+            copied?;
+            let slots = Digest(*hasher.finalize().as_bytes());
+            new.append(&[(Record::Done { first, count: end - first, slots }, &[])])?;
+        }
+        let mut records: Vec<(Record, &[u8])> = Vec::new();
+        if let Some(Finished { data, zero, content }) = self.finished {
+            records.push((Record::Finished { data, zero, content }, &[]));
+        }
+        let stray = self.stray.iter();
+        records.extend(stray.map(|(first, end)| (Record::Stray { first, count: end - first }, &[][..])));
+        match self.over {
+            Over::Nothing => {}
+            Over::Partly(overlay) => records.push((Record::OverlayBegun { overlay }, &[])),
+            Over::Wholly(overlay) => records.push((Record::OverlayDone { overlay }, &[])),
+        }
+        new.append(&records)
     }
 }
 

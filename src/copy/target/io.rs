@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{Advice, FallocateFlags};
 
@@ -42,12 +42,14 @@ pub(super) struct Parts {
 #[derive(Debug)]
 pub struct Target {
     parts: Parts,
+    size: AtomicU64,
     punches: AtomicBool,
 }
 
 impl Target {
     pub(super) fn new(parts: Parts) -> Self {
-        Self { parts, punches: AtomicBool::new(true) }
+        let size = AtomicU64::new(parts.size);
+        Self { parts, size, punches: AtomicBool::new(true) }
     }
 
     /// The path, as it was given.
@@ -59,7 +61,7 @@ impl Target {
     /// Its size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.parts.size
+        self.size.load(Ordering::Relaxed)
     }
 
     /// Checks that it is still as large as it was when it was opened, and large enough for a disk
@@ -71,7 +73,7 @@ impl Target {
         // By the end of the file description of its own: nothing here moves by it.
         let size = rustix::fs::seek(&self.parts.buffered, rustix::fs::SeekFrom::End(0))
             .map_err(|error| TargetError::Inspect { path: self.parts.path.clone(), source: error.into() })?;
-        match size.min(self.parts.size) {
+        match size.min(self.size()) {
             size if size < needed => {
                 Err(TargetError::TooSmall { path: self.parts.path.clone(), size, needed })
             }
@@ -79,16 +81,17 @@ impl Target {
         }
     }
 
-    /// Makes a file longer; what is new reads as zeros.
+    /// Makes a file longer, when it is shorter than `size`; what is new reads as zeros. A device
+    /// stays as it is.
     ///
     /// # Errors
     /// When the filesystem refuses.
-    pub fn grow(&mut self, size: u64) -> Result<(), TargetError> {
-        if self.parts.kind == Kind::File && size > self.parts.size {
+    pub fn grow(&self, size: u64) -> Result<(), TargetError> {
+        if self.parts.kind == Kind::File && size > self.size() {
+            let grown = retry::target(|| self.parts.buffered.set_len(size));
             let path = || self.parts.path.clone();
-            let grown = self.parts.buffered.set_len(size);
             grown.map_err(|source| TargetError::Resize { path: path(), size, source })?;
-            self.parts.size = size;
+            self.size.store(size, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -249,7 +252,7 @@ impl Target {
 
     fn within(&self, offset: u64, length: u64) -> io::Result<()> {
         match offset.checked_add(length) {
-            Some(end) if end <= self.parts.size => Ok(()),
+            Some(end) if end <= self.size() => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "beyond the target's end")),
         }
     }
@@ -273,6 +276,7 @@ mod tests {
                 created: false,
                 identity: String::new(),
             },
+            size: AtomicU64::new(content.len() as u64),
             punches: AtomicBool::new(false),
         };
         (file, target)

@@ -180,7 +180,7 @@ fn an_overlay_on_what_was_written_says_what_to_read() {
     chain.overlay(None, &["write -P 7 40M 100k".into()]);
     let image = chain.overlay(Some(70 * MIB + 512), &["write -P 8 66M 1000".into()]);
     let source = opened(&image);
-    let mut longer =
+    let longer =
         Target::open(&out, &TargetOptions { existing: Existing::Keep, ..TargetOptions::default() }).unwrap();
     longer.grow(source.size()).unwrap();
     drop(longer);
