@@ -3,14 +3,15 @@
 mod backing;
 mod cache;
 mod chain;
+pub mod check;
 mod codec;
 mod detect;
 pub mod error;
 mod extent;
 pub mod format;
 pub mod identity;
-pub mod nbd;
 mod local;
+pub mod nbd;
 pub mod open;
 mod opener;
 pub mod ova;

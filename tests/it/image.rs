@@ -6,6 +6,7 @@ mod fixture;
 mod formats;
 mod hostile;
 mod identity;
+mod manifest;
 mod matrix;
 mod overlay;
 mod random;
