@@ -16,6 +16,7 @@ pub mod open;
 mod opener;
 pub mod ova;
 pub mod overlay;
+mod parent;
 mod qcow2;
 mod raw;
 mod read;

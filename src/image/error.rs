@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::format::Format;
+use super::parent;
 use super::source::SourceError;
 use crate::diagnostic::Diagnostic;
 
@@ -75,6 +76,18 @@ pub enum ImageError {
         /// The parent's name, when it is said.
         parent: Option<String>,
     },
+    /// What it stands on is not the image that it was made on, or was written to since.
+    #[error("{} does not fit on {parent}: {what}", file.display())]
+    OtherParent {
+        /// Which file.
+        file: PathBuf,
+        /// The parent's file.
+        parent: String,
+        /// What does not fit, in words.
+        what: String,
+        /// What to do when it is known to be right.
+        help: Option<String>,
+    },
     /// It names a file outside its own directory.
     #[error("{} names `{name}`, which is not below its own directory", file.display())]
     Escape {
@@ -93,16 +106,16 @@ pub enum ImageError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Its chain of backing files comes back to itself.
-    #[error("the backing files of {} come back to `{name}`", file.display())]
+    /// Its chain of parents comes back to itself.
+    #[error("the parents of {} come back to `{name}`", file.display())]
     Cycle {
         /// Which file.
         file: PathBuf,
         /// The name that was seen before.
         name: String,
     },
-    /// Its chain of backing files is too long.
-    #[error("{} stands on more than {most} backing files", file.display())]
+    /// Its chain of parents is too long.
+    #[error("{} is at the end of more than {most} images that stand on each other", file.display())]
     TooDeep {
         /// Which file.
         file: PathBuf,
@@ -206,6 +219,7 @@ impl ImageError {
             Self::Compressed { .. } => "image::compressed",
             Self::Unsupported { .. } => "image::unsupported",
             Self::NeedsParent { .. } => "image::needs_parent",
+            Self::OtherParent { .. } => "image::other_parent",
             Self::Escape { .. } => "image::escape",
             Self::Part { .. } => "image::part_missing",
             Self::Cycle { .. } => "image::cycle",
@@ -232,10 +246,11 @@ impl ImageError {
             Self::Compressed { .. } => "the image is compressed as a whole",
             Self::Unsupported { .. } => "the image needs what Replant does not do",
             Self::NeedsParent { .. } => "the image is not complete without its parent",
+            Self::OtherParent { .. } => "the image was not made on this parent",
             Self::Escape { .. } => "the image names a file outside its directory",
             Self::Part { .. } => "a file of the image cannot be opened",
-            Self::Cycle { .. } => "the image's backing files form a circle",
-            Self::TooDeep { .. } => "the image has too many backing files",
+            Self::Cycle { .. } => "the image's parents form a circle",
+            Self::TooDeep { .. } => "the image has too many parents",
             Self::NoMember { .. } => "the appliance has no such disk",
             Self::WhichMember { .. } => "the appliance does not have exactly one disk",
             Self::NotAnAppliance { .. } => "the image has no disks to choose from",
@@ -263,8 +278,10 @@ impl ImageError {
             }
             Self::Compressed { command, .. } => vec!["Unpack it first:".to_owned(), command.clone()],
             Self::Unsupported { help, .. } => one(help),
-            Self::NeedsParent { .. } => {
-                one("Restore from the backup's full image, or consolidate the snapshots in the source first.")
+            Self::NeedsParent { file, parent } => parent::advice(file, parent.as_deref()),
+            Self::OtherParent { help, .. } => {
+                let first = "Put the parent that it was made on into the directory, as it was at the time of the backup.";
+                std::iter::once(first.to_owned()).chain(help.clone()).collect()
             }
             Self::Escape { .. } => one(
                 "Put all files of the image into one directory. Replant follows no absolute path, no `..` and no symbolic link that an image names.",

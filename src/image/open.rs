@@ -166,21 +166,6 @@ pub(super) fn open_as(format: Format, opener: &mut Opener, file: Window) -> Resu
     }
 }
 
-/// Opens the image that `file` stands on: a file of its directory of that name and format. From
-/// then on [`Place::Parent`](super::extent::Place) in the extents of `file` leads there. Gives the
-/// parent's identity.
-pub(super) fn open_parent(
-    opener: &mut Opener,
-    name: &[u8],
-    format: Format,
-    file: &Window,
-) -> Result<Identity, ImageError> {
-    let parent = opener.descend(name, file.path())?;
-    detect(&parent, Some(format), false)?;
-    let found = open_as(format, opener, parent)?;
-    Ok(opener.ascend(found))
-}
-
 /// How much of each end of a raw disk goes into its identity: partition tables, boot sectors.
 const RAW_SAMPLE: usize = 64 << 10;
 

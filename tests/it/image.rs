@@ -2,6 +2,7 @@
 
 mod appliance;
 mod chains;
+mod esx;
 mod fixture;
 mod formats;
 mod hostile;
