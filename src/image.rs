@@ -8,6 +8,7 @@ mod codec;
 mod detect;
 pub mod error;
 mod extent;
+mod foreign;
 pub mod format;
 pub mod identity;
 mod local;

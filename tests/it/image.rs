@@ -4,6 +4,7 @@ mod appliance;
 mod chains;
 mod esx;
 mod fixture;
+mod foreign;
 mod formats;
 mod hostile;
 mod identity;
