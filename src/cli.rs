@@ -10,6 +10,7 @@ pub mod image_arguments;
 pub mod inspect;
 pub mod inspect_guest;
 mod interrupt;
+mod location;
 pub mod man;
 mod meter;
 pub mod output;

@@ -83,7 +83,7 @@ impl Context {
         let image = image::open(&facts.path, &as_recorded(facts))
             .map_err(|error| ApplyError::Image(Box::new(error)))?;
         if image.identity().digest() != facts.identity {
-            return Err(ApplyError::ImageMoved { path: facts.path.clone() });
+            return Err(ApplyError::ImageMoved { path: facts.path.called() });
         }
         Ok(image)
     }

@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::image_arguments::ImageArguments;
+use super::location::location;
 use super::meter::{Meter, duration};
 use super::{interrupt, terminal};
 use crate::copy::{
@@ -18,7 +19,7 @@ use crate::copy::{
 };
 use crate::diagnostic::Diagnostic;
 use crate::image::{self, BlockSource, Image};
-use crate::model::Bytes;
+use crate::model::{Bytes, Location};
 use crate::ui::json::{Line, Said, line};
 
 /// Writes an image's disk onto a block device or into a file, byte for byte.
@@ -28,9 +29,9 @@ use crate::ui::json::{Line, Said, line};
 /// unless --force says that it may be lost, or --resume goes on with an interrupted write to it.
 #[derive(Debug, Args)]
 pub struct Write {
-    /// The image: a disk image, or an appliance.
-    #[arg(value_name = "IMAGE")]
-    pub image: PathBuf,
+    /// The image: a disk image, or an appliance; a path, or `s3://`, `https://`, `nbd://` and the like.
+    #[arg(value_name = "IMAGE", value_parser = location())]
+    pub image: Location,
 
     /// The block device, or the file (created when it does not exist, as a sparse raw image).
     #[arg(value_name = "TARGET")]
@@ -133,7 +134,7 @@ pub fn run(directory: &Path, arguments: &Write) -> Exit {
 fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
     let cancel = Cancel::new();
     interrupt::watch(&cancel).map_err(|source| CopyError::Thread { source })?;
-    let image = image::open(&directory.join(&arguments.image), &arguments.reading.options())
+    let image = image::open(arguments.image.clone().within(directory), &arguments.reading.options())
         .map_err(|error| error.diagnostic())?;
     if arguments.verify {
         // Damage is found before anything of it is on the target.
@@ -205,7 +206,7 @@ fn copy(
     meter.clear();
     let (outcome, verified) = written?;
     image.reopen_check().map_err(|error| error.diagnostic())?;
-    let from = (arguments.image.clone(), image.description().to_owned(), identity);
+    let from = (arguments.image.called(), image.description().to_owned(), identity);
     Ok(Receipt::new(from, arguments.target.clone(), &outcome, verified, arguments.manifest.clone()))
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::foreign;
 use super::format::Format;
+use super::nbd::NbdError;
 use super::parent;
 use super::source::SourceError;
 use crate::diagnostic::Diagnostic;
@@ -189,6 +190,23 @@ pub enum ImageError {
         /// What is different.
         what: String,
     },
+    /// An export of an NBD server cannot be opened.
+    #[error("cannot open {location}")]
+    Nbd {
+        /// Which server and export.
+        location: String,
+        /// Why.
+        source: NbdError,
+    },
+    /// This Replant was built without what reads from such places.
+    #[error("{} is on the network, and this Replant was built without the feature `remote`", file.display())]
+    NoFeature {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// Standard input was named where an image is read by position.
+    #[error("standard input can only be read once, from its beginning to its end")]
+    Input,
     /// What a file holds is not what its format demands, or it cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -200,6 +218,7 @@ impl ImageError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Source(source) => source.is_retryable(),
+            Self::Nbd { source, .. } => source.is_retryable(),
             Self::Open { source, .. } | Self::Part { source, .. } => matches!(
                 source.kind(),
                 std::io::ErrorKind::Interrupted
@@ -234,7 +253,15 @@ impl ImageError {
             Self::WhichSnapshot { .. } => "image::which_snapshot",
             Self::FormatMoved { .. } => "image::format_moved",
             Self::Changed { .. } => "image::changed",
+            Self::Nbd { source, .. } => source.code(),
+            Self::NoFeature { .. } => "image::no_feature",
+            Self::Input => "image::input",
             Self::Source(SourceError::Damaged { .. }) => "image::damaged",
+            Self::Source(SourceError::Changed { .. }) => "image::changed",
+            Self::Source(SourceError::Gone { .. }) => "image::gone",
+            Self::Source(SourceError::Denied { .. }) => "image::denied",
+            Self::Source(SourceError::Stalled { .. }) => "image::stalled",
+            Self::Source(SourceError::Lost { .. }) => "image::unreachable",
             Self::Source(_) => "image::read",
         }
     }
@@ -261,7 +288,15 @@ impl ImageError {
             Self::WhichSnapshot { .. } => "the image has several snapshots of that name",
             Self::FormatMoved { .. } => "the image is of another format than before",
             Self::Changed { .. } => "the image changed",
+            Self::Nbd { source, .. } => source.summary(),
+            Self::NoFeature { .. } => "this Replant reads no images from the network",
+            Self::Input => "the image cannot be read from standard input here",
             Self::Source(SourceError::Damaged { .. }) => "the image is damaged",
+            Self::Source(SourceError::Changed { .. }) => "the image changed",
+            Self::Source(SourceError::Gone { .. }) => "the image is gone",
+            Self::Source(SourceError::Denied { .. }) => "the image may not be read",
+            Self::Source(SourceError::Stalled { .. }) => "the image's server does not answer",
+            Self::Source(SourceError::Lost { .. }) => "the image's server cannot be reached",
             Self::Source(_) => "the image cannot be read",
         }
     }
@@ -314,9 +349,28 @@ impl ImageError {
                 },
                 format!("To read it as before whatever it looks like, say `format = \"{pinned}\"`."),
             ],
+            Self::Nbd { source, .. } => source.help(),
             Self::Changed { .. } => one("Plan again, so that the plan is of what the image holds now."),
             Self::Source(SourceError::Damaged { .. }) => {
                 one("Copy the image again from its source, and compare its checksum.")
+            }
+            Self::NoFeature { .. } => vec![
+                "Build it with the feature:\ncargo build --release --features remote".to_owned(),
+                "Or copy the image to this machine first.".to_owned(),
+            ],
+            Self::Input => vec![
+                "Standard input is only written to a volume as it comes:\nreplant write - TARGET".to_owned(),
+                "Elsewhere, put it into a file first.".to_owned(),
+            ],
+            Self::Source(SourceError::Changed { .. } | SourceError::Gone { .. }) => vec![
+                "Make sure that nothing replaces the image while it is restored, then plan again.".to_owned(),
+                "In S3, name one version of the object: `s3://bucket/key?versionId=…`.".to_owned(),
+            ],
+            Self::Source(SourceError::Denied { .. }) => {
+                one("Check the credentials and what they allow; they may have expired.")
+            }
+            Self::Source(SourceError::Stalled { .. } | SourceError::Lost { .. }) => {
+                one("Check the server and the network between, then try again.")
             }
             Self::Source(_) => one("Check the storage that holds the image."),
         }

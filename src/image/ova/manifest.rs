@@ -1,6 +1,6 @@
 //! The manifest: digests of an appliance's files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use super::super::window::Window;
 use super::hasher::Hasher;
 use super::read::{open_container, unescaped};
 use crate::diagnostic::Diagnostic;
+use crate::model::Location;
 
 /// Most bytes of a manifest.
 pub(super) const MOST_BYTES: u64 = 1 << 20;
@@ -166,12 +167,16 @@ impl Listed {
 ///
 /// # Errors
 /// At the first file that differs, is not there, or cannot be checked.
-pub fn check_manifest(path: &Path, stop: &dyn Fn() -> bool) -> Result<Vec<FileDigest>, ManifestError> {
-    let (mut opener, file) = Opener::new(path)?;
+pub fn check_manifest(
+    image: impl Into<Location>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<FileDigest>, ManifestError> {
+    let image = image.into();
+    let (mut opener, file) = Opener::new(&image)?;
     let container = open_container(&mut opener, &file)?;
     let lines = container.manifest(&mut opener, &file)?;
     if lines.is_empty() {
-        return Err(ManifestError::Missing { appliance: path.to_owned() });
+        return Err(ManifestError::Missing { appliance: image.called() });
     }
     for line in &lines {
         let content = container.file(&mut opener, &line.file)?;
