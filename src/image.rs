@@ -1,5 +1,6 @@
 //! Disk images as extents: every format read-only, its metadata parsed to where the data is.
 
+mod bitmap;
 mod cache;
 mod chain;
 mod codec;

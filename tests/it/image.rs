@@ -2,6 +2,7 @@
 
 mod appliance;
 mod chains;
+mod differencing;
 mod esx;
 mod fixture;
 mod formats;
@@ -9,5 +10,7 @@ mod hostile;
 mod identity;
 mod overlay;
 mod random;
+mod vhd_chains;
 mod vhdx;
+mod vhdx_chains;
 mod vmdk;
