@@ -1,6 +1,7 @@
 //! Disk images as extents: every format read-only, its metadata parsed to where the data is.
 
 mod bitmap;
+mod backing;
 mod cache;
 mod chain;
 mod codec;
@@ -9,6 +10,8 @@ pub mod error;
 mod extent;
 pub mod format;
 pub mod identity;
+mod local;
+pub mod nbd;
 pub mod open;
 mod opener;
 pub mod ova;

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::exit::Exit;
+use super::image_arguments::ImageArguments;
+use super::location::location;
 use super::terminal;
 use crate::diagnostic::Diagnostic;
 use crate::guest::report::{FindingSeverity, RecipeInputs, Report};
 use crate::image::ova;
-use crate::image::{self, ImageError, OpenOptions};
-use crate::model::{Hypervisor, NetworkPolicy};
+use crate::image::{self, ImageError};
+use crate::model::{Hypervisor, Location, NetworkPolicy};
 use crate::sandbox::{Limits, Request, SandboxDisk, run as run_sandbox};
 use crate::ui::human::guest::render_inspection;
 
@@ -32,18 +34,14 @@ pub struct Inspect {
 /// A machine by its images.
 #[derive(Debug, Args)]
 pub struct MachineArguments {
-    /// The image (a disk image, or an appliance with all its disks); further images are the
-    /// machine's further disks.
-    #[arg(value_name = "IMAGE", required = true)]
-    pub images: Vec<PathBuf>,
+    /// The image (a disk image, or an appliance with all its disks; a path, or `s3://`, `https://`,
+    /// `nbd://` and the like); further images are the machine's further disks.
+    #[arg(value_name = "IMAGE", required = true, value_parser = location())]
+    pub images: Vec<Location>,
 
-    /// The images' format, instead of finding it out from their content.
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<image::Format>,
-
-    /// Which disk of an appliance, instead of all of them.
-    #[arg(long, value_name = "DISK")]
-    pub member: Option<String>,
+    /// How the images are read.
+    #[command(flatten)]
+    pub reading: ImageArguments,
 
     /// What the restored instance runs on.
     #[arg(long, value_enum, default_value_t = HypervisorArgument::Nitro)]
@@ -89,8 +87,8 @@ impl MachineArguments {
     /// When an appliance cannot be read.
     pub fn disks(&self, directory: &Path) -> Result<Vec<SandboxDisk>, Diagnostic> {
         let mut disks = Vec::new();
-        for path in &self.images {
-            let image = directory.join(path);
+        for named in &self.images {
+            let image = named.clone().within(directory);
             let members = self.members(&image).map_err(|error| error.diagnostic())?;
             for member in members {
                 let name = member.name.unwrap_or_else(|| match disks.len() {
@@ -100,8 +98,9 @@ impl MachineArguments {
                 disks.push(SandboxDisk {
                     name,
                     image: image.clone(),
-                    format: self.format.map(|format| format.as_str().to_owned()),
+                    format: self.reading.format.0.map(|format| format.to_string()),
                     member: member.id,
+                    snapshot: self.reading.snapshot.clone(),
                     size: 0,
                     grow: false,
                 });
@@ -111,17 +110,22 @@ impl MachineArguments {
     }
 
     /// The disks of one image: itself, or an appliance's that have content, with their names.
-    fn members(&self, image: &Path) -> Result<Vec<Member>, ImageError> {
-        let options = OpenOptions { format: self.format, member: self.member.clone() };
-        match image::open(image, &options) {
+    fn members(&self, image: &Location) -> Result<Vec<Member>, ImageError> {
+        match image::open(image, &self.reading.options()) {
             Err(ImageError::WhichMember { .. }) => {
                 let appliance = ova::read(image)?;
                 let with_content = appliance.disks.into_iter().filter(|disk| disk.file.is_some());
                 Ok(with_content.map(|disk| Member { name: Some(disk.name), id: Some(disk.id) }).collect())
             }
             Err(error) => Err(error),
-            Ok(_) => Ok(vec![Member { name: None, id: self.member.clone() }]),
+            Ok(_) => Ok(vec![Member { name: None, id: self.reading.member.clone() }]),
         }
+    }
+
+    /// What the machine is called: as its first image.
+    #[must_use]
+    pub fn name(&self) -> PathBuf {
+        self.images.first().map(Location::called).unwrap_or_default()
     }
 
     /// The sandbox's request for these disks.
@@ -168,10 +172,10 @@ fn inspect(directory: &Path, command: &Inspect) -> Result<Report, Diagnostic> {
     let disks = command.machine.disks(directory)?;
     let request = command.machine.request(disks, false);
     let report = run_sandbox(&request, None).map_err(|error| error.diagnostic())?.report;
-    let name = command.machine.images.first().map_or(Path::new(""), PathBuf::as_path);
+    let name = command.machine.name();
     terminal::print(&match command.json {
         true => json(&report)?,
-        false => render_inspection(name, &report, terminal::stdout_look()),
+        false => render_inspection(&name, &report, terminal::stdout_look()),
     });
     Ok(report)
 }

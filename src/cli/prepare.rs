@@ -113,14 +113,14 @@ fn prepare(directory: &Path, command: &Prepare) -> Result<Exit, Failure> {
     }
     let request = command.machine.request(disks.clone(), true);
     let outcome = run_sandbox(&request, None).map_err(|error| error.diagnostic())?;
-    let name = command.machine.images.first().map_or(Path::new(""), PathBuf::as_path);
+    let name = command.machine.name();
     let changed = outcome.overlays.iter().map(changed_bytes).sum();
     terminal::print(&match (command.json, command.write.is_empty()) {
         (true, true) => json(&outcome.report)?,
         (true, false) => json_line(&outcome.report)?,
         (false, _) => {
             let context = command.diff.then_some(command.context);
-            render_preparation(name, &outcome.report, changed, context, terminal::stdout_look())
+            render_preparation(&name, &outcome.report, changed, context, terminal::stdout_look())
         }
     });
     if is_blocked(&outcome.report) {
@@ -144,7 +144,8 @@ fn changed_bytes(overlay: &Overlay) -> u64 {
 
 fn open(disk: &SandboxDisk) -> Result<image::Image, Diagnostic> {
     let format = disk.format.as_deref().and_then(|format| format.parse().ok());
-    let options = OpenOptions { format, member: disk.member.clone() };
+    let (member, snapshot) = (disk.member.clone(), disk.snapshot.clone());
+    let options = OpenOptions { format, member, snapshot, pinned: None };
     image::open(&disk.image, &options).map_err(|error| error.diagnostic())
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::Exit;
+use super::image_arguments::ImageArguments;
+use super::location::location;
 use super::meter::{Meter, duration};
 use super::{interrupt, terminal};
 use crate::copy::{
@@ -16,8 +18,8 @@ use crate::copy::{
     VerifyOptions, WriteOptions,
 };
 use crate::diagnostic::Diagnostic;
-use crate::image::{self, BlockSource, Format, Image};
-use crate::model::Bytes;
+use crate::image::{self, BlockSource, Image};
+use crate::model::{Bytes, Location};
 use crate::ui::json::{Line, Said, line};
 
 /// Writes an image's disk onto a block device or into a file, byte for byte.
@@ -27,21 +29,17 @@ use crate::ui::json::{Line, Said, line};
 /// unless --force says that it may be lost, or --resume goes on with an interrupted write to it.
 #[derive(Debug, Args)]
 pub struct Write {
-    /// The image: a disk image, or an appliance.
-    #[arg(value_name = "IMAGE")]
-    pub image: PathBuf,
+    /// The image: a disk image, or an appliance; a path, or `s3://`, `https://`, `nbd://` and the like.
+    #[arg(value_name = "IMAGE", value_parser = location())]
+    pub image: Location,
 
     /// The block device, or the file (created when it does not exist, as a sparse raw image).
     #[arg(value_name = "TARGET")]
     pub target: PathBuf,
 
-    /// The image's format, instead of finding it out from its content.
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<Format>,
-
-    /// Which disk of an appliance.
-    #[arg(long, value_name = "DISK")]
-    pub member: Option<String>,
+    /// How the image is read.
+    #[command(flatten)]
+    pub reading: ImageArguments,
 
     /// Read everything back afterwards, holes included, and compare.
     #[arg(long)]
@@ -135,9 +133,8 @@ pub fn run(directory: &Path, arguments: &Write) -> Exit {
 fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
     let cancel = Cancel::new();
     interrupt::watch(&cancel).map_err(|source| CopyError::Thread { source })?;
-    let options = image::OpenOptions { format: arguments.format, member: arguments.member.clone() };
-    let image =
-        image::open(&directory.join(&arguments.image), &options).map_err(|error| error.diagnostic())?;
+    let image = image::open(arguments.image.clone().within(directory), &arguments.reading.options())
+        .map_err(|error| error.diagnostic())?;
     let data = image.data_bytes().map_err(|source| CopyError::Source { offset: 0, source })?;
     let manifest = arguments.manifest.as_ref().map(|path| directory.join(path));
     let resuming = arguments.resume && manifest.as_ref().is_some_and(|path| path.exists());
@@ -204,7 +201,7 @@ fn copy(
     meter.clear();
     let (outcome, verified) = written?;
     image.reopen_check().map_err(|error| error.diagnostic())?;
-    let from = (arguments.image.clone(), image.description().to_owned(), identity);
+    let from = (arguments.image.called(), image.description().to_owned(), identity);
     Ok(Receipt::new(from, arguments.target.clone(), &outcome, verified, arguments.manifest.clone()))
 }
 

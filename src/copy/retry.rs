@@ -10,12 +10,12 @@ use crate::image::SourceError;
 const WAITS: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(250), Duration::from_millis(1000)];
 
-/// Reads from a source, again when its error says that this can help.
+/// Reads from a source, again when its error says that this can help at once.
 ///
 /// # Errors
 /// The last attempt's.
 pub fn source<T>(mut attempt: impl FnMut() -> Result<T, SourceError>) -> Result<T, SourceError> {
-    with_waits(&WAITS, &mut attempt, SourceError::is_retryable)
+    with_waits(&WAITS, &mut attempt, SourceError::is_retryable_at_once)
 }
 
 /// Does I/O on a target, again when it was interrupted or timed out.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::format::Format;
+use super::nbd::NbdError;
 use super::parent;
 use super::source::SourceError;
 use crate::diagnostic::Diagnostic;
@@ -148,6 +149,36 @@ pub enum ImageError {
         /// What was asked for.
         member: String,
     },
+    /// It has no such internal snapshot.
+    #[error("{} has no snapshot `{snapshot}`{}", file.display(), listed(known))]
+    NoSnapshot {
+        /// Which file.
+        file: PathBuf,
+        /// What was asked for.
+        snapshot: String,
+        /// The ids and names of some of those that there are.
+        known: Vec<String>,
+    },
+    /// Several of its internal snapshots have that name.
+    #[error("{} has several snapshots named `{snapshot}`{}", file.display(), listed(known))]
+    WhichSnapshot {
+        /// Which file.
+        file: PathBuf,
+        /// What was asked for.
+        snapshot: String,
+        /// The ids and names of those that have it.
+        known: Vec<String>,
+    },
+    /// Its content is of another format than that it was written with before.
+    #[error("{} was restored as {pinned} before, but is {found} now", file.display())]
+    FormatMoved {
+        /// Which file.
+        file: PathBuf,
+        /// The format that is pinned.
+        pinned: Format,
+        /// What it is: a format's name, or words.
+        found: String,
+    },
     /// A file changed since it was opened or since it was planned with.
     #[error("{} changed: {what}", file.display())]
     Changed {
@@ -156,6 +187,23 @@ pub enum ImageError {
         /// What is different.
         what: String,
     },
+    /// An export of an NBD server cannot be opened.
+    #[error("cannot open {location}")]
+    Nbd {
+        /// Which server and export.
+        location: String,
+        /// Why.
+        source: NbdError,
+    },
+    /// This Replant was built without what reads from such places.
+    #[error("{} is on the network, and this Replant was built without the feature `remote`", file.display())]
+    NoFeature {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// Standard input was named where an image is read by position.
+    #[error("standard input can only be read once, from its beginning to its end")]
+    Input,
     /// What a file holds is not what its format demands, or it cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -167,6 +215,7 @@ impl ImageError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Source(source) => source.is_retryable(),
+            Self::Nbd { source, .. } => source.is_retryable(),
             Self::Open { source, .. } | Self::Part { source, .. } => matches!(
                 source.kind(),
                 std::io::ErrorKind::Interrupted
@@ -197,8 +246,19 @@ impl ImageError {
             Self::NoMember { .. } => "image::no_member",
             Self::WhichMember { .. } => "image::which_member",
             Self::NotAnAppliance { .. } => "image::not_an_appliance",
+            Self::NoSnapshot { .. } => "image::no_snapshot",
+            Self::WhichSnapshot { .. } => "image::which_snapshot",
+            Self::FormatMoved { .. } => "image::format_moved",
             Self::Changed { .. } => "image::changed",
+            Self::Nbd { source, .. } => source.code(),
+            Self::NoFeature { .. } => "image::no_feature",
+            Self::Input => "image::input",
             Self::Source(SourceError::Damaged { .. }) => "image::damaged",
+            Self::Source(SourceError::Changed { .. }) => "image::changed",
+            Self::Source(SourceError::Gone { .. }) => "image::gone",
+            Self::Source(SourceError::Denied { .. }) => "image::denied",
+            Self::Source(SourceError::Stalled { .. }) => "image::stalled",
+            Self::Source(SourceError::Lost { .. }) => "image::unreachable",
             Self::Source(_) => "image::read",
         }
     }
@@ -221,8 +281,19 @@ impl ImageError {
             Self::NoMember { .. } => "the appliance has no such disk",
             Self::WhichMember { .. } => "the appliance does not have exactly one disk",
             Self::NotAnAppliance { .. } => "the image has no disks to choose from",
+            Self::NoSnapshot { .. } => "the image has no such snapshot",
+            Self::WhichSnapshot { .. } => "the image has several snapshots of that name",
+            Self::FormatMoved { .. } => "the image is of another format than before",
             Self::Changed { .. } => "the image changed",
+            Self::Nbd { source, .. } => source.summary(),
+            Self::NoFeature { .. } => "this Replant reads no images from the network",
+            Self::Input => "the image cannot be read from standard input here",
             Self::Source(SourceError::Damaged { .. }) => "the image is damaged",
+            Self::Source(SourceError::Changed { .. }) => "the image changed",
+            Self::Source(SourceError::Gone { .. }) => "the image is gone",
+            Self::Source(SourceError::Denied { .. }) => "the image may not be read",
+            Self::Source(SourceError::Stalled { .. }) => "the image's server does not answer",
+            Self::Source(SourceError::Lost { .. }) => "the image's server cannot be reached",
             Self::Source(_) => "the image cannot be read",
         }
     }
@@ -262,9 +333,41 @@ impl ImageError {
                 one("An appliance without disks has nothing to restore.")
             }
             Self::NotAnAppliance { .. } => one("Leave the disk's name out."),
+            Self::NoSnapshot { known, .. } if known.is_empty() => one(
+                "Leave the snapshot out: only qcow2 images have internal snapshots, and this one has none.",
+            ),
+            Self::NoSnapshot { .. } => one("Name one of them, by its name or its id."),
+            Self::WhichSnapshot { .. } => one("Name it by its id."),
+            Self::FormatMoved { pinned, found, .. } => vec![
+                "A guest can write such content on a raw disk, to make the host read other files. Make sure that the file was replaced by whoever makes the backups.".to_owned(),
+                match found.parse::<Format>() {
+                    Ok(found) => format!("To accept it, say the format in the configuration: `format = \"{found}\"` (`image_format` beside an instance's `image`)."),
+                    Err(_) => "If it is a raw disk now, say so in the configuration: `format = \"raw\"` (`image_format` beside an instance's `image`).".to_owned(),
+                },
+                format!("To read it as before whatever it looks like, say `format = \"{pinned}\"`."),
+            ],
+            Self::Nbd { source, .. } => source.help(),
             Self::Changed { .. } => one("Plan again, so that the plan is of what the image holds now."),
             Self::Source(SourceError::Damaged { .. }) => {
                 one("Copy the image again from its source, and compare its checksum.")
+            }
+            Self::NoFeature { .. } => vec![
+                "Build it with the feature:\ncargo build --release --features remote".to_owned(),
+                "Or copy the image to this machine first.".to_owned(),
+            ],
+            Self::Input => vec![
+                "Standard input is only written to a volume as it comes:\nreplant write - TARGET".to_owned(),
+                "Elsewhere, put it into a file first.".to_owned(),
+            ],
+            Self::Source(SourceError::Changed { .. } | SourceError::Gone { .. }) => vec![
+                "Make sure that nothing replaces the image while it is restored, then plan again.".to_owned(),
+                "In S3, name one version of the object: `s3://bucket/key?versionId=…`.".to_owned(),
+            ],
+            Self::Source(SourceError::Denied { .. }) => {
+                one("Check the credentials and what they allow; they may have expired.")
+            }
+            Self::Source(SourceError::Stalled { .. } | SourceError::Lost { .. }) => {
+                one("Check the server and the network between, then try again.")
             }
             Self::Source(_) => one("Check the storage that holds the image."),
         }
@@ -284,4 +387,9 @@ impl ImageError {
             Diagnostic::help,
         )
     }
+}
+
+/// A sentence's rest that names what there is.
+fn listed(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!(": {}", known.join(", ")) }
 }

@@ -25,6 +25,10 @@ pub struct FileIdentity {
     pub inode: u64,
     /// The device of its file system.
     pub device: u64,
+    /// What the server it lies on calls this version of it (an ETag, a version id); `None` for
+    /// files of this machine, which inode and device tell apart. Of a file on a server those are 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 impl FileIdentity {
@@ -36,7 +40,14 @@ impl FileIdentity {
             modified_nanoseconds: if is_device { 0 } else { u32::try_from(stat.st_mtime_nsec).unwrap_or(0) },
             inode: if is_device { stat.st_rdev } else { stat.st_ino },
             device: stat.st_dev,
+            version: None,
         }
+    }
+
+    /// Whether it is one file of this machine with another, whatever their names.
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
+        let is_local = self.version.is_none() && other.version.is_none();
+        is_local && (self.inode, self.device) == (other.inode, other.device)
     }
 
     /// What of it is different in `now`, in words.
@@ -47,6 +58,8 @@ impl FileIdentity {
             != (now.modified_seconds, now.modified_nanoseconds)
         {
             Some("it was written to".to_owned())
+        } else if self.version != now.version {
+            Some("its server has another version of it".to_owned())
         } else if (self.inode, self.device) != (now.inode, now.device) {
             Some("it was replaced by another file".to_owned())
         } else if self.name != now.name {
@@ -101,6 +114,9 @@ impl Identity {
             text(value.as_bytes());
         }
         text(&self.metadata.0);
+        for file in self.files.iter().filter(|file| file.version.is_some()) {
+            text(file.version.as_deref().unwrap_or_default().as_bytes());
+        }
         Digest(*hasher.finalize().as_bytes())
     }
 }

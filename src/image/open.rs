@@ -2,17 +2,16 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::chain::Chain;
-use super::detect::{detect, detect_named};
+use super::detect::{detect, detect_named, detect_pinned};
 use super::error::ImageError;
 use super::extent::Layout;
 use super::format::Format;
 use super::identity::Identity;
-use super::opener::{Finished, Opened, Opener, look};
+use super::opener::{Finished, Opened, Opener};
 use super::ova;
 use super::qcow2;
 use super::raw::Raw;
@@ -22,7 +21,7 @@ use super::vhd;
 use super::vhdx;
 use super::vmdk;
 use super::window::Window;
-use crate::model::Digest;
+use crate::model::{Digest, Location};
 
 /// What a user may say of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +30,11 @@ pub struct OpenOptions {
     pub format: Option<Format>,
     /// Which disk of an appliance: its id, its name or its file. `None`: its only one.
     pub member: Option<String>,
+    /// Which internal snapshot of a qcow2 image: its id or its name. `None`: what it holds now.
+    pub snapshot: Option<String>,
+    /// The format that it had before. When none is said and its content shows another one, it is
+    /// refused.
+    pub pinned: Option<Format>,
 }
 
 impl OpenOptions {
@@ -45,6 +49,13 @@ impl OpenOptions {
     #[must_use]
     pub fn member(mut self, member: impl Into<String>) -> Self {
         self.member = Some(member.into());
+        self
+    }
+
+    /// Says which internal snapshot.
+    #[must_use]
+    pub fn snapshot(mut self, snapshot: impl Into<String>) -> Self {
+        self.snapshot = Some(snapshot.into());
         self
     }
 }
@@ -73,6 +84,7 @@ impl Found {
 /// An open disk image. All its files are open for reading, so that a process can give up its
 /// rights to them; everything is read by position, by any number of threads at once.
 pub struct Image {
+    location: Location,
     path: PathBuf,
     format: Format,
     chain: Chain,
@@ -89,22 +101,29 @@ pub struct Image {
 /// # Errors
 /// When it cannot be read, is damaged, is of an unknown format, or needs what is not supported;
 /// see [`ImageError`].
-pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, ImageError> {
-    let (mut opener, file) = Opener::new(path)?;
-    let format = detect(&file, options.format, opener.is_device())?;
+pub fn open(image: impl Into<Location>, options: &OpenOptions) -> Result<Image, ImageError> {
+    let image = image.into();
+    let (mut opener, file) = Opener::new(&image)?;
+    opener.want_snapshot(options.snapshot.clone());
+    // An export is the disk itself: what a guest wrote there must not be taken for a format.
+    let said = options.format.or(matches!(image, Location::Nbd(_)).then_some(Format::Raw));
+    let format = match (said, options.pinned) {
+        (None, Some(pinned)) => detect_pinned(&file, pinned)?,
+        (said, _) => detect(&file, said, opener.is_device())?,
+    };
     if matches!(format, Format::Ova | Format::Ovf) {
-        return open_member(path, opener, &file, options.member.as_deref());
+        return open_member(image, opener, &file, options.member.as_deref());
     }
     if let Some(member) = &options.member {
-        return Err(ImageError::NotAnAppliance { file: path.to_owned(), member: member.clone() });
+        return Err(ImageError::NotAnAppliance { file: image.called(), member: member.clone() });
     }
-    let found = open_as(format, &mut opener, file)?;
-    Ok(Image::new(path, found, opener, None))
+    let found = open_disk(format, &mut opener, file)?;
+    Ok(Image::new(image, found, opener, None))
 }
 
 /// Opens a disk of an appliance where it lies.
 fn open_member(
-    path: &Path,
+    image: Location,
     mut opener: Opener,
     file: &Window,
     member: Option<&str>,
@@ -117,8 +136,19 @@ fn open_member(
     }
     let name = disk.file.as_deref().unwrap_or(&disk.id);
     let format = detect_named(&content, Path::new(name), None, false)?;
-    let found = open_as(format, &mut opener, content)?;
-    Ok(Image::new(path, found, opener, Some(disk.id.clone())))
+    let found = open_disk(format, &mut opener, content)?;
+    Ok(Image::new(image, found, opener, Some(disk.id.clone())))
+}
+
+/// Opens the disk that was asked for, in the snapshot that was asked for.
+fn open_disk(format: Format, opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
+    let path = file.path().to_owned();
+    let found = open_as(format, opener, file)?;
+    match opener.take_snapshot() {
+        // Only qcow2 takes it.
+        Some(snapshot) => Err(ImageError::NoSnapshot { file: path, snapshot, known: Vec::new() }),
+        None => Ok(found),
+    }
 }
 
 /// Opens a disk of a known format.
@@ -152,13 +182,14 @@ fn raw(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
 }
 
 impl Image {
-    fn new(path: &Path, found: Found, opener: Opener, member: Option<String>) -> Self {
+    fn new(location: Location, found: Found, opener: Opener, member: Option<String>) -> Self {
         let Finished { files, identity, below } = opener.finish(&found, member);
         let layers = std::iter::once(identity.digest()).chain(below.iter().map(|layer| layer.digest));
         let layers = layers.collect();
         let unit = below.iter().map(|layer| layer.unit).fold(found.unit, u64::max);
         Self {
-            path: path.to_owned(),
+            path: location.called(),
+            location,
             format: found.format,
             chain: Chain::new(found.layout, below.into_iter().map(|layer| layer.layout)),
             files,
@@ -169,7 +200,13 @@ impl Image {
         }
     }
 
-    /// The path it was opened by.
+    /// Where it is.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// What messages call it: the path it was opened by, or the text that names its place.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -193,9 +230,10 @@ impl Image {
         &self.identity
     }
 
-    /// Every file it consists of, the one that was named first.
+    /// Every file of this machine that it consists of, the one that was named first.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(|file| file.path.as_path())
+        let files = self.location.local().map(|_| self.files.iter());
+        files.into_iter().flatten().map(|file| file.path.as_path())
     }
 
     /// How many of its bytes are data, by its metadata (the first call reads all of that, later
@@ -251,8 +289,7 @@ impl Image {
     /// [`ImageError::Changed`], or the error of looking.
     pub fn reopen_check(&self) -> Result<(), ImageError> {
         for file in &self.files {
-            let (now, _) = look(file.file.as_fd(), &file.path, file.identity.name.clone())?;
-            if let Some(what) = file.identity.difference(&now) {
+            if let Some(what) = file.difference()? {
                 return Err(ImageError::Changed { file: file.path.clone(), what });
             }
         }

@@ -2,33 +2,52 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
-
+use super::backing::{Backing, Fault, NotOpened, Store};
 use super::error::ImageError;
 use super::extent::Layout;
 use super::identity::{FileIdentity, Identity};
+use super::local;
+use super::nbd;
 use super::open::Found;
 use super::window::Window;
-use crate::model::Digest;
-
-/// Opening for reading only; a pipe does not block, and is refused afterwards.
-const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+use crate::model::{Digest, Location};
 
 /// One file of an image.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub file: Arc<File>,
     pub path: PathBuf,
     pub identity: FileIdentity,
-    is_device: bool,
+    backing: Arc<dyn Backing>,
     window: Window,
+}
+
+impl Opened {
+    /// What of it is different from what it was when it was opened.
+    pub(super) fn difference(&self) -> Result<Option<String>, ImageError> {
+        Ok(self.identity.difference(&look(&*self.backing, &self.path, self.identity.name.clone())?))
+    }
+}
+
+/// What identifies an open file now.
+fn look(backing: &dyn Backing, path: &Path, name: PathBuf) -> Result<FileIdentity, ImageError> {
+    backing.identity(name).map_err(|fault| match fault {
+        Fault::Io(source) => ImageError::Open { file: path.to_owned(), source },
+        other => ImageError::Source(other.at(path, 0)),
+    })
+}
+
+/// Opens the file that the user named, where it lies.
+fn open_named(image: &Location) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
+    match image {
+        Location::Local(path) => local::open(path),
+        Location::Nbd(export) => nbd::open(export),
+        Location::S3(_) | Location::Http(_) => Err(ImageError::NoFeature { file: image.called() }),
+        Location::Input => Err(ImageError::Input),
+    }
 }
 
 /// Most images that an image stands on.
@@ -81,9 +100,9 @@ pub(super) struct Finished {
 
 /// The files of one image as they are opened, and of the images that it stands on.
 pub(super) struct Opener {
-    named: PathBuf,
-    directory: Option<OwnedFd>,
+    store: Box<dyn Store>,
     closed: bool,
+    snapshot: Option<String>,
     /// How many files were opened.
     count: u32,
     /// The image that is being opened.
@@ -95,21 +114,25 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    /// Opens the file that the user named. Symbolic links are followed: the user's word counts.
-    pub(super) fn new(path: &Path) -> Result<(Self, Window), ImageError> {
-        let fd = rustix::fs::openat(CWD, path, READ, Mode::empty())
-            .map_err(|error| ImageError::Open { file: path.to_owned(), source: error.into() })?;
+    /// Opens the file that the user named.
+    pub(super) fn new(image: &Location) -> Result<(Self, Window), ImageError> {
+        let (store, backing) = open_named(image)?;
         let mut opener = Self {
-            named: path.to_owned(),
-            directory: None,
+            store,
             closed: false,
+            snapshot: None,
             count: 0,
             frame: Frame::default(),
             waiting: Vec::new(),
             layers: Vec::new(),
         };
-        let name = path.file_name().map_or_else(|| path.to_owned(), PathBuf::from);
-        let window = opener.adopt(fd, path.to_owned(), name)?;
+        let name = match image {
+            Location::Local(path) => path.file_name().map_or_else(|| path.clone(), PathBuf::from),
+            // An export has no file name; where it is served is what tells it from others.
+            Location::Nbd(_) => image.called(),
+            other => PathBuf::from(&*other.file_name()),
+        };
+        let window = opener.adopt(backing, image.called(), name)?;
         Ok((opener, window))
     }
 
@@ -119,8 +142,8 @@ impl Opener {
         if let Some(opened) = self.frame.files.iter().find(|opened| opened.identity.name == relative) {
             return Ok(opened.window.clone());
         }
-        let (fd, path) = self.look_up(&relative, name, by)?;
-        self.adopt(fd, path, relative)
+        let (backing, path) = self.look_up(&relative, name, by)?;
+        self.adopt(backing, path, relative)
     }
 
     /// Opens the first file of the image that this one stands on, under the rules of
@@ -130,11 +153,10 @@ impl Opener {
             return Err(ImageError::TooDeep { file: by.to_owned(), most: MOST_PARENTS });
         }
         let relative = self.relative(name, by)?;
-        let (fd, path) = self.look_up(&relative, name, by)?;
+        let (backing, path) = self.look_up(&relative, name, by)?;
         let first = relative.file_name().map(PathBuf::from).unwrap_or_default();
-        let (identity, _) = look(fd.as_fd(), &path, first.clone())?;
-        let same =
-            |file: &Opened| (file.identity.inode, file.identity.device) == (identity.inode, identity.device);
+        let identity = look(&*backing, &path, first.clone())?;
+        let same = |file: &Opened| file.identity.is_same_file(&identity);
         if self.waiting.iter().chain([&self.frame]).any(|frame| frame.files.iter().any(same)) {
             let name = String::from_utf8_lossy(name).into_owned();
             return Err(ImageError::Cycle { file: by.to_owned(), name });
@@ -142,7 +164,18 @@ impl Opener {
         let directory = self.frame.directory.join(relative.parent().unwrap_or(Path::new("")));
         let child = std::mem::replace(&mut self.frame, Frame { directory, ..Frame::default() });
         self.waiting.push(child);
-        self.adopt(fd, path, first)
+        self.adopt(backing, path, first)
+    }
+
+    /// Remembers which internal snapshot is asked for.
+    pub(super) fn want_snapshot(&mut self, snapshot: Option<String>) {
+        self.snapshot = snapshot;
+    }
+
+    /// The snapshot that is asked for: of the image that was named, so that the first to be opened
+    /// takes it, and no image below that one sees it.
+    pub(super) fn take_snapshot(&mut self) -> Option<String> {
+        self.snapshot.take()
     }
 
     /// Ends the image that the last [`Opener::descend`] began: it is a layer now. Gives its
@@ -190,41 +223,37 @@ impl Opener {
     }
 
     /// Opens a file below the image's directory, through no link. Also gives its path.
-    fn look_up(&mut self, relative: &Path, name: &[u8], by: &Path) -> Result<(OwnedFd, PathBuf), ImageError> {
+    fn look_up(
+        &mut self,
+        relative: &Path,
+        name: &[u8],
+        by: &Path,
+    ) -> Result<(Arc<dyn Backing>, PathBuf), ImageError> {
         let shown = || String::from_utf8_lossy(name).into_owned();
         let relative = self.frame.directory.join(relative);
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let directory = self.directory()?;
-        match rustix::fs::openat2(directory, &relative, READ, Mode::empty(), resolve) {
-            Ok(fd) => Ok((fd, self.named.parent().unwrap_or(Path::new("")).join(&relative))),
-            Err(rustix::io::Errno::LOOP | rustix::io::Errno::XDEV) => {
-                Err(ImageError::Escape { file: by.to_owned(), name: shown() })
-            }
-            Err(error) => Err(ImageError::Part { file: by.to_owned(), name: shown(), source: error.into() }),
+        let outside = || ImageError::Escape { file: by.to_owned(), name: shown() };
+        if relative.as_os_str().is_empty() {
+            return Err(outside());
         }
+        let backing = self.store.open(&relative).map_err(|error| match error {
+            NotOpened::Outside => outside(),
+            NotOpened::Failed(source) => ImageError::Part { file: by.to_owned(), name: shown(), source },
+            NotOpened::Refused(error) => error,
+        })?;
+        Ok((backing, self.store.called(&relative)))
     }
 
-    /// The directory of the file that was named, after its links.
-    fn directory(&mut self) -> Result<&OwnedFd, ImageError> {
-        if self.directory.is_none() {
-            let failed = |source: io::Error| ImageError::Open { file: self.named.clone(), source };
-            let real = std::fs::canonicalize(&self.named).map_err(failed)?;
-            let parent = real.parent().unwrap_or(Path::new("/"));
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(CWD, parent, flags, Mode::empty())
-                .map_err(|error| failed(error.into()))?;
-            self.directory = Some(fd);
-        }
-        self.directory.as_ref().ok_or_else(|| ImageError::NotAFile { file: self.named.clone() })
-    }
-
-    fn adopt(&mut self, fd: OwnedFd, path: PathBuf, name: PathBuf) -> Result<Window, ImageError> {
-        let (identity, holes) = look(fd.as_fd(), &path, name)?;
-        let file = Arc::new(File::from(fd));
+    fn adopt(
+        &mut self,
+        backing: Arc<dyn Backing>,
+        path: PathBuf,
+        name: PathBuf,
+    ) -> Result<Window, ImageError> {
+        let identity = look(&*backing, &path, name)?;
         let number = self.count;
         self.count = self.count.saturating_add(1);
-        let window = Window::whole(Arc::clone(&file), path.clone(), number, identity.size, holes);
-        self.frame.files.push(Opened { file, path, identity, is_device: !holes, window: window.clone() });
+        let window = Window::whole(Arc::clone(&backing), path.clone(), number);
+        self.frame.files.push(Opened { path, identity, backing, window: window.clone() });
         Ok(window)
     }
 
@@ -235,7 +264,7 @@ impl Opener {
 
     /// Whether the file that the user named is a block device.
     pub(super) fn is_device(&self) -> bool {
-        self.frame.files.first().is_some_and(|file| file.is_device)
+        self.frame.files.first().is_some_and(|file| file.backing.is_device())
     }
 
     /// Takes metadata into the identity.
@@ -255,27 +284,5 @@ impl Opener {
         self.frame.files.append(&mut self.frame.below);
         self.layers.reverse();
         Finished { files: self.frame.files, identity, below: self.layers }
-    }
-}
-
-/// What the file system says of an open file now, and whether it can have holes.
-pub(super) fn look(
-    fd: std::os::fd::BorrowedFd<'_>,
-    path: &Path,
-    name: PathBuf,
-) -> Result<(FileIdentity, bool), ImageError> {
-    let failed = |source: io::Error| ImageError::Open { file: path.to_owned(), source };
-    let stat = rustix::fs::fstat(fd).map_err(|error| failed(error.into()))?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => {
-            let size = u64::try_from(stat.st_size).unwrap_or(0);
-            Ok((FileIdentity::new(name, &stat, size, false), true))
-        }
-        FileType::BlockDevice => {
-            let mut device = File::from(fd.try_clone_to_owned().map_err(failed)?);
-            let size = device.seek(SeekFrom::End(0)).map_err(failed)?;
-            Ok((FileIdentity::new(name, &stat, size, true), false))
-        }
-        _ => Err(ImageError::NotAFile { file: path.to_owned() }),
     }
 }

@@ -1,7 +1,9 @@
 //! The seam between images and whoever reads them.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::backing::Fault;
 
 /// Why bytes could not be read from an image.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,58 @@ pub enum SourceError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The server that holds the file cannot be reached or does not answer as it must.
+    #[error("cannot read {} at byte {offset}, tried {attempts} times", file.display())]
+    Lost {
+        /// Which file.
+        file: PathBuf,
+        /// Where in that file.
+        offset: u64,
+        /// How often it was tried.
+        attempts: u32,
+        /// What went wrong the last time.
+        source: std::io::Error,
+    },
+    /// The server that holds the file stays silent.
+    #[error("cannot read {} at byte {offset}: its server sent nothing for {seconds} seconds, tried {attempts} times", file.display())]
+    Stalled {
+        /// Which file.
+        file: PathBuf,
+        /// Where in that file.
+        offset: u64,
+        /// How long each attempt waited for a byte.
+        seconds: u64,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The file is not what it was when it was opened.
+    #[error("{} changed while it was read (at byte {offset}): {what}", file.display())]
+    Changed {
+        /// Which file.
+        file: PathBuf,
+        /// Where in that file.
+        offset: u64,
+        /// What is different.
+        what: String,
+    },
+    /// The file was removed since it was opened.
+    #[error("{} was removed while it was read (at byte {offset})", file.display())]
+    Gone {
+        /// Which file.
+        file: PathBuf,
+        /// Where in that file.
+        offset: u64,
+    },
+    /// The server that holds the file does not let it be read any more.
+    #[error("{} may not be read (at byte {offset}): {what}", file.display())]
+    Denied {
+        /// Which file.
+        file: PathBuf,
+        /// Where in that file.
+        offset: u64,
+        /// What the server said.
+        what: String,
+    },
     /// What the file holds there is not what its format demands.
     #[error("{} is damaged at byte {offset}: {what}", file.display())]
     Damaged {
@@ -39,17 +93,44 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Whether reading again can help.
+    /// Whether reading again can help, with nobody doing anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
+            Self::Lost { .. } | Self::Stalled { .. } => true,
             Self::Read { source, .. } => matches!(
                 source.kind(),
                 std::io::ErrorKind::Interrupted
                     | std::io::ErrorKind::TimedOut
                     | std::io::ErrorKind::WouldBlock
             ),
-            Self::OutOfRange { .. } | Self::Damaged { .. } => false,
+            Self::OutOfRange { .. }
+            | Self::Damaged { .. }
+            | Self::Changed { .. }
+            | Self::Gone { .. }
+            | Self::Denied { .. } => false,
+        }
+    }
+
+    /// Whether reading again at once can help. What lies on a server was tried again already,
+    /// with waits of its own: more of the same would only make the failure late.
+    #[must_use]
+    pub fn is_retryable_at_once(&self) -> bool {
+        self.is_retryable() && matches!(self, Self::Read { .. })
+    }
+}
+
+impl Fault {
+    /// The fault of this file at this place.
+    pub(super) fn at(self, file: &Path, offset: u64) -> SourceError {
+        let file = file.to_owned();
+        match self {
+            Self::Io(source) => SourceError::Read { file, offset, source },
+            Self::Lost { attempts, source } => SourceError::Lost { file, offset, attempts, source },
+            Self::Stalled { seconds, attempts } => SourceError::Stalled { file, offset, seconds, attempts },
+            Self::Changed(what) => SourceError::Changed { file, offset, what },
+            Self::Gone => SourceError::Gone { file, offset },
+            Self::Denied(what) => SourceError::Denied { file, offset, what },
         }
     }
 }

@@ -1,32 +1,27 @@
 //! One file of an image, or a part of one (a member of an OVA), read by position.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::SeekFrom;
-
+use super::backing::{Backing, Fault};
 use super::source::SourceError;
 
 /// A range of an open file. Offsets count from the range's first byte.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
-    file: Arc<File>,
+    backing: Arc<dyn Backing>,
     path: PathBuf,
     number: u32,
     start: u64,
     length: u64,
-    holes: bool,
 }
 
 impl Window {
-    /// All of a file, the `number`th of its image. `holes`: whether the file system can say where the file has none (regular
-    /// files only; a device's unwritten blocks are not known to be zero).
-    pub(super) fn whole(file: Arc<File>, path: PathBuf, number: u32, length: u64, holes: bool) -> Self {
-        Self { file, path, number, start: 0, length, holes }
+    /// All of a file, the `number`th of its image, which messages call `path`.
+    pub(super) fn whole(backing: Arc<dyn Backing>, path: PathBuf, number: u32) -> Self {
+        let length = backing.len();
+        Self { backing, path, number, start: 0, length }
     }
 
     /// A part of this window, or `None` when it is not within it.
@@ -69,19 +64,13 @@ impl Window {
         let place = self.start + offset;
         let mut done = 0;
         while done < buffer.len() {
-            match self.file.read_at(&mut buffer[done..], place + done as u64) {
+            match self.backing.read_at(place + done as u64, &mut buffer[done..]) {
                 Ok(0) => {
                     return Err(self.damaged(offset + done as u64, "it became shorter while it was read"));
                 }
                 Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    return Err(SourceError::Read {
-                        file: self.path.clone(),
-                        offset: place + done as u64,
-                        source,
-                    });
-                }
+                Err(Fault::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(fault) => return Err(fault.at(&self.path, place + done as u64)),
             }
         }
         Ok(())
@@ -109,17 +98,9 @@ impl Window {
     /// The next byte at or after `offset` that lies in a hole (`true`) or is data (`false`), at
     /// most `limit`. `None`: there are no holes to know of.
     pub(super) fn next(&self, hole: bool, offset: u64, limit: u64) -> Option<u64> {
-        if !self.holes {
-            return None;
-        }
-        let place = self.start.checked_add(offset)?;
-        let from = if hole { SeekFrom::Hole(place) } else { SeekFrom::Data(place) };
-        match rustix::fs::seek(self.file.as_fd(), from) {
-            Ok(found) => Some(found.saturating_sub(self.start).min(limit)),
-            // No data up to the file's end: all of the rest is a hole.
-            Err(rustix::io::Errno::NXIO) => Some(limit),
-            Err(_) => None,
-        }
+        let (place, most) = (self.start.checked_add(offset)?, self.start.checked_add(limit)?);
+        let found = self.backing.next(hole, place, most)?.min(most).max(place);
+        Some(found - self.start)
     }
 
     fn end(&self) -> u64 {

@@ -1,7 +1,5 @@
 //! The manifest: digests of an appliance's files.
 
-use std::path::Path;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Sha256, Sha384, Sha512};
@@ -10,6 +8,7 @@ use super::super::error::ImageError;
 use super::super::opener::Opener;
 use super::super::window::Window;
 use super::read::open_container;
+use crate::model::Location;
 
 /// Most bytes of a manifest.
 pub(super) const MOST_BYTES: u64 = 1 << 20;
@@ -92,8 +91,8 @@ pub(super) fn parse(text: &[u8]) -> Vec<FileDigest> {
 ///
 /// # Errors
 /// At the first file that differs, is not there, or cannot be checked.
-pub fn check_manifest(path: &Path) -> Result<(), ManifestError> {
-    let (mut opener, file) = Opener::new(path)?;
+pub fn check_manifest(image: impl Into<Location>) -> Result<(), ManifestError> {
+    let (mut opener, file) = Opener::new(&image.into())?;
     let container = open_container(&mut opener, &file)?;
     let digests = container.manifest(&mut opener, &file)?;
     if digests.is_empty() {

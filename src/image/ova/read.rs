@@ -12,6 +12,7 @@ use super::archive::{Member, members};
 use super::description::{Description, DescriptionError, FileRef, MOST_BYTES};
 use super::hardware::machine;
 use super::manifest;
+use crate::model::Location;
 
 /// Where an appliance's files are.
 #[derive(Debug)]
@@ -35,8 +36,9 @@ pub(in super::super) struct Content {
 ///
 /// # Errors
 /// When it cannot be read, is damaged, or describes what is not supported.
-pub fn read(path: &Path) -> Result<Appliance, ImageError> {
-    let (mut opener, file) = Opener::new(path)?;
+pub fn read(image: impl Into<Location>) -> Result<Appliance, ImageError> {
+    let image = image.into();
+    let (mut opener, file) = Opener::new(&image)?;
     match detect(&file, None, opener.is_device())? {
         Format::Ova | Format::Ovf => {
             let mut content = open_container(&mut opener, &file)?;
@@ -44,11 +46,9 @@ pub fn read(path: &Path) -> Result<Appliance, ImageError> {
             content.appliance.digests = content.manifest(&mut opener, &file)?;
             Ok(content.appliance)
         }
-        other => Err(ImageError::OtherFormat {
-            file: path.to_owned(),
-            said: Format::Ova,
-            found: other.to_string(),
-        }),
+        other => {
+            Err(ImageError::OtherFormat { file: image.called(), said: Format::Ova, found: other.to_string() })
+        }
     }
 }
 

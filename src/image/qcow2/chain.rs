@@ -8,6 +8,7 @@ use super::super::parent::open_named;
 use super::super::window::Window;
 use super::header::{Backing, Header, HeaderError, MOST_BYTES};
 use super::layer::Layer;
+use super::snapshot;
 
 /// Opens an image and its chain of backing files.
 pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
@@ -17,11 +18,8 @@ pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found,
         HeaderError::Unsupported(what) => unsupported(&file, what),
     })?;
     opener.metadata(&bytes[..bytes.len().min(1 << header.cluster_bits)]);
-    if header.snapshots > 0 {
-        opener.id("snapshots", header.snapshots.to_string());
-    }
     let unit = 1 << header.cluster_bits;
-    let mut variant = format!("version {}", header.version);
+    let (header, mut variant) = choose(opener, &file, header)?;
     if let Some(backing) = &header.backing {
         open_backing(opener, &file, backing)?;
         variant.push_str(", on backing files");
@@ -29,6 +27,19 @@ pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found,
     let (layer, table) = Layer::open(file, header)?;
     opener.metadata(&table);
     Ok(Found { layout: Box::new(layer), format: Format::Qcow2, variant, unit })
+}
+
+/// The header of what is to be read: the active layer, or the snapshot that is asked for; and what
+/// to call it.
+fn choose(opener: &mut Opener, file: &Window, header: Header) -> Result<(Header, String), ImageError> {
+    if header.snapshots > 0 {
+        opener.id("snapshots", header.snapshots.to_string());
+    }
+    let version = format!("version {}", header.version);
+    let Some(wanted) = opener.take_snapshot() else { return Ok((header, version)) };
+    let (header, snapshot) = snapshot::select(file, &header, &wanted)?;
+    opener.id("snapshot", format!("{} {}, {}", snapshot.id, snapshot.seconds, snapshot.name));
+    Ok((header, format!("{version}, snapshot {}", snapshot.name)))
 }
 
 fn unsupported(file: &Window, what: impl Into<String>) -> ImageError {

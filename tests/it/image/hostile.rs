@@ -349,7 +349,8 @@ fn qcow2_features_that_are_not_read() {
     };
     unsupported(&create("extended", "extended_l2=on,cluster_size=128k"), "subclusters");
     unsupported(&create("external", &format!("data_file={}", text(&at("data")))), "another file");
-    let path = at("luks");
+    // LUKS is only the other number (`with(35, 2)`); QEMU cannot make it on a busy machine.
+    let path = at("aes");
     run(
         "qemu-img",
         &[
@@ -360,7 +361,7 @@ fn qcow2_features_that_are_not_read() {
             "--object",
             "secret,id=s,data=secret123",
             "-o",
-            "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+            "encrypt.format=aes,encrypt.key-secret=s",
             text(&path),
             "1M",
         ],

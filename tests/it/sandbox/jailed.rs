@@ -45,7 +45,13 @@ fn run_payload(name: &str, seconds: u32) -> Result<Finished, SandboxError> {
     let request = request(&[&image]);
     let server = ServerSpec {
         parent,
-        disks: vec![ServedDisk { image, format: Some("raw".to_owned()), member: None, size: MIB }],
+        disks: vec![ServedDisk {
+            image: image.into(),
+            format: Some("raw".to_owned()),
+            member: None,
+            snapshot: None,
+            size: MIB,
+        }],
         exchange_size: MIB,
         exchange: Vec::new(),
         overlay_bytes: MIB,
