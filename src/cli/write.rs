@@ -41,7 +41,8 @@ pub struct Write {
     #[command(flatten)]
     pub reading: ImageArguments,
 
-    /// Read everything back afterwards, holes included, and compare.
+    /// Check an appliance's disk by its manifest first; read everything back afterwards, holes
+    /// included, and compare.
     #[arg(long)]
     pub verify: bool,
 
@@ -135,6 +136,10 @@ fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
     interrupt::watch(&cancel).map_err(|source| CopyError::Thread { source })?;
     let image = image::open(arguments.image.clone().within(directory), &arguments.reading.options())
         .map_err(|error| error.diagnostic())?;
+    if arguments.verify {
+        // Damage is found before anything of it is on the target.
+        image.check_manifest(&|| cancel.is_cancelled()).map_err(|error| error.diagnostic())?;
+    }
     let data = image.data_bytes().map_err(|source| CopyError::Source { offset: 0, source })?;
     let manifest = arguments.manifest.as_ref().map(|path| directory.join(path));
     let resuming = arguments.resume && manifest.as_ref().is_some_and(|path| path.exists());

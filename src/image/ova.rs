@@ -6,6 +6,7 @@ mod appliance;
 mod archive;
 mod description;
 mod hardware;
+mod hasher;
 mod manifest;
 mod read;
 mod units;
@@ -14,4 +15,5 @@ pub use appliance::{Appliance, ApplianceDisk, Nic, OsHint};
 pub use manifest::{FileDigest, ManifestError, check_manifest};
 pub use read::read;
 
+pub(super) use manifest::Listed;
 pub(super) use read::open_container;

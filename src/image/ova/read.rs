@@ -179,7 +179,7 @@ impl Content {
     }
 
     /// The digests of its manifest; none when it has no manifest.
-    pub(super) fn manifest(
+    pub(in super::super) fn manifest(
         &self,
         opener: &mut Opener,
         file: &Window,
@@ -223,7 +223,7 @@ fn has_extension(name: &str, extension: &str) -> bool {
 }
 
 /// A name in which `%20` and the like stand for bytes, as in a URI.
-fn unescaped(href: &str) -> String {
+pub(super) fn unescaped(href: &str) -> String {
     let mut bytes = Vec::with_capacity(href.len());
     let mut rest = href.as_bytes();
     while let Some((first, after)) = rest.split_first() {
