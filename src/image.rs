@@ -1,7 +1,7 @@
 //! Disk images as extents: every format read-only, its metadata parsed to where the data is.
 
-mod bitmap;
 mod backing;
+mod bitmap;
 mod cache;
 mod chain;
 mod codec;

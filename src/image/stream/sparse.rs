@@ -199,7 +199,7 @@ impl Sparse {
             return Err(unsupported("has a descriptor of several extents inside the first of them".to_owned()).into());
         }
         if descriptor.parent_id.is_some() {
-            let parent = descriptor.parent_name;
+            let parent = descriptor.parent_name.map(|name| String::from_utf8_lossy(&name).into_owned());
             return Err(ImageError::NeedsParent { file: self.name.as_ref().clone(), parent }.into());
         }
         self.ids.insert("cid".to_owned(), descriptor.content_id);
