@@ -204,7 +204,7 @@ impl Content {
     }
 
     /// The digests of its manifest; none when it has no manifest.
-    pub(super) fn manifest(
+    pub(in super::super) fn manifest(
         &self,
         opener: &mut Opener,
         file: &Window,
