@@ -92,20 +92,6 @@ impl Source {
         Ok(Self::Image(Box::new(image)))
     }
 
-    /// Holds an appliance's disk against the manifest before anything of it is on the target; a
-    /// stream's is checked while it goes by.
-    ///
-    /// # Errors
-    /// When it is not the disk that the manifest is of, or cannot be read.
-    pub fn check_manifest(&self, cancel: &Cancel) -> Result<(), Diagnostic> {
-        match self {
-            Self::Image(image) => {
-                image.check_manifest(&|| cancel.is_cancelled()).map(drop).map_err(|error| error.diagnostic())
-            }
-            Self::Stream(_) => Ok(()),
-        }
-    }
-
     /// The disk's size, and how much of it is data, as far as they are known.
     ///
     /// # Errors
@@ -117,6 +103,17 @@ impl Source {
                 Ok((image.size(), data))
             }
             Self::Stream(stream) => Ok((stream.size().unwrap_or(0), 0)),
+        }
+    }
+
+    /// Checks an image by its appliance's manifest. A stream's is checked at its end.
+    ///
+    /// # Errors
+    /// When the image is not what the manifest says, or cannot be read.
+    pub fn check_manifest(&self, stop: &dyn Fn() -> bool) -> Result<(), image::ova::ManifestError> {
+        match self {
+            Self::Image(image) => image.check_manifest(stop).map(drop),
+            Self::Stream(_) => Ok(()),
         }
     }
 
