@@ -25,5 +25,6 @@ pub mod validate;
 pub mod variables;
 pub mod workspace;
 pub mod write;
+mod write_source;
 
 pub use run::main;

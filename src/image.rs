@@ -1,6 +1,7 @@
 //! Disk images as extents: every format read-only, its metadata parsed to where the data is.
 
 mod backing;
+mod bitmap;
 mod cache;
 mod chain;
 pub mod check;
@@ -22,6 +23,7 @@ mod qcow2;
 mod raw;
 mod read;
 pub mod source;
+pub mod stream;
 mod vhd;
 mod vhdx;
 mod vmdk;
@@ -33,3 +35,4 @@ pub use identity::{FileIdentity, Identity};
 pub use open::{Image, OpenOptions, open};
 pub use overlay::{Overlay, ReadSet};
 pub use source::{BlockSource, Run, SourceError};
+pub use stream::{Stream, StreamError, StreamOptions};

@@ -57,10 +57,10 @@ fn by_content(file: &Window) -> Result<Option<Format>, ImageError> {
         return Ok(Some(Format::Ova));
     }
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head).trim_ascii_start();
-    if is_vmdk_descriptor(text) {
+    if is_descriptor(text) {
         return Ok(Some(Format::Vmdk));
     }
-    if text.starts_with(b"<") && contains(text, b"Envelope") {
+    if is_ovf(text) {
         return Ok(Some(Format::Ovf));
     }
     Ok(None)
@@ -107,15 +107,22 @@ fn has_vhd_footer(file: &Window) -> Result<bool, SourceError> {
 }
 
 /// Comments and empty lines may stand before the line that says what it is; it is a comment too.
-fn is_vmdk_descriptor(text: &[u8]) -> bool {
+pub(super) fn is_descriptor(text: &[u8]) -> bool {
     text.split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii)
         .take_while(|line| line.is_empty() || line.starts_with(b"#"))
         .any(|line| line.eq_ignore_ascii_case(b"# Disk DescriptorFile"))
 }
 
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|part| part == word)
+/// Whether a text begins as an appliance's description does.
+pub(super) fn is_ovf(text: &[u8]) -> bool {
+    text.starts_with(b"<") && text.windows(8).any(|part| part == b"Envelope")
+}
+
+/// Whether a file's name says that it is a disk's bytes as they are.
+pub(super) fn is_raw_name(name: &Path) -> bool {
+    let extension = name.extension().map(|extension| extension.to_ascii_lowercase());
+    extension.is_some_and(|extension| RAW_NAMES.iter().any(|name| extension == *name))
 }
 
 /// Decides the format of a file: what was said, else what its content shows, else raw when its
@@ -159,9 +166,7 @@ pub(super) fn detect_named(
             None => Err(other("of no format that Replant knows", said)),
         };
     }
-    let extension = name.extension().map(|extension| extension.to_ascii_lowercase());
-    let named_raw =
-        is_device || extension.is_some_and(|extension| RAW_NAMES.iter().any(|name| extension == *name));
+    let named_raw = is_device || is_raw_name(name);
     match found {
         // A guest can write a qcow2 header on its raw disk, to make the host read other files.
         Some(found) if named_raw => Err(ImageError::AmbiguousFormat { file: file.path().to_owned(), found }),

@@ -2,6 +2,7 @@
 
 mod appliance;
 mod chains;
+mod differencing;
 mod esx;
 mod fixture;
 mod foreign;
@@ -14,5 +15,10 @@ mod matrix;
 mod overlay;
 mod random;
 mod snapshots;
+mod stream_appliances;
+mod stream_hostile;
+mod streams;
+mod vhd_chains;
 mod vhdx;
+mod vhdx_chains;
 mod vmdk;

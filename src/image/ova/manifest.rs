@@ -14,7 +14,7 @@ use crate::diagnostic::Diagnostic;
 use crate::model::Location;
 
 /// Most bytes of a manifest.
-pub(super) const MOST_BYTES: u64 = 1 << 20;
+pub(in super::super) const MOST_BYTES: u64 = 1 << 20;
 /// How much is read at once to check a file.
 const PIECE: usize = 1 << 20;
 
@@ -105,7 +105,7 @@ impl ManifestError {
 }
 
 /// Reads a manifest; lines of another form are left out.
-pub(super) fn parse(text: &[u8]) -> Vec<FileDigest> {
+pub(in super::super) fn parse(text: &[u8]) -> Vec<FileDigest> {
     String::from_utf8_lossy(text)
         .lines()
         .filter_map(|line| {
