@@ -5,6 +5,8 @@ mod guests;
 mod hostile;
 mod jailed;
 mod layout;
+mod lvm;
+mod machine;
 
 use std::path::{Path, PathBuf};
 
