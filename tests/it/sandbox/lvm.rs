@@ -1,11 +1,15 @@
 //! Guests on logical volumes: found, mounted, edited, grown; LVM's own tools judge the result.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::guests::{MIB, bootable, disk, restore};
 use super::machine::in_machine;
 use super::{request, run};
+use replant::guest::disk::lvm::extend::extend;
+use replant::guest::disk::lvm::group::Group;
+use replant::guest::disk::lvm::label;
 use replant::guest::report::{EditKind, FindingSeverity};
 use replant::image::overlay::OVERLAY_BLOCK;
 use replant::sandbox::Outcome;
@@ -46,7 +50,6 @@ pub fn prepared(outcome: &Outcome, images: &[&Path]) -> Vec<PathBuf> {
 }
 
 fn undone(outcome: &Outcome, images: &[&Path]) {
-    use std::os::unix::fs::FileExt;
     for (image, overlay) in images.iter().zip(&outcome.overlays) {
         let undone = image.with_extension("undone");
         restore(image, overlay, &undone);
@@ -193,4 +196,87 @@ fn a_root_in_a_thin_pool_is_prepared() {
         &[&volumes[0]],
         "module dm-mod; module dm-thin-pool; lvm_ vgck vg; lvm_ vgchange -qq -ay vg; e2fsck -fn /dev/vg/root",
     );
+}
+
+/// Damage to a label, an area or a text ends in an error or a group, without a panic or a loop.
+#[test]
+fn hostile_descriptions_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    disk(&image, 40, "", &[]);
+    in_machine(
+        &[&image],
+        "module dm-mod; lvm_ pvcreate -qq /dev/ubda; lvm_ vgcreate -qq vg /dev/ubda
+         for v in a b c; do lvm_ lvcreate -qq -y -L 4M -n $v vg; done; lvm_ lvextend -qq -L +8M vg/a; lvm_ vgchange -qq -an vg",
+    );
+    let bytes = std::fs::read(&image).unwrap();
+    let size = bytes.len() as u64;
+    let whole = File::open(&image).unwrap();
+    let found = label::read(&whole, size).unwrap();
+    let text = label::read_text(&whole, found.areas[0]).unwrap().unwrap();
+    let group = Group::parse(text.clone()).unwrap();
+    assert_eq!((group.name.as_str(), group.logical.len(), group.logical[0].segments.len()), ("vg", 3, 2));
+
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let damaged = directory.path().join("damaged");
+    std::fs::write(&damaged, &bytes[..1 << 20]).unwrap();
+    let file = File::options().read(true).write(true).open(&damaged).unwrap();
+    for _ in 0..400 {
+        let place = [512 + random(120), 4096 + random(64)][random(2)] as u64;
+        file.write_all_at(&[random(256) as u8], place).unwrap();
+        if let Ok(found) = label::read(&file, size) {
+            for area in &found.areas {
+                let _text = label::read_text(&file, *area);
+                let _written = label::write_text(&file, *area, "x");
+            }
+        }
+        file.write_all_at(&bytes[512..4096 + 64], 512).unwrap();
+    }
+    let numbers = ["0", "-1", "9223372036854775807", "18446744073709551615", "\"x\"", "[]", "{"];
+    for _ in 0..2000 {
+        let mut text = text.clone();
+        let digits: Vec<usize> =
+            text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(at, _)| at).collect();
+        let at = digits[random(digits.len())];
+        text.replace_range(at..=at, numbers[random(numbers.len())]);
+        let Ok(group) = Group::parse(text) else { continue };
+        for physical in &group.physical {
+            for logical in &group.logical {
+                let _extended = extend(&group, &physical.name, random(1 << 30) as u64, &logical.name);
+            }
+        }
+    }
+}
+
+/// Volumes that are made of themselves, of nothing, or of more than there is: said, not followed.
+#[test]
+fn volumes_that_cannot_be_are_findings() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    disk(&image, 40, "", &[]);
+    in_machine(
+        &[&image],
+        "module dm-mod; lvm_ pvcreate -qq /dev/ubda; lvm_ vgcreate -qq vg /dev/ubda; for v in a b c; do lvm_ lvcreate -qq -y -L 4M -n $v vg; done
+         lvm_ vgchange -qq -an vg",
+    );
+    let file = File::options().read(true).write(true).open(&image).unwrap();
+    let found = label::read(&file, 40 * MIB).unwrap();
+    let text = label::read_text(&file, found.areas[0]).unwrap().unwrap();
+    let mut parts = text.split("\"pv0\", ");
+    let mut evil = parts.next().unwrap().to_owned();
+    for (part, name) in parts.zip(["\"b\", ", "\"a\", ", "\"pv0\", 9999999"]) {
+        evil.push_str(name);
+        evil.push_str(part);
+    }
+    label::write_text(&file, found.areas[0], &evil).unwrap();
+    drop(file);
+    let outcome = run(&request(&[&image]));
+    assert_eq!(codes(&outcome), ["disk::lvm"; 3], "{:#?}", outcome.report.findings);
+    assert!(blocks(&outcome) && outcome.report.facts.is_none());
 }

@@ -6,9 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What every script may use: `module NAME`, `lvm_ COMMAND`, `new_part`, and `$m`, an empty directory.
+/// What every script may use: `module NAME`, `lvm_ COMMAND`, `subvolumes PATH…`, and `$m`, an empty
+/// directory.
 const START: &str = r#"
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C LVM_SYSTEM_DIR= MKE2FS_DEVICE_SECTSIZE=512
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C LVM_SYSTEM_DIR=
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mountpoint -q /dev || mount -t devtmpfs dev /dev
@@ -19,6 +20,10 @@ module() {
     local d=/usr/lib/uml/modules/$(uname -r) line file
     line=$(grep "/$1\.ko:" $d/modules.dep)
     for file in $(echo "${line#*:}" | tr ' ' '\n' | tac) "${line%%:*}"; do insmod "$d/$file" 2>/dev/null || true; done
+}
+subvolumes() {
+    local path
+    for path; do btrfs -q subvolume create "$path" >/dev/null; done
 }
 lvm_() {
     local command=$1
