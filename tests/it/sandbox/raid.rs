@@ -120,7 +120,7 @@ fn an_array_that_is_not_in_step_is_not_rebuilt_here() {
         &images,
         &format!(
             "{MODULES} echo 100 >/proc/sys/dev/raid/speed_limit_max; create /dev/md0 1.2 1 --quiet; mkfs.ext4 -q /dev/md0; mount /dev/md0 $m
-            cp -a {}/. $m/; umount $m; mdadm --stop -q /dev/md0; mdadm --examine /dev/ubda1 | grep 'Resync Offset'",
+            cp -a {}/. $m/; umount $m; mdadm --stop -q /dev/md0; mdadm --examine /dev/ubda1 | grep 'State : active'",
             tree.display()
         ),
     );
