@@ -68,7 +68,7 @@ fn machines(
             let address = InstanceAddress::with_key("fleet", format!("machine-{number:05}"));
             let image = |disk: usize| DiskImage {
                 facts: ImageFacts {
-                    path: PathBuf::from(format!("backups/{number}-{disk}.vmdk")),
+                    path: PathBuf::from(format!("backups/{number}-{disk}.vmdk")).into(),
                     member: None,
                     snapshot: None,
                     format: "vmdk".to_owned(),

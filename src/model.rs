@@ -3,12 +3,14 @@
 pub mod address;
 pub mod digest;
 pub mod hardware;
+pub mod location;
 pub mod size;
 pub mod spec;
 
 pub use address::{Address, InstanceAddress, InstanceKey, ParseAddressError, Part};
 pub use digest::{ClientToken, Digest, ParseDigestError};
 pub use hardware::{Architecture, BootMode, Firmware, Hypervisor};
+pub use location::{HttpLocation, Location, NbdLocation, NbdServer, ParseLocationError, S3Location};
 pub use size::{Bytes, GIB, KIB, MIB, TIB};
 pub use spec::{
     AccessNodeSpec, AttributePath, DesiredState, DiskSpec, DriversPolicy, GuestSpec, ImageSpec, InstanceSpec,

@@ -259,8 +259,8 @@ fn check_binding(
     for image in &binding.images {
         match image::open(&image.path, &as_recorded(image)) {
             Ok(opened) if opened.identity().digest() == image.identity => {}
-            Ok(_) => moved.push(format!("{} is another file, or changed", image.path.display())),
-            Err(error) => moved.push(format!("{}: {error}", image.path.display())),
+            Ok(_) => moved.push(format!("{} is another file, or changed", image.path)),
+            Err(error) => moved.push(format!("{}: {error}", image.path)),
         }
     }
     if moved.is_empty() { Ok(()) } else { Err(stale(moved.join("\n"))) }

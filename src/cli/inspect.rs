@@ -6,12 +6,13 @@ use clap::{Args, ValueEnum};
 
 use super::exit::Exit;
 use super::image_arguments::ImageArguments;
+use super::location::location;
 use super::terminal;
 use crate::diagnostic::Diagnostic;
 use crate::guest::report::{FindingSeverity, RecipeInputs, Report};
 use crate::image::ova;
 use crate::image::{self, ImageError};
-use crate::model::{Hypervisor, NetworkPolicy};
+use crate::model::{Hypervisor, Location, NetworkPolicy};
 use crate::sandbox::{Limits, Request, SandboxDisk, run as run_sandbox};
 use crate::ui::human::guest::render_inspection;
 
@@ -33,10 +34,10 @@ pub struct Inspect {
 /// A machine by its images.
 #[derive(Debug, Args)]
 pub struct MachineArguments {
-    /// The image (a disk image, or an appliance with all its disks); further images are the
-    /// machine's further disks.
-    #[arg(value_name = "IMAGE", required = true)]
-    pub images: Vec<PathBuf>,
+    /// The image (a disk image, or an appliance with all its disks; a path, or `s3://`, `https://`,
+    /// `nbd://` and the like); further images are the machine's further disks.
+    #[arg(value_name = "IMAGE", required = true, value_parser = location())]
+    pub images: Vec<Location>,
 
     /// How the images are read.
     #[command(flatten)]
@@ -86,8 +87,8 @@ impl MachineArguments {
     /// When an appliance cannot be read.
     pub fn disks(&self, directory: &Path) -> Result<Vec<SandboxDisk>, Diagnostic> {
         let mut disks = Vec::new();
-        for path in &self.images {
-            let image = directory.join(path);
+        for named in &self.images {
+            let image = named.clone().within(directory);
             let members = self.members(&image).map_err(|error| error.diagnostic())?;
             for member in members {
                 let name = member.name.unwrap_or_else(|| match disks.len() {
@@ -109,7 +110,7 @@ impl MachineArguments {
     }
 
     /// The disks of one image: itself, or an appliance's that have content, with their names.
-    fn members(&self, image: &Path) -> Result<Vec<Member>, ImageError> {
+    fn members(&self, image: &Location) -> Result<Vec<Member>, ImageError> {
         match image::open(image, &self.reading.options()) {
             Err(ImageError::WhichMember { .. }) => {
                 let appliance = ova::read(image)?;
@@ -119,6 +120,12 @@ impl MachineArguments {
             Err(error) => Err(error),
             Ok(_) => Ok(vec![Member { name: None, id: self.reading.member.clone() }]),
         }
+    }
+
+    /// What the machine is called: as its first image.
+    #[must_use]
+    pub fn name(&self) -> PathBuf {
+        self.images.first().map(Location::called).unwrap_or_default()
     }
 
     /// The sandbox's request for these disks.
@@ -165,10 +172,10 @@ fn inspect(directory: &Path, command: &Inspect) -> Result<Report, Diagnostic> {
     let disks = command.machine.disks(directory)?;
     let request = command.machine.request(disks, false);
     let report = run_sandbox(&request, None).map_err(|error| error.diagnostic())?.report;
-    let name = command.machine.images.first().map_or(Path::new(""), PathBuf::as_path);
+    let name = command.machine.name();
     terminal::print(&match command.json {
         true => json(&report)?,
-        false => render_inspection(name, &report, terminal::stdout_look()),
+        false => render_inspection(&name, &report, terminal::stdout_look()),
     });
     Ok(report)
 }

@@ -113,14 +113,14 @@ fn prepare(directory: &Path, command: &Prepare) -> Result<Exit, Failure> {
     }
     let request = command.machine.request(disks.clone(), true);
     let outcome = run_sandbox(&request, None).map_err(|error| error.diagnostic())?;
-    let name = command.machine.images.first().map_or(Path::new(""), PathBuf::as_path);
+    let name = command.machine.name();
     let changed = outcome.overlays.iter().map(changed_bytes).sum();
     terminal::print(&match (command.json, command.write.is_empty()) {
         (true, true) => json(&outcome.report)?,
         (true, false) => json_line(&outcome.report)?,
         (false, _) => {
             let context = command.diff.then_some(command.context);
-            render_preparation(name, &outcome.report, changed, context, terminal::stdout_look())
+            render_preparation(&name, &outcome.report, changed, context, terminal::stdout_look())
         }
     });
     if is_blocked(&outcome.report) {

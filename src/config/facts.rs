@@ -86,7 +86,7 @@ fn volume(spec: &InstanceSpec, disk: &DiskSpec, facts: Option<&VolumeFacts>) -> 
     object.configured("encrypted", disk.encrypted.map_or(Value::NULL, Value::bool));
     object.configured("kms_key_id", text(disk.kms_key_id.as_deref()));
     object.configured("delete_on_termination", Value::bool(disk.delete_on_termination));
-    object.configured("image", text(disk.image.as_ref().and_then(|image| image.path.to_str())));
+    object.configured("image", text(disk.image.as_ref().map(|image| image.path.to_string()).as_deref()));
     Value::object(object.fields)
 }
 
@@ -99,7 +99,7 @@ pub(super) fn instance_value(spec: &InstanceSpec, facts: Option<&InstanceFacts>)
     let configured_ip = spec.private_ip.map(|ip| Value::string(ip.to_string()));
     let ip = configured_ip.unwrap_or_else(|| known(facts.and_then(|facts| facts.private_ip.as_deref())));
     object.configured("private_ip", ip);
-    object.configured("image", text(spec.image.as_ref().and_then(|image| image.path.to_str())));
+    object.configured("image", text(spec.image.as_ref().map(|image| image.path.to_string()).as_deref()));
     object.configured("image_format", text(spec.image.as_ref().and_then(|image| image.format.as_deref())));
     object
         .configured("image_snapshot", text(spec.image.as_ref().and_then(|image| image.snapshot.as_deref())));

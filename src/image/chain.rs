@@ -103,10 +103,13 @@ mod tests {
 
     #[test]
     fn what_layers_hold_above_another() {
-        let holes = |size, own: &[Range<u64>]| Box::new(Holes(size, own.to_vec())) as Box<dyn Layout>;
+        let none = || Box::new(Holes(30, Vec::new())) as Box<dyn Layout>;
+        let holes = |size, own: Range<u64>, also: Range<u64>| {
+            Box::new(Holes(size, vec![own, also])) as Box<dyn Layout>
+        };
         // The second is shorter than the third: what lies behind its end is no longer the third's.
         let chain =
-            Chain::new(holes(40, &[2..4, 39..40]), [holes(20, &[3..6]), holes(30, &[]), holes(10, &[])]);
+            Chain::new(holes(40, 2..4, 39..40), [holes(20, 3..5, 5..6), none(), holes(10, 0..0, 0..0)]);
         let held = |count, range| chain.held(count, range).unwrap();
         assert_eq!(held(0, 0..40), []);
         assert_eq!(held(1, 0..40), [2..4, 20..40]);

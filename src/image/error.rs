@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::foreign;
 use super::format::Format;
+use super::nbd::NbdError;
+use super::parent;
 use super::source::SourceError;
 use crate::diagnostic::Diagnostic;
 
@@ -24,10 +27,12 @@ pub enum ImageError {
         file: PathBuf,
     },
     /// Nothing says what its format is.
-    #[error("{} has no format that Replant knows, and its name does not say that it is a raw disk", file.display())]
+    #[error("{} has no format that Replant knows, and its name does not say that it is a raw disk{}", file.display(), looks.map(|looks| format!("; it {looks}")).unwrap_or_default())]
     UnknownFormat {
         /// Which file.
         file: PathBuf,
+        /// What it may be, as the rest of a sentence.
+        looks: Option<&'static str>,
     },
     /// Its name says raw, its content says something else; a guest can write such content.
     #[error("{} is named like a raw disk, but begins like a {found} image", file.display())]
@@ -75,6 +80,18 @@ pub enum ImageError {
         /// The parent's name, when it is said.
         parent: Option<String>,
     },
+    /// What it stands on is not the image that it was made on, or was written to since.
+    #[error("{} does not fit on {parent}: {what}", file.display())]
+    OtherParent {
+        /// Which file.
+        file: PathBuf,
+        /// The parent's file.
+        parent: String,
+        /// What does not fit, in words.
+        what: String,
+        /// What to do when it is known to be right.
+        help: Option<String>,
+    },
     /// It names a file outside its own directory.
     #[error("{} names `{name}`, which is not below its own directory", file.display())]
     Escape {
@@ -93,16 +110,16 @@ pub enum ImageError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Its chain of backing files comes back to itself.
-    #[error("the backing files of {} come back to `{name}`", file.display())]
+    /// Its chain of parents comes back to itself.
+    #[error("the parents of {} come back to `{name}`", file.display())]
     Cycle {
         /// Which file.
         file: PathBuf,
         /// The name that was seen before.
         name: String,
     },
-    /// Its chain of backing files is too long.
-    #[error("{} stands on more than {most} backing files", file.display())]
+    /// Its chain of parents is too long.
+    #[error("{} is at the end of more than {most} images that stand on each other", file.display())]
     TooDeep {
         /// Which file.
         file: PathBuf,
@@ -173,6 +190,23 @@ pub enum ImageError {
         /// What is different.
         what: String,
     },
+    /// An export of an NBD server cannot be opened.
+    #[error("cannot open {location}")]
+    Nbd {
+        /// Which server and export.
+        location: String,
+        /// Why.
+        source: NbdError,
+    },
+    /// This Replant was built without what reads from such places.
+    #[error("{} is on the network, and this Replant was built without the feature `remote`", file.display())]
+    NoFeature {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// Standard input was named where an image is read by position.
+    #[error("standard input can only be read once, from its beginning to its end")]
+    Input,
     /// What a file holds is not what its format demands, or it cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -184,6 +218,7 @@ impl ImageError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Source(source) => source.is_retryable(),
+            Self::Nbd { source, .. } => source.is_retryable(),
             Self::Open { source, .. } | Self::Part { source, .. } => matches!(
                 source.kind(),
                 std::io::ErrorKind::Interrupted
@@ -206,6 +241,7 @@ impl ImageError {
             Self::Compressed { .. } => "image::compressed",
             Self::Unsupported { .. } => "image::unsupported",
             Self::NeedsParent { .. } => "image::needs_parent",
+            Self::OtherParent { .. } => "image::other_parent",
             Self::Escape { .. } => "image::escape",
             Self::Part { .. } => "image::part_missing",
             Self::Cycle { .. } => "image::cycle",
@@ -217,7 +253,15 @@ impl ImageError {
             Self::WhichSnapshot { .. } => "image::which_snapshot",
             Self::FormatMoved { .. } => "image::format_moved",
             Self::Changed { .. } => "image::changed",
+            Self::Nbd { source, .. } => source.code(),
+            Self::NoFeature { .. } => "image::no_feature",
+            Self::Input => "image::input",
             Self::Source(SourceError::Damaged { .. }) => "image::damaged",
+            Self::Source(SourceError::Changed { .. }) => "image::changed",
+            Self::Source(SourceError::Gone { .. }) => "image::gone",
+            Self::Source(SourceError::Denied { .. }) => "image::denied",
+            Self::Source(SourceError::Stalled { .. }) => "image::stalled",
+            Self::Source(SourceError::Lost { .. }) => "image::unreachable",
             Self::Source(_) => "image::read",
         }
     }
@@ -232,10 +276,11 @@ impl ImageError {
             Self::Compressed { .. } => "the image is compressed as a whole",
             Self::Unsupported { .. } => "the image needs what Replant does not do",
             Self::NeedsParent { .. } => "the image is not complete without its parent",
+            Self::OtherParent { .. } => "the image was not made on this parent",
             Self::Escape { .. } => "the image names a file outside its directory",
             Self::Part { .. } => "a file of the image cannot be opened",
-            Self::Cycle { .. } => "the image's backing files form a circle",
-            Self::TooDeep { .. } => "the image has too many backing files",
+            Self::Cycle { .. } => "the image's parents form a circle",
+            Self::TooDeep { .. } => "the image has too many parents",
             Self::NoMember { .. } => "the appliance has no such disk",
             Self::WhichMember { .. } => "the appliance does not have exactly one disk",
             Self::NotAnAppliance { .. } => "the image has no disks to choose from",
@@ -243,7 +288,15 @@ impl ImageError {
             Self::WhichSnapshot { .. } => "the image has several snapshots of that name",
             Self::FormatMoved { .. } => "the image is of another format than before",
             Self::Changed { .. } => "the image changed",
+            Self::Nbd { source, .. } => source.summary(),
+            Self::NoFeature { .. } => "this Replant reads no images from the network",
+            Self::Input => "the image cannot be read from standard input here",
             Self::Source(SourceError::Damaged { .. }) => "the image is damaged",
+            Self::Source(SourceError::Changed { .. }) => "the image changed",
+            Self::Source(SourceError::Gone { .. }) => "the image is gone",
+            Self::Source(SourceError::Denied { .. }) => "the image may not be read",
+            Self::Source(SourceError::Stalled { .. }) => "the image's server does not answer",
+            Self::Source(SourceError::Lost { .. }) => "the image's server cannot be reached",
             Self::Source(_) => "the image cannot be read",
         }
     }
@@ -253,7 +306,7 @@ impl ImageError {
         match self {
             Self::Open { .. } => one("Check the path and the permissions of the file and its directories."),
             Self::NotAFile { .. } => one("Name the disk image itself."),
-            Self::UnknownFormat { .. } => one("If it is a raw disk, say so with `format = \"raw\"`."),
+            Self::UnknownFormat { file, looks } => vec![foreign::help(looks.unwrap_or_default(), file)],
             Self::AmbiguousFormat { found, .. } => vec![
                 format!("If it is a {found} image, say `format = \"{found}\"`."),
                 "If it is a raw disk (whose guest wrote these bytes), say `format = \"raw\"`.".to_owned(),
@@ -263,8 +316,10 @@ impl ImageError {
             }
             Self::Compressed { command, .. } => vec!["Unpack it first:".to_owned(), command.clone()],
             Self::Unsupported { help, .. } => one(help),
-            Self::NeedsParent { .. } => {
-                one("Restore from the backup's full image, or consolidate the snapshots in the source first.")
+            Self::NeedsParent { file, parent } => parent::advice(file, parent.as_deref()),
+            Self::OtherParent { help, .. } => {
+                let first = "Put the parent that it was made on into the directory, as it was at the time of the backup.";
+                std::iter::once(first.to_owned()).chain(help.clone()).collect()
             }
             Self::Escape { .. } => one(
                 "Put all files of the image into one directory. Replant follows no absolute path, no `..` and no symbolic link that an image names.",
@@ -294,9 +349,28 @@ impl ImageError {
                 },
                 format!("To read it as before whatever it looks like, say `format = \"{pinned}\"`."),
             ],
+            Self::Nbd { source, .. } => source.help(),
             Self::Changed { .. } => one("Plan again, so that the plan is of what the image holds now."),
             Self::Source(SourceError::Damaged { .. }) => {
                 one("Copy the image again from its source, and compare its checksum.")
+            }
+            Self::NoFeature { .. } => vec![
+                "Build it with the feature:\ncargo build --release --features remote".to_owned(),
+                "Or copy the image to this machine first.".to_owned(),
+            ],
+            Self::Input => vec![
+                "Standard input is only written to a volume as it comes:\nreplant write - TARGET".to_owned(),
+                "Elsewhere, put it into a file first.".to_owned(),
+            ],
+            Self::Source(SourceError::Changed { .. } | SourceError::Gone { .. }) => vec![
+                "Make sure that nothing replaces the image while it is restored, then plan again.".to_owned(),
+                "In S3, name one version of the object: `s3://bucket/key?versionId=…`.".to_owned(),
+            ],
+            Self::Source(SourceError::Denied { .. }) => {
+                one("Check the credentials and what they allow; they may have expired.")
+            }
+            Self::Source(SourceError::Stalled { .. } | SourceError::Lost { .. }) => {
+                one("Check the server and the network between, then try again.")
             }
             Self::Source(_) => one("Check the storage that holds the image."),
         }

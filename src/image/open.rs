@@ -12,7 +12,7 @@ use super::extent::Layout;
 use super::format::Format;
 use super::identity::Identity;
 use super::opener::{Finished, Opened, Opener};
-use super::ova;
+use super::ova::{self, FileDigest, Listed, ManifestError};
 use super::qcow2;
 use super::raw::Raw;
 use super::read;
@@ -21,7 +21,7 @@ use super::vhd;
 use super::vhdx;
 use super::vmdk;
 use super::window::Window;
-use crate::model::Digest;
+use crate::model::{Digest, Location};
 
 /// What a user may say of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,6 +84,7 @@ impl Found {
 /// An open disk image. All its files are open for reading, so that a process can give up its
 /// rights to them; everything is read by position, by any number of threads at once.
 pub struct Image {
+    location: Location,
     path: PathBuf,
     format: Format,
     chain: Chain,
@@ -93,6 +94,7 @@ pub struct Image {
     layers: Vec<Digest>,
     units: read::Units,
     data: OnceLock<u64>,
+    listed: Option<Listed>,
 }
 
 /// Opens a disk image.
@@ -100,26 +102,29 @@ pub struct Image {
 /// # Errors
 /// When it cannot be read, is damaged, is of an unknown format, or needs what is not supported;
 /// see [`ImageError`].
-pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, ImageError> {
-    let (mut opener, file) = Opener::new(path)?;
+pub fn open(image: impl Into<Location>, options: &OpenOptions) -> Result<Image, ImageError> {
+    let image = image.into();
+    let (mut opener, file) = Opener::new(&image)?;
     opener.want_snapshot(options.snapshot.clone());
-    let format = match (options.format, options.pinned) {
+    // An export is the disk itself: what a guest wrote there must not be taken for a format.
+    let said = options.format.or(matches!(image, Location::Nbd(_)).then_some(Format::Raw));
+    let format = match (said, options.pinned) {
         (None, Some(pinned)) => detect_pinned(&file, pinned)?,
         (said, _) => detect(&file, said, opener.is_device())?,
     };
     if matches!(format, Format::Ova | Format::Ovf) {
-        return open_member(path, opener, &file, options.member.as_deref());
+        return open_member(image, opener, &file, options.member.as_deref());
     }
     if let Some(member) = &options.member {
-        return Err(ImageError::NotAnAppliance { file: path.to_owned(), member: member.clone() });
+        return Err(ImageError::NotAnAppliance { file: image.called(), member: member.clone() });
     }
     let found = open_disk(format, &mut opener, file)?;
-    Ok(Image::new(path, found, opener, None))
+    Ok(Image::new(image, found, opener, None))
 }
 
 /// Opens a disk of an appliance where it lies.
 fn open_member(
-    path: &Path,
+    image: Location,
     mut opener: Opener,
     file: &Window,
     member: Option<&str>,
@@ -127,13 +132,15 @@ fn open_member(
     let container = ova::open_container(&mut opener, file)?;
     let disk = container.appliance.disk(member)?;
     let content = container.disk(&mut opener, disk)?;
+    let lines = container.manifest(&mut opener, file)?;
+    let listed = Listed::find(&lines, disk.file.as_deref().unwrap_or_default(), &content);
     if container.is_archive() {
         opener.close();
     }
     let name = disk.file.as_deref().unwrap_or(&disk.id);
     let format = detect_named(&content, Path::new(name), None, false)?;
     let found = open_disk(format, &mut opener, content)?;
-    Ok(Image::new(path, found, opener, Some(disk.id.clone())))
+    Ok(Image { listed, ..Image::new(image, found, opener, Some(disk.id.clone())) })
 }
 
 /// Opens the disk that was asked for, in the snapshot that was asked for.
@@ -163,21 +170,6 @@ pub(super) fn open_as(format: Format, opener: &mut Opener, file: Window) -> Resu
     }
 }
 
-/// Opens the image that `file` stands on: a file of its directory of that name and format. From
-/// then on [`Place::Parent`](super::extent::Place) in the extents of `file` leads there. Gives the
-/// parent's identity.
-pub(super) fn open_parent(
-    opener: &mut Opener,
-    name: &[u8],
-    format: Format,
-    file: &Window,
-) -> Result<Identity, ImageError> {
-    let parent = opener.descend(name, file.path())?;
-    detect(&parent, Some(format), false)?;
-    let found = open_as(format, opener, parent)?;
-    Ok(opener.ascend(found))
-}
-
 /// How much of each end of a raw disk goes into its identity: partition tables, boot sectors.
 const RAW_SAMPLE: usize = 64 << 10;
 
@@ -193,13 +185,14 @@ fn raw(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
 }
 
 impl Image {
-    fn new(path: &Path, found: Found, opener: Opener, member: Option<String>) -> Self {
+    fn new(location: Location, found: Found, opener: Opener, member: Option<String>) -> Self {
         let Finished { files, identity, below } = opener.finish(&found, member);
         let layers = std::iter::once(identity.digest()).chain(below.iter().map(|layer| layer.digest));
         let layers = layers.collect();
         let unit = below.iter().map(|layer| layer.unit).fold(found.unit, u64::max);
         Self {
-            path: path.to_owned(),
+            path: location.called(),
+            location,
             format: found.format,
             chain: Chain::new(found.layout, below.into_iter().map(|layer| layer.layout)),
             files,
@@ -207,10 +200,17 @@ impl Image {
             layers,
             units: read::units(unit),
             data: OnceLock::new(),
+            listed: None,
         }
     }
 
-    /// The path it was opened by.
+    /// Where it is.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// What messages call it: the path it was opened by, or the text that names its place.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -234,9 +234,25 @@ impl Image {
         &self.identity
     }
 
-    /// Every file it consists of, the one that was named first.
+    /// Every file of this machine that it consists of, the one that was named first.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(|file| file.path.as_path())
+        let files = self.location.local().map(|_| self.files.iter());
+        files.into_iter().flatten().map(|file| file.path.as_path())
+    }
+
+    /// The line of its appliance's manifest for its file. Nothing is checked by it yet.
+    #[must_use]
+    pub fn manifest_line(&self) -> Option<&FileDigest> {
+        self.listed.as_ref().map(|listed| &listed.line)
+    }
+
+    /// Checks its file by its appliance's manifest: a full read of it. Gives whether it was checked:
+    /// not when no manifest names it, nor when `stop` ended it.
+    ///
+    /// # Errors
+    /// When the file is not what the manifest says, or cannot be read.
+    pub fn check_manifest(&self, stop: &dyn Fn() -> bool) -> Result<bool, ManifestError> {
+        self.listed.as_ref().map_or(Ok(false), |listed| listed.check(stop))
     }
 
     /// How many of its bytes are data, by its metadata (the first call reads all of that, later

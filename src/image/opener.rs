@@ -11,9 +11,10 @@ use super::error::ImageError;
 use super::extent::Layout;
 use super::identity::{FileIdentity, Identity};
 use super::local;
+use super::nbd;
 use super::open::Found;
 use super::window::Window;
-use crate::model::Digest;
+use crate::model::{Digest, Location};
 
 /// One file of an image.
 #[derive(Debug)]
@@ -37,6 +38,16 @@ fn look(backing: &dyn Backing, path: &Path, name: PathBuf) -> Result<FileIdentit
         Fault::Io(source) => ImageError::Open { file: path.to_owned(), source },
         other => ImageError::Source(other.at(path, 0)),
     })
+}
+
+/// Opens the file that the user named, where it lies.
+fn open_named(image: &Location) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
+    match image {
+        Location::Local(path) => local::open(path),
+        Location::Nbd(export) => nbd::open(export),
+        Location::S3(_) | Location::Http(_) => Err(ImageError::NoFeature { file: image.called() }),
+        Location::Input => Err(ImageError::Input),
+    }
 }
 
 /// Most images that an image stands on.
@@ -104,8 +115,8 @@ pub(super) struct Opener {
 
 impl Opener {
     /// Opens the file that the user named.
-    pub(super) fn new(path: &Path) -> Result<(Self, Window), ImageError> {
-        let (store, backing) = local::open(path)?;
+    pub(super) fn new(image: &Location) -> Result<(Self, Window), ImageError> {
+        let (store, backing) = open_named(image)?;
         let mut opener = Self {
             store,
             closed: false,
@@ -115,8 +126,13 @@ impl Opener {
             waiting: Vec::new(),
             layers: Vec::new(),
         };
-        let name = path.file_name().map_or_else(|| path.to_owned(), PathBuf::from);
-        let window = opener.adopt(backing, path.to_owned(), name)?;
+        let name = match image {
+            Location::Local(path) => path.file_name().map_or_else(|| path.clone(), PathBuf::from),
+            // An export has no file name; where it is served is what tells it from others.
+            Location::Nbd(_) => image.called(),
+            other => PathBuf::from(&*other.file_name()),
+        };
+        let window = opener.adopt(backing, image.called(), name)?;
         Ok((opener, window))
     }
 
@@ -149,6 +165,11 @@ impl Opener {
         let child = std::mem::replace(&mut self.frame, Frame { directory, ..Frame::default() });
         self.waiting.push(child);
         self.adopt(backing, path, first)
+    }
+
+    /// How many images stand on the one that is being opened.
+    pub(super) fn depth(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Remembers which internal snapshot is asked for.

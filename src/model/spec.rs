@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootMode, InstanceAddress};
+use super::{BootMode, InstanceAddress, Location};
 use crate::diagnostic::Span;
 
 /// A path to an attribute within an instance, as `disk.root.size`.
@@ -19,8 +19,8 @@ pub type AttributePath = String;
 /// An image as the configuration names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ImageSpec {
-    /// The file: as written when absolute, else joined to the configuration's directory.
-    pub path: PathBuf,
+    /// Where it is; a relative path is joined to the configuration's directory.
+    pub path: Location,
     /// The format when it is said, `None` for `auto`: `raw`, `vmdk`, `qcow2`, `ova`, …
     pub format: Option<String>,
     /// The internal snapshot of a qcow2 image, by its name or id; `None`: what it holds now.

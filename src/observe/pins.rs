@@ -1,21 +1,21 @@
 //! The formats that the state pinned: an image is read as what it was when it was restored.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use crate::image::{Format, OpenOptions};
+use crate::model::Location;
 use crate::state::{ImageFacts, Resource, State};
 
 /// Formats by the image files that volumes were written from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pins(BTreeMap<PathBuf, Format>);
+pub struct Pins(BTreeMap<Location, Format>);
 
 impl Pins {
     /// Those of a state. Where volumes were written from the same file in several formats (the
     /// user said so, then), none is pinned.
     #[must_use]
     pub fn of(state: &State) -> Self {
-        let mut found: BTreeMap<PathBuf, Option<Format>> = BTreeMap::new();
+        let mut found: BTreeMap<Location, Option<Format>> = BTreeMap::new();
         for resource in state.resources.values() {
             let Resource::Volume(volume) = resource else { continue };
             let Some(image) = volume.write.as_ref().map(|write| &write.image) else { continue };
@@ -30,7 +30,7 @@ impl Pins {
 
     /// The format of an image file.
     #[must_use]
-    pub fn get(&self, path: &Path) -> Option<Format> {
+    pub fn get(&self, path: &Location) -> Option<Format> {
         self.0.get(path).copied()
     }
 }

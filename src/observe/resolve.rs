@@ -141,11 +141,7 @@ fn at(mut diagnostic: Diagnostic, spec: &InstanceSpec, path: &str) -> Box<Diagno
 fn appliance(named: &ImageSpec, pins: &Pins) -> Result<Option<image::ova::Appliance>, ImageError> {
     let said = named.format.as_deref().map(|format| matches!(format, "ova" | "ovf"));
     let pinned = pins.get(&named.path).map(|format| matches!(format, Format::Ova | Format::Ovf));
-    let looks = || {
-        named.path.extension().is_some_and(|extension| {
-            extension.eq_ignore_ascii_case("ova") || extension.eq_ignore_ascii_case("ovf")
-        })
-    };
+    let looks = || named.path.has_extension("ova") || named.path.has_extension("ovf");
     // Where a format is pinned, opening it looks whether it still is that.
     if said.or(pinned.is_none().then(looks)) == Some(true) {
         return image::ova::read(&named.path).map(Some);
@@ -177,7 +173,7 @@ fn open(named: &ImageSpec, pins: &Pins, member: Option<&str>) -> Result<DiskImag
     let data_bytes = opened.data_bytes()?;
     let zero_bytes = opened.zero_bytes()?;
     let member = opened.identity().member.clone();
-    let is_description = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ovf"));
+    let is_description = path.has_extension("ovf");
     let format = match (&member, named.format.as_deref()) {
         (Some(_), Some(said)) => said.to_owned(),
         (Some(_), None) if is_description => "ovf".to_owned(),
@@ -186,7 +182,7 @@ fn open(named: &ImageSpec, pins: &Pins, member: Option<&str>) -> Result<DiskImag
     };
     Ok(DiskImage {
         facts: ImageFacts {
-            path: path.to_owned(),
+            path: path.clone(),
             member,
             snapshot: named.snapshot.clone(),
             format,

@@ -108,7 +108,7 @@ fn disk_sizes(spec: &InstanceSpec, disk: &MachineDisk) -> Option<Diagnostic> {
                     disk.spec.name,
                     spec.address,
                     size.0,
-                    image.facts.path.display(),
+                    image.facts.path,
                     least.0,
                 ))
                 .at(spec.span(&path))

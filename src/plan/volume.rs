@@ -123,9 +123,8 @@ fn table(settings: &VolumePlan, image: Option<&ImageFacts>, recipe: Option<Diges
         table.set_tags(tags);
     }
     if let Some(image) = image {
-        let path = image.path.to_string_lossy();
-        let name =
-            image.member.as_ref().map_or_else(|| path.to_string(), |member| format!("{path} ({member})"));
+        let path = image.path.to_string();
+        let name = image.member.as_ref().map_or_else(|| path.clone(), |member| format!("{path} ({member})"));
         let name = image
             .snapshot
             .as_ref()

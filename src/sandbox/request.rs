@@ -1,18 +1,18 @@
 //! What a sandbox is asked, and what came of it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::guest::report::{RecipeInputs, Report};
 use crate::image::Overlay;
+use crate::model::Location;
 
 /// One disk of the machine to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxDisk {
     /// The disk's name in the configuration.
     pub name: String,
-    /// The image's file.
-    pub image: PathBuf,
+    /// Where the image is.
+    pub image: Location,
     /// Its format, when it is pinned; else it is detected.
     pub format: Option<String>,
     /// The disk inside an OVA.

@@ -28,7 +28,7 @@ pub fn programs() -> Result<Programs, SandboxError> {
 pub fn request(images: &[&Path]) -> Request {
     let disk = |(index, image): (usize, &&Path)| SandboxDisk {
         name: format!("disk{index}"),
-        image: image.to_path_buf(),
+        image: Path::new(image).into(),
         format: Some("raw".to_owned()),
         member: None,
         snapshot: None,

@@ -1,11 +1,12 @@
 //! The `disk` block, and images.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::attributes::Decoder;
 use crate::config::limits;
 use crate::config::source::Place;
-use crate::model::{DiskSpec, ImageSpec, VolumeType};
+use crate::diagnostic::Diagnostic;
+use crate::model::{DiskSpec, ImageSpec, Location, VolumeType};
 
 /// The formats that can be said; `auto` is to look.
 const FORMATS: [(&str, Option<&str>); 8] = [
@@ -25,11 +26,60 @@ impl Decoder<'_, '_> {
         let format = self.word(format_name, &FORMATS).flatten();
         let snapshot = self.string(snapshot_name).map(|(snapshot, _)| snapshot);
         let (text, place) = self.string("image")?;
-        let path = self.evaluator.directory.join(&text);
-        let path: PathBuf = path.strip_prefix("./").map(PathBuf::from).unwrap_or(path);
+        let place_of = self.place_of_image(&text, place)?.within(self.evaluator.directory);
+        if let Location::Local(path) = &place_of {
+            self.check_file(path, place);
+        }
+        Some((ImageSpec { path: place_of, format: format.map(str::to_owned), snapshot }, place))
+    }
+
+    /// Where an image is: anywhere that needs no credentials in its name.
+    fn place_of_image(&mut self, text: &str, place: Place) -> Option<Location> {
+        match text.parse::<Location>() {
+            Ok(Location::Input) => {
+                self.error(
+                    place,
+                    "config::image_is_input",
+                    "an image is standard input",
+                    "A configuration is planned and applied many times, and standard input is read once.",
+                    "put the image into a file, or write it directly:\nreplant write - TARGET",
+                );
+                None
+            }
+            Ok(location) if location.has_secret() => {
+                let detail = format!(
+                    "{location}: plans and states name their images, and credentials must be in neither. A query may hold some, too, unless it only says which file or version."
+                );
+                let error = self
+                    .evaluator
+                    .error(place, "config::image_secret", "an image's URL holds credentials")
+                    .detail(detail)
+                    .help("leave the credentials out: name an object in S3 as `s3://bucket/key` (credentials come from the environment), or an URL that needs none");
+                self.sink.diagnostics.push(without_text(error));
+                None
+            }
+            Ok(location) => Some(location),
+            Err(error) => {
+                let detail = format!("This names no image: {}.", error.what);
+                let help = error.help;
+                let error = self
+                    .evaluator
+                    .error(place, "config::image_place", "an image's place is not one that Replant knows")
+                    .detail(detail)
+                    .help(help);
+                // What is no sound URL may hold credentials all the same.
+                let may_hold_secret = text.contains(['@', '?']);
+                self.sink.diagnostics.push(if may_hold_secret { without_text(error) } else { error });
+                None
+            }
+        }
+    }
+
+    /// A file must be there, and be one.
+    fn check_file(&mut self, path: &Path, place: Place) {
         let sensitive = self.sink.sensitive.contains(&format!("{}image", self.prefix));
         let shown = if sensitive { "the image".to_owned() } else { path.display().to_string() };
-        match std::fs::metadata(&path) {
+        match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 self.error(
                     place,
@@ -50,7 +100,6 @@ impl Decoder<'_, '_> {
                 );
             }
         }
-        Some((ImageSpec { path, format: format.map(str::to_owned), snapshot }, place))
     }
 
     /// The disk of a block; `brought`: the instance's image brings its content.
@@ -96,4 +145,16 @@ impl Decoder<'_, '_> {
         limits::disk(self, &disk, root);
         disk
     }
+}
+
+/// The diagnostic with `"…"` in its source line for the text that it is about.
+fn without_text(mut error: Diagnostic) -> Diagnostic {
+    if let Some(span) = &mut error.span {
+        let (start, length) = (span.column.saturating_sub(1) as usize, span.length as usize);
+        let before: String = span.source_line.chars().take(start).collect();
+        let after: String = span.source_line.chars().skip(start.saturating_add(length)).collect();
+        span.source_line = format!("{before}\"…\"{after}");
+        span.length = 3;
+    }
+    error
 }

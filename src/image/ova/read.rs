@@ -6,12 +6,14 @@ use super::super::detect::detect;
 use super::super::error::ImageError;
 use super::super::format::Format;
 use super::super::opener::Opener;
+use super::super::source::SourceError;
 use super::super::window::Window;
 use super::appliance::{Appliance, ApplianceDisk};
 use super::archive::{Member, members};
 use super::description::{Description, DescriptionError, FileRef, MOST_BYTES};
 use super::hardware::machine;
 use super::manifest;
+use crate::model::Location;
 
 /// Where an appliance's files are.
 #[derive(Debug)]
@@ -35,8 +37,9 @@ pub(in super::super) struct Content {
 ///
 /// # Errors
 /// When it cannot be read, is damaged, or describes what is not supported.
-pub fn read(path: &Path) -> Result<Appliance, ImageError> {
-    let (mut opener, file) = Opener::new(path)?;
+pub fn read(image: impl Into<Location>) -> Result<Appliance, ImageError> {
+    let image = image.into();
+    let (mut opener, file) = Opener::new(&image)?;
     match detect(&file, None, opener.is_device())? {
         Format::Ova | Format::Ovf => {
             let mut content = open_container(&mut opener, &file)?;
@@ -44,11 +47,9 @@ pub fn read(path: &Path) -> Result<Appliance, ImageError> {
             content.appliance.digests = content.manifest(&mut opener, &file)?;
             Ok(content.appliance)
         }
-        other => Err(ImageError::OtherFormat {
-            file: path.to_owned(),
-            said: Format::Ova,
-            found: other.to_string(),
-        }),
+        other => {
+            Err(ImageError::OtherFormat { file: image.called(), said: Format::Ova, found: other.to_string() })
+        }
     }
 }
 
@@ -68,14 +69,7 @@ pub(in super::super) fn open_container(opener: &mut Opener, file: &Window) -> Re
     };
     let xml = small(&description, MOST_BYTES, "description")?;
     opener.metadata(&xml);
-    let parsed = Description::parse(&xml).map_err(|error| match error {
-        DescriptionError::Bad(what) => description.damaged(0, format!("its OVF description: {what}")).into(),
-        DescriptionError::Unsupported(what) => ImageError::Unsupported {
-            file: file.path().to_owned(),
-            what,
-            help: "Export every machine as an appliance of its own.".to_owned(),
-        },
-    })?;
+    let parsed = parse(file.path(), &xml)?;
     let mut content = Content {
         appliance: Appliance { path: file.path().to_owned(), ..machine(&parsed) },
         place,
@@ -84,6 +78,37 @@ pub(in super::super) fn open_container(opener: &mut Opener, file: &Window) -> Re
     };
     content.name_files()?;
     Ok(content)
+}
+
+/// Reads the description of the appliance in `file`.
+fn parse(file: &Path, xml: &[u8]) -> Result<Description, ImageError> {
+    Description::parse(xml).map_err(|error| match error {
+        DescriptionError::Bad(what) => {
+            let (file, what) = (file.to_owned(), format!("its OVF description: {what}"));
+            SourceError::Damaged { file, offset: 0, what }.into()
+        }
+        DescriptionError::Unsupported(what) => ImageError::Unsupported {
+            file: file.to_owned(),
+            what,
+            help: "Export every machine as an appliance of its own.".to_owned(),
+        },
+    })
+}
+
+/// The id and the file of the disk that is meant, by the description alone.
+pub(in super::super) fn described_disk(
+    file: &Path,
+    xml: &[u8],
+    member: Option<&str>,
+) -> Result<(String, String), ImageError> {
+    let parsed = parse(file, xml)?;
+    let mut appliance = Appliance { path: file.to_owned(), ..machine(&parsed) };
+    for disk in &mut appliance.disks {
+        let reference = disk.file.take();
+        disk.file = reference.map(|id| parsed.files.get(&id).map_or(id, |file| file.href.clone()));
+    }
+    let disk = appliance.disk(member)?;
+    Ok((disk.id.clone(), disk.file.clone().unwrap_or_default()))
 }
 
 impl Content {
@@ -179,7 +204,7 @@ impl Content {
     }
 
     /// The digests of its manifest; none when it has no manifest.
-    pub(super) fn manifest(
+    pub(in super::super) fn manifest(
         &self,
         opener: &mut Opener,
         file: &Window,
@@ -223,7 +248,7 @@ fn has_extension(name: &str, extension: &str) -> bool {
 }
 
 /// A name in which `%20` and the like stand for bytes, as in a URI.
-fn unescaped(href: &str) -> String {
+pub(in super::super) fn unescaped(href: &str) -> String {
     let mut bytes = Vec::with_capacity(href.len());
     let mut rest = href.as_bytes();
     while let Some((first, after)) = rest.split_first() {

@@ -2,8 +2,9 @@
 
 use super::super::error::ImageError;
 use super::super::format::Format;
-use super::super::open::{Found, open_parent};
+use super::super::open::Found;
 use super::super::opener::Opener;
+use super::super::parent::open_named;
 use super::super::window::Window;
 use super::header::{Backing, Header, HeaderError, MOST_BYTES};
 use super::layer::Layer;
@@ -23,7 +24,7 @@ pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found,
         open_backing(opener, &file, backing)?;
         variant.push_str(", on backing files");
     }
-    let (layer, table) = Layer::open(file, header)?;
+    let (layer, table) = Layer::open(file, header, opener.depth())?;
     opener.metadata(&table);
     Ok(Found { layout: Box::new(layer), format: Format::Qcow2, variant, unit })
 }
@@ -73,6 +74,6 @@ fn open_backing(opener: &mut Opener, file: &Window, backing: &Backing) -> Result
         }
     }
     .ok_or_else(|| unsupported(file, format!("stands on `{name}`, a {format} image")))?;
-    open_parent(opener, &backing.name, format, file)?;
+    open_named(opener, &backing.name, format, file)?;
     Ok(())
 }

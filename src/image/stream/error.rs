@@ -67,10 +67,12 @@ pub enum StreamError {
         what: String,
     },
     /// Its beginning is of no known format.
-    #[error("{}{} begins with nothing that Replant knows", name.display(), unpacked(*compression))]
+    #[error("{}{} begins as no image does{}", name.display(), unpacked(*compression), looks.map(|looks| format!("; it {looks}")).unwrap_or_default())]
     Unknown {
         /// The stream.
         name: PathBuf,
+        /// What it may be, as the rest of a sentence: a guess.
+        looks: Option<&'static str>,
         /// What it was unpacked from.
         compression: Option<Compression>,
     },
@@ -181,16 +183,24 @@ impl StreamError {
             Self::Terminal => error(
                 "image::stream_terminal",
                 "Nothing is sent to standard input",
-                &["Send a disk to it, for example:", "restic dump latest /backup/disk.vmdk | replant write - TARGET"],
+                &[
+                    "Send a disk to it, for example:",
+                    "restic dump latest /backup/disk.vmdk | replant write - TARGET",
+                ],
             ),
-            Self::Open { .. } => {
-                error("image::stream_open", "The stream cannot be opened", &["Check the path, and the permission to read it."])
-            }
+            Self::Open { .. } => error(
+                "image::stream_open",
+                "The stream cannot be opened",
+                &["Check the path, and the permission to read it."],
+            ),
             Self::Read { .. } => error("image::stream_read", "The stream cannot be read", &[AGAIN]),
             Self::Stalled { .. } => error(
                 "image::stream_stalled",
                 "The stream has stalled",
-                &["See why its sender sends nothing. Where that may take long, allow it with --stall-timeout (in seconds, 0 for any time).", AGAIN],
+                &[
+                    "See why its sender sends nothing. Where that may take long, allow it with --stall-timeout (in seconds, 0 for any time).",
+                    AGAIN,
+                ],
             ),
             Self::Stopped => error("image::stream_stopped", "Reading was stopped", &[AGAIN]),
             Self::CutShort { .. } => error(
@@ -203,7 +213,7 @@ impl StreamError {
                 "The stream is damaged",
                 &["Check the backup at its source, and send it again."],
             ),
-            Self::Unknown { name, compression } => {
+            Self::Unknown { name, compression, .. } => {
                 let mut option = "--format raw".to_owned();
                 if let Some(compression) = compression {
                     option.push_str(&format!(" --compression {compression}"));
@@ -244,7 +254,11 @@ impl StreamError {
                     _ => error(
                         "image::stream_needs_file",
                         "The image cannot be read as a stream",
-                        &[WHY, "Save the stream in a file first, and write that, for example:", "restic dump latest /backup/disk > disk && replant write disk TARGET"],
+                        &[
+                            WHY,
+                            "Save the stream in a file first, and write that, for example:",
+                            "restic dump latest /backup/disk > disk && replant write disk TARGET",
+                        ],
                     ),
                 }
             }
@@ -266,7 +280,9 @@ impl StreamError {
             Self::Digest { .. } => error(
                 "image::stream_digest",
                 "The appliance does not pass its manifest",
-                &["The appliance was changed or damaged after its export. Take another copy of it; what was written must not be used."],
+                &[
+                    "The appliance was changed or damaged after its export. Take another copy of it; what was written must not be used.",
+                ],
             ),
             Self::Image(refused) => refused.diagnostic(),
         }

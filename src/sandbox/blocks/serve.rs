@@ -4,7 +4,6 @@
 use std::io::{self, BufWriter};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use super::lockdown;
 use super::medium::{GuestDisk, Medium};
 use super::message::Message;
 use crate::image::BlockSource;
+use crate::model::Location;
 use crate::sandbox::jail::confine;
 use crate::sandbox::link::{chain, receive_descriptors};
 
@@ -38,8 +38,8 @@ pub struct ServerSpec {
 /// One disk to serve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServedDisk {
-    /// The image's file.
-    pub image: PathBuf,
+    /// Where the image is.
+    pub image: Location,
     /// Its format, when it is pinned.
     pub format: Option<String>,
     /// The disk inside an OVA.

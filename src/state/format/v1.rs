@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, Architecture, BootMode, Digest, InstanceAddress, VolumeType};
+use crate::model::{Address, Architecture, BootMode, Digest, InstanceAddress, Location, VolumeType};
 use crate::provider::{
     CreateSnapshot, CreateVolume, InstanceId, ModifyInstance, ModifyVolume, RunInstance, SnapshotId, TagMap,
     VolumeId,
@@ -60,8 +60,8 @@ pub enum Resource {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFacts {
-    /// The image's file, as the configuration names it.
-    pub path: PathBuf,
+    /// Where the image is, as the configuration names it.
+    pub path: Location,
     /// The disk inside an OVA.
     pub member: Option<String>,
     /// The internal snapshot of a qcow2 image, as the configuration names it.

@@ -103,7 +103,7 @@ fn every_attribute_arrives() {
     assert_eq!((web.launch.method, web.launch.boot_mode), (LaunchMethod::Image, Some(BootMode::LegacyBios)));
     assert_eq!(web.launch.console_pattern.as_deref(), Some("login:"));
     let [root, data] = web.disks.as_slice() else { panic!("{:?}", web.disks) };
-    assert_eq!(root.image.as_ref().unwrap().path, directory.path().join("disk.raw"));
+    assert_eq!(root.image.as_ref().unwrap().path, directory.path().join("disk.raw").into());
     assert_eq!(root.image.as_ref().unwrap().format.as_deref(), Some("raw"));
     assert_eq!((root.size, root.iops, root.throughput), (Some(40), Some(4000), Some(250)));
     assert!(root.grow && !root.delete_on_termination && root.final_snapshot == Some(true));

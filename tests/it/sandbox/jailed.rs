@@ -46,7 +46,7 @@ fn run_payload(name: &str, seconds: u32) -> Result<Finished, SandboxError> {
     let server = ServerSpec {
         parent,
         disks: vec![ServedDisk {
-            image,
+            image: image.into(),
             format: Some("raw".to_owned()),
             member: None,
             snapshot: None,

@@ -44,7 +44,7 @@ pub fn volume(number: u64) -> Resource {
         final_snapshot: None,
         write: Some(WriteFacts {
             image: ImageFacts {
-                path: "backups/web.ova".into(),
+                path: Path::new("backups/web.ova").into(),
                 member: Some("web-disk1.vmdk".to_owned()),
                 snapshot: None,
                 format: "vmdk/streamOptimized".to_owned(),

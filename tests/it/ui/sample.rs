@@ -1,6 +1,7 @@
 //! Plans to render.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use replant::diagnostic::Diagnostic;
 use replant::guest::report::{FileChange, FileDiff, Finding, FindingSeverity, GuestFacts, KernelFacts};
@@ -30,7 +31,7 @@ pub fn value(value: serde_json::Value) -> Option<Shown> {
 
 fn image() -> ImageFacts {
     ImageFacts {
-        path: "backups/web.ova".into(),
+        path: Path::new("backups/web.ova").into(),
         member: Some("web-disk1.vmdk".to_owned()),
         snapshot: None,
         format: "streamOptimized VMDK".to_owned(),

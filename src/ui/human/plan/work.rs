@@ -33,7 +33,7 @@ fn writes(plan: &Plan, paint: Paint) -> String {
     let width = writes.iter().take(LISTED).map(|(address, _)| address.chars().count()).max().unwrap_or(0);
     for (address, write) in writes.iter().take(LISTED) {
         let member = write.image.member.as_ref().map(|member| format!(" ({member})")).unwrap_or_default();
-        let image = harmless(&format!("{}{member}, {}", write.image.path.display(), write.image.format));
+        let image = harmless(&format!("{}{member}, {}", write.image.path, write.image.format));
         text.push_str(&format!(
             "    {address:<width$}  {} of {}, {} are zero, from {}\n",
             paint.bold(&Bytes(write.data_bytes).to_string()),

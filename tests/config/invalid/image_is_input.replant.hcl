@@ -1,0 +1,4 @@
+instance "web" {
+  image         = "-"
+  instance_type = "m6i.large"
+}

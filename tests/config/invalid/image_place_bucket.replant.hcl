@@ -1,0 +1,4 @@
+instance "web" {
+  image         = "s3://backups"
+  instance_type = "m6i.large"
+}
