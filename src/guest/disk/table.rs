@@ -51,7 +51,23 @@ const BIOS_BOOT: [u8; 16] =
 const EFI_SYSTEM: [u8; 16] =
     [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
 
+/// GPT's partition of a Windows dynamic disk's volumes, AF9B60A0-1431-4F62-BC68-3311714A69AD, and
+/// of its database, 5808C8AA-7E8F-42E0-85D2-E1E90434CFB3, as on disk.
+const DYNAMIC: [[u8; 16]; 2] = [
+    [0xa0, 0x60, 0x9b, 0xaf, 0x31, 0x14, 0x62, 0x4f, 0xbc, 0x68, 0x33, 0x11, 0x71, 0x4a, 0x69, 0xad],
+    [0xaa, 0xc8, 0x08, 0x58, 0x8f, 0x7e, 0xe0, 0x42, 0x85, 0xd2, 0xe1, 0xe9, 0x04, 0x34, 0xcf, 0xb3],
+];
+
 impl PartitionType {
+    /// Whether it is part of a Windows dynamic disk.
+    #[must_use]
+    pub fn is_dynamic_disk(self) -> bool {
+        match self {
+            Self::Guid(guid) => DYNAMIC.contains(&guid),
+            Self::Byte(byte) => byte == 0x42,
+        }
+    }
+
     /// Whether GRUB keeps its core there (GPT only).
     #[must_use]
     pub fn is_bios_boot(self) -> bool {
