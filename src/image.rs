@@ -1,12 +1,15 @@
 //! Disk images as extents: every format read-only, its metadata parsed to where the data is.
 
 mod backing;
+mod bitmap;
 mod cache;
 mod chain;
+pub mod check;
 mod codec;
 mod detect;
 pub mod error;
 mod extent;
+mod foreign;
 pub mod format;
 pub mod identity;
 mod local;

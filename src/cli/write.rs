@@ -62,7 +62,8 @@ pub struct Write {
     #[command(flatten)]
     pub stream: StreamArguments,
 
-    /// Read everything back afterwards, holes included, and compare.
+    /// Check an appliance's disk by its manifest first (a stream's is checked as it goes by); read
+    /// everything back afterwards, holes included, and compare.
     #[arg(long)]
     pub verify: bool,
 
@@ -163,6 +164,10 @@ fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
     let cancel = Cancel::new();
     interrupt::watch(&cancel).map_err(|source| CopyError::Thread { source })?;
     let source = Source::open(directory, arguments.image.clone(), &arguments.reading, &arguments.stream)?;
+    if arguments.verify {
+        // Damage is found before anything of it is on the target.
+        source.check_manifest(&|| cancel.is_cancelled()).map_err(|error| error.diagnostic())?;
+    }
     let size = source.size();
     let manifest = arguments.manifest.as_ref().map(|path| directory.join(path));
     let recorded = match &manifest {

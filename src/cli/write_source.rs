@@ -114,6 +114,17 @@ impl Source {
         }
     }
 
+    /// Checks an image by its appliance's manifest. A stream's is checked at its end.
+    ///
+    /// # Errors
+    /// When the image is not what the manifest says, or cannot be read.
+    pub fn check_manifest(&self, stop: &dyn Fn() -> bool) -> Result<(), image::ova::ManifestError> {
+        match self {
+            Self::Image(image) => image.check_manifest(stop).map(drop),
+            Self::Stream(_) => Ok(()),
+        }
+    }
+
     /// The files that must not be the target.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {

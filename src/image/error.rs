@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::foreign;
 use super::format::Format;
 use super::nbd::NbdError;
 use super::parent;
@@ -26,10 +27,12 @@ pub enum ImageError {
         file: PathBuf,
     },
     /// Nothing says what its format is.
-    #[error("{} has no format that Replant knows, and its name does not say that it is a raw disk", file.display())]
+    #[error("{} has no format that Replant knows, and its name does not say that it is a raw disk{}", file.display(), looks.map(|looks| format!("; it {looks}")).unwrap_or_default())]
     UnknownFormat {
         /// Which file.
         file: PathBuf,
+        /// What it may be, as the rest of a sentence.
+        looks: Option<&'static str>,
     },
     /// Its name says raw, its content says something else; a guest can write such content.
     #[error("{} is named like a raw disk, but begins like a {found} image", file.display())]
@@ -86,8 +89,8 @@ pub enum ImageError {
         parent: String,
         /// What does not fit, in words.
         what: String,
-        /// What to do when it is known to be right.
-        help: Option<String>,
+        /// What to do when it is known to be right: words, then what to copy.
+        help: Option<[String; 2]>,
     },
     /// It names a file outside its own directory.
     #[error("{} names `{name}`, which is not below its own directory", file.display())]
@@ -303,7 +306,7 @@ impl ImageError {
         match self {
             Self::Open { .. } => one("Check the path and the permissions of the file and its directories."),
             Self::NotAFile { .. } => one("Name the disk image itself."),
-            Self::UnknownFormat { .. } => one("If it is a raw disk, say so with `format = \"raw\"`."),
+            Self::UnknownFormat { file, looks } => vec![foreign::help(looks.unwrap_or_default(), file)],
             Self::AmbiguousFormat { found, .. } => vec![
                 format!("If it is a {found} image, say `format = \"{found}\"`."),
                 "If it is a raw disk (whose guest wrote these bytes), say `format = \"raw\"`.".to_owned(),
@@ -316,7 +319,7 @@ impl ImageError {
             Self::NeedsParent { file, parent } => parent::advice(file, parent.as_deref()),
             Self::OtherParent { help, .. } => {
                 let first = "Put the parent that it was made on into the directory, as it was at the time of the backup.";
-                std::iter::once(first.to_owned()).chain(help.clone()).collect()
+                std::iter::once(first.to_owned()).chain(help.iter().flatten().cloned()).collect()
             }
             Self::Escape { .. } => one(
                 "Put all files of the image into one directory. Replant follows no absolute path, no `..` and no symbolic link that an image names.",

@@ -12,7 +12,7 @@ use super::extent::Layout;
 use super::format::Format;
 use super::identity::Identity;
 use super::opener::{Finished, Opened, Opener};
-use super::ova;
+use super::ova::{self, FileDigest, Listed, ManifestError};
 use super::qcow2;
 use super::raw::Raw;
 use super::read;
@@ -94,6 +94,7 @@ pub struct Image {
     layers: Vec<Digest>,
     units: read::Units,
     data: OnceLock<u64>,
+    listed: Option<Listed>,
 }
 
 /// Opens a disk image.
@@ -131,13 +132,15 @@ fn open_member(
     let container = ova::open_container(&mut opener, file)?;
     let disk = container.appliance.disk(member)?;
     let content = container.disk(&mut opener, disk)?;
+    let lines = container.manifest(&mut opener, file)?;
+    let listed = Listed::find(&lines, disk.file.as_deref().unwrap_or_default(), &content);
     if container.is_archive() {
         opener.close();
     }
     let name = disk.file.as_deref().unwrap_or(&disk.id);
     let format = detect_named(&content, Path::new(name), None, false)?;
     let found = open_disk(format, &mut opener, content)?;
-    Ok(Image::new(image, found, opener, Some(disk.id.clone())))
+    Ok(Image { listed, ..Image::new(image, found, opener, Some(disk.id.clone())) })
 }
 
 /// Opens the disk that was asked for, in the snapshot that was asked for.
@@ -197,6 +200,7 @@ impl Image {
             layers,
             units: read::units(unit),
             data: OnceLock::new(),
+            listed: None,
         }
     }
 
@@ -236,6 +240,21 @@ impl Image {
         files.into_iter().flatten().map(|file| file.path.as_path())
     }
 
+    /// The line of its appliance's manifest for its file. Nothing is checked by it yet.
+    #[must_use]
+    pub fn manifest_line(&self) -> Option<&FileDigest> {
+        self.listed.as_ref().map(|listed| &listed.line)
+    }
+
+    /// Checks its file by its appliance's manifest: a full read of it. Gives whether it was checked:
+    /// not when no manifest names it, nor when `stop` ended it.
+    ///
+    /// # Errors
+    /// When the file is not what the manifest says, or cannot be read.
+    pub fn check_manifest(&self, stop: &dyn Fn() -> bool) -> Result<bool, ManifestError> {
+        self.listed.as_ref().map_or(Ok(false), |listed| listed.check(stop))
+    }
+
     /// How many of its bytes are data, by its metadata (the first call reads all of that, later
     /// ones none).
     ///
@@ -258,7 +277,7 @@ impl Image {
     }
 
     /// The digests of the identities of the images it consists of, the top one (its own
-    /// [`Identity::digest`]) first, then the one that stands on, and so on. Each is the digest
+    /// [`Identity::digest`]) first, then the one that it stands on, and so on. Each is the digest
     /// that the same file has when it is opened alone.
     #[must_use]
     pub fn layers(&self) -> &[Digest] {
@@ -268,8 +287,8 @@ impl Image {
     /// Which parts of `range` may differ from the image of the digest `ancestor`, when that is one
     /// of its [layers](Image::layers): those that the layers above it hold (data, or that there
     /// are zeros), and what lies behind the ancestor's end. In order, joined; a superset of what
-    /// differs. `None` when the ancestor is none of its layers. Reads metadata only, and needs
-    /// memory by the range's length.
+    /// differs. `None` when the ancestor is none of its layers. Reads metadata only, piece
+    /// by piece; what it gives may have as many ranges as there are grains or clusters in `range`.
     ///
     /// # Errors
     /// When the range is not within the disk, or as [`Image::data_bytes`].

@@ -6,6 +6,7 @@ mod appliance;
 mod archive;
 mod description;
 mod hardware;
+mod hasher;
 mod manifest;
 mod read;
 mod units;
@@ -15,5 +16,6 @@ pub use manifest::{FileDigest, ManifestError, check_manifest};
 pub use read::read;
 
 pub(super) use description::MOST_BYTES as MOST_DESCRIPTION;
-pub(super) use manifest::{MOST_BYTES as MOST_MANIFEST, parse as parse_manifest};
+pub(super) use hasher::Hasher;
+pub(super) use manifest::{Listed, MOST_BYTES as MOST_MANIFEST, parse as parse_manifest};
 pub(super) use read::{described_disk, open_container, unescaped};

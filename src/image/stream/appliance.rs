@@ -2,10 +2,13 @@
 
 use super::super::error::ImageError;
 use super::super::ova::{self, FileDigest};
-use super::tar::{Hasher, Shared, Tar};
+use super::tar::{MemberDigest, Shared, Tar};
 use super::{Compression, StreamError, Watch};
 use std::path::Path;
 use std::sync::Arc;
+
+/// What files are digested with before it is known what the manifest has: what nearly all have.
+const LATER: [&str; 2] = ["SHA1", "SHA256"];
 
 /// An appliance's archive, read up to the disk that was chosen.
 pub(super) struct Appliance {
@@ -49,11 +52,13 @@ impl Appliance {
                 });
             };
             if let Some(chosen) = chosen.take_if(|chosen| chosen.is(&found.name)) {
-                let said = manifest.as_deref().and_then(|lines| line_of(lines, &found.name));
-                // A manifest that comes later is by SHA-256 nearly always.
-                let hasher = Hasher::named(said.map_or("SHA256", |line| &line.algorithm));
-                if let Some(hasher) = hasher.filter(|_| manifest.is_none() || said.is_some()) {
-                    tar.digest_with(hasher);
+                match &manifest {
+                    Some(lines) => {
+                        if let Some(line) = line_of(lines, &found.name) {
+                            tar.digest_with(&[&line.algorithm]);
+                        }
+                    }
+                    None => tar.digest_with(&LATER),
                 }
                 drop(tar);
                 let Chosen { disk, metadata, .. } = chosen;
@@ -70,9 +75,8 @@ impl Appliance {
             }
             match extension(&found.name).as_deref() {
                 Some("ovf") if chosen.is_none() => {
-                    if let Some(hasher) = Hasher::named("SHA256") {
-                        tar.digest_with(hasher);
-                    }
+                    // It is small: whatever the manifest has.
+                    tar.digest_with(&["SHA1", "SHA256", "SHA384", "SHA512"]);
                     let xml = tar.small(ova::MOST_DESCRIPTION, "description")?;
                     let described = Chosen::read(watch, &xml, member)?;
                     if before.iter().any(|name| described.is(name)) {
@@ -111,10 +115,8 @@ impl Appliance {
         tar.finish()?;
         let lines = self.manifest.as_deref().unwrap_or_default();
         for found in tar.digests() {
-            let Some(line) = line_of(lines, &found.name) else { continue };
-            let same_algorithm =
-                Hasher::named(&line.algorithm).is_some_and(|hasher| hasher.name() == found.algorithm);
-            if same_algorithm && line.digest != found.digest {
+            let Some(line) = line_for(lines, found) else { continue };
+            if line.digest != found.digest {
                 return Err(StreamError::Digest {
                     name: self.watch.name().to_owned(),
                     file: found.name.clone(),
@@ -132,11 +134,7 @@ impl Appliance {
     pub(super) fn is_checked(&self) -> bool {
         let lines = self.manifest.as_deref().unwrap_or_default();
         let tar = self.archive.tar();
-        tar.digests().iter().filter(|found| found.name == self.file).any(|found| {
-            line_of(lines, &found.name)
-                .and_then(|line| Hasher::named(&line.algorithm))
-                .is_some_and(|hasher| hasher.name() == found.algorithm)
-        })
+        tar.digests().iter().any(|found| found.name == self.file && line_for(lines, found).is_some())
     }
 }
 
@@ -164,4 +162,10 @@ fn extension(name: &str) -> Option<String> {
 
 fn line_of<'a>(lines: &'a [FileDigest], name: &str) -> Option<&'a FileDigest> {
     lines.iter().find(|line| line.file == name || ova::unescaped(&line.file) == name)
+}
+
+/// The line of a manifest that a digest can be compared with: of the file, by the algorithm.
+fn line_for<'a>(lines: &'a [FileDigest], found: &MemberDigest) -> Option<&'a FileDigest> {
+    let plain = |algorithm: &str| algorithm.to_ascii_uppercase().replace('-', "");
+    line_of(lines, &found.name).filter(|line| plain(&line.algorithm) == plain(&found.algorithm))
 }

@@ -67,10 +67,12 @@ pub enum StreamError {
         what: String,
     },
     /// Its beginning is of no known format.
-    #[error("{}{} begins with nothing that Replant knows", name.display(), unpacked(*compression))]
+    #[error("{}{} begins as no image does{}", name.display(), unpacked(*compression), looks.map(|looks| format!("; it {looks}")).unwrap_or_default())]
     Unknown {
         /// The stream.
         name: PathBuf,
+        /// What it may be, as the rest of a sentence: a guess.
+        looks: Option<&'static str>,
         /// What it was unpacked from.
         compression: Option<Compression>,
     },
@@ -211,7 +213,7 @@ impl StreamError {
                 "The stream is damaged",
                 &["Check the backup at its source, and send it again."],
             ),
-            Self::Unknown { name, compression } => {
+            Self::Unknown { name, compression, .. } => {
                 let mut option = "--format raw".to_owned();
                 if let Some(compression) = compression {
                     option.push_str(&format!(" --compression {compression}"));

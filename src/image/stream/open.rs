@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use super::super::detect::is_raw_name;
 use super::super::error::ImageError;
+use super::super::foreign;
 use super::super::format::Format;
 use super::appliance::Appliance;
 use super::compression::Unpack;
 use super::input::{Bytes, Foreign, Input, Peeked, only_zeros_left};
 use super::raw::Raw;
-use super::recognise::{HEAD, Shape, recognise};
+use super::recognise::{HEAD, Shape, looks, recognise};
 use super::sparse::Sparse;
 use super::tar::Tar;
 use super::{Compression, Packed, Piece, StreamError, Watch};
@@ -350,13 +351,11 @@ fn decide(
         return Err(ImageError::Unsupported { file: name(), what, help }.into());
     }
     if let Some(Shape::NotRead(what)) = shape {
-        return Err(ImageError::Unsupported {
-            file: name(),
-            what: what.to_owned(),
-            help: "Save it in a file, and convert it first, for example with `qemu-img convert -O qcow2`."
-                .to_owned(),
-        }
-        .into());
+        let help = match named {
+            Some(file) => foreign::help(what, file),
+            None => format!("Save it in a file first. {}", foreign::help(what, Path::new("disk"))),
+        };
+        return Err(ImageError::Unsupported { file: name(), what: what.to_owned(), help }.into());
     }
     let found = shape.and_then(Shape::format);
     if let Some(said) = said.filter(|said| found != Some(*said)) {
@@ -375,7 +374,7 @@ fn decide(
         }
         (Some(shape), _) => Ok(Some(shape)),
         (None, _) if named_raw => Ok(None),
-        (None, _) => Err(StreamError::Unknown { name: name(), compression }),
+        (None, _) => Err(StreamError::Unknown { name: name(), compression, looks: looks(bytes.head()) }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a stream is by its first bytes.
 
-use super::super::detect::{OTHERS, is_descriptor, is_ovf};
+use super::super::detect::{is_descriptor, is_ovf};
+use super::super::foreign::{CONTENTS, SIGNATURES, Signature};
 use super::super::format::Format;
 
 /// How much of a stream's beginning is looked at: as far as a CD's signature.
@@ -34,9 +35,7 @@ impl Shape {
 /// What a stream that begins so is; `None` when it shows nothing.
 pub(super) fn recognise(head: &[u8]) -> Option<Shape> {
     let tables = |format, what| Some(Shape::NotInOrder(format, what));
-    if let Some((_, _, what)) =
-        OTHERS.iter().find(|(at, magic, _)| head.get(*at..at + magic.len()) == Some(*magic))
-    {
+    if let Some(what) = signature(head, &SIGNATURES) {
         return Some(Shape::NotRead(what));
     }
     if head.starts_with(b"KDMV") {
@@ -66,6 +65,17 @@ pub(super) fn recognise(head: &[u8]) -> Option<Shape> {
         return tables(Format::Ovf, "is an appliance's description, whose disks are in other files");
     }
     None
+}
+
+/// What the first signature that a beginning has says of it.
+fn signature(head: &[u8], of: &[Signature]) -> Option<&'static str> {
+    let found = of.iter().find(|(at, magic, _)| head.get(*at..at + magic.len()) == Some(*magic));
+    found.map(|(.., what)| *what)
+}
+
+/// What a raw disk's beginning looks like: worth naming, and no proof that it is one.
+pub(super) fn looks(head: &[u8]) -> Option<&'static str> {
+    signature(head, &CONTENTS)
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sha2::{Digest, Sha256, Sha384, Sha512};
 use tar::{EntryType, Header};
 
+use super::super::ova::Hasher;
 use super::input::{Bytes, fill, only_zeros_left};
 use super::{StreamError, Watch};
 
@@ -15,52 +15,6 @@ const BLOCK: u64 = 512;
 const MOST_MEMBERS: usize = 4096;
 /// Most bytes of a long name or of extended attributes.
 const MOST_EXTENSION: u64 = 1 << 20;
-
-/// What a member is digested with.
-#[derive(Debug, Clone)]
-pub(super) enum Hasher {
-    Sha256(Sha256),
-    Sha384(Sha384),
-    Sha512(Sha512),
-}
-
-impl Hasher {
-    /// The algorithm that a manifest calls so; `None` when it is not known or proves nothing.
-    pub(super) fn named(algorithm: &str) -> Option<Self> {
-        match algorithm.to_ascii_uppercase().replace('-', "").as_str() {
-            "SHA256" => Some(Self::Sha256(Sha256::new())),
-            "SHA384" => Some(Self::Sha384(Sha384::new())),
-            "SHA512" => Some(Self::Sha512(Sha512::new())),
-            _ => None,
-        }
-    }
-
-    /// As a manifest may call it.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Sha256(_) => "SHA256",
-            Self::Sha384(_) => "SHA384",
-            Self::Sha512(_) => "SHA512",
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hasher) => hasher.update(bytes),
-            Self::Sha384(hasher) => hasher.update(bytes),
-            Self::Sha512(hasher) => hasher.update(bytes),
-        }
-    }
-
-    fn finish(self) -> String {
-        let digest = match self {
-            Self::Sha256(hasher) => hasher.finalize().to_vec(),
-            Self::Sha384(hasher) => hasher.finalize().to_vec(),
-            Self::Sha512(hasher) => hasher.finalize().to_vec(),
-        };
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
 
 /// A member's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +27,8 @@ pub(super) struct Member {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MemberDigest {
     pub name: String,
-    pub algorithm: &'static str,
+    /// What the algorithm was asked for by.
+    pub algorithm: String,
     pub digest: String,
 }
 
@@ -88,7 +43,7 @@ pub(super) struct Tar {
     padding: u64,
     members: usize,
     current: String,
-    hasher: Option<Hasher>,
+    hashers: Vec<(String, Hasher)>,
     digests: Vec<MemberDigest>,
 }
 
@@ -102,7 +57,7 @@ impl Tar {
             padding: 0,
             members: 0,
             current: String::new(),
-            hasher: None,
+            hashers: Vec::new(),
             digests: Vec::new(),
         }
     }
@@ -124,9 +79,11 @@ impl Tar {
         &self.digests
     }
 
-    /// Digests the member that was begun, from its first byte on.
-    pub(super) fn digest_with(&mut self, hasher: Hasher) {
-        self.hasher = Some(hasher);
+    /// Digests the member that was begun, from its first byte on, with those of these algorithms
+    /// that are known.
+    pub(super) fn digest_with(&mut self, algorithms: &[&str]) {
+        let known = |algorithm: &&str| Some(((*algorithm).to_owned(), Hasher::named(algorithm)?));
+        self.hashers = algorithms.iter().filter_map(known).collect();
     }
 
     /// Reads over what is left of this member, up to the next file. `None` at the archive's end.
@@ -203,8 +160,8 @@ impl Tar {
         while self.left > 0 {
             self.read(&mut buffer).map_err(|error| self.watch.error(error))?;
         }
-        if let Some(hasher) = self.hasher.take() {
-            let (name, algorithm) = (self.current.clone(), hasher.name());
+        for (algorithm, hasher) in self.hashers.drain(..) {
+            let name = self.current.clone();
             self.digests.push(MemberDigest { name, algorithm, digest: hasher.finish() });
         }
         let mut padding = [0; BLOCK as usize];
@@ -256,7 +213,7 @@ impl Read for Tar {
         }
         self.left -= count as u64;
         self.at += count as u64;
-        if let Some(hasher) = &mut self.hasher {
+        for (_, hasher) in &mut self.hashers {
             hasher.update(&buffer[..count]);
         }
         Ok(count)
