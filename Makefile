@@ -1,11 +1,12 @@
-# Replant's four commands; each installs what it needs on a Debian 12 machine with Rust, git and make.
+# Replant's commands; each installs what it needs on a Debian 12 machine with Rust, git and make.
 
-.PHONY: help quickstart quickstart-clean test bench lint
+.PHONY: help quickstart quickstart-clean test test-matrix bench lint
 
 help:
 	@echo 'make quickstart        restore a VMware guest onto NVMe and boot it, here, in a few minutes'
 	@echo 'make quickstart-clean  remove what quickstart made'
 	@echo 'make test              everything that is tested'
+	@echo 'make test-matrix       every guest that can be built here, prepared and booted'
 	@echo 'make lint              formatting, clippy, licences and sources of dependencies'
 	@echo 'make bench             how quick it is, beside qemu-img'
 
@@ -17,6 +18,9 @@ quickstart-clean:
 
 test:
 	@tests/run
+
+test-matrix:
+	@tests/run --matrix
 
 lint:
 	@.ci/lint

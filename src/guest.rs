@@ -8,6 +8,7 @@ pub mod draft;
 pub mod exchange;
 pub mod findings;
 pub mod init;
+pub mod kernel;
 pub mod linux;
 pub mod mask;
 pub mod prepare;

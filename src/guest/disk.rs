@@ -1,13 +1,18 @@
-//! A guest's disks inside the sandbox: partition tables, filesystems, mounting, growing.
+//! A guest's disks inside the sandbox: partition tables, RAID, LVM, filesystems, mounting, growing.
 
 pub mod device;
+pub mod dm;
 pub mod find;
 pub mod findings;
 pub mod gpt;
 pub mod grow;
 pub mod ioctl;
 pub mod layout;
+pub mod lvm;
 pub mod mbr;
+pub mod md;
 pub mod mount;
 pub mod probe;
+pub mod resolve;
+pub mod stack;
 pub mod table;

@@ -55,6 +55,9 @@ pub struct Report {
     pub facts: Option<GuestFacts>,
     /// The disks' partitions and filesystems.
     pub disks: Vec<DiskFacts>,
+    /// The RAID arrays and logical volumes on them.
+    #[serde(default)]
+    pub stacked: Vec<StackedFacts>,
     /// What a person should know.
     pub findings: Vec<Finding>,
     /// What preparation does to the guest, in order; empty when nothing needs doing.
@@ -150,6 +153,25 @@ pub struct PartitionFacts {
     pub mount_point: Option<String>,
 }
 
+/// A RAID array or logical volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StackedFacts {
+    /// What people call it: `logical volume vg/root`, `RAID 1 array md0`.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Filesystem or use, as of a partition.
+    pub content: String,
+    /// Filesystem UUID, when it has one.
+    pub uuid: Option<String>,
+    /// Filesystem label, when it has one.
+    pub label: Option<String>,
+    /// Where the guest mounts it.
+    pub mount_point: Option<String>,
+    /// What it is on: `disk root partition 2`.
+    pub on: Vec<String>,
+}
+
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -242,6 +264,13 @@ pub enum EditKind {
         old_size: u64,
         /// The new size in bytes.
         new_size: u64,
+    },
+    /// A partition is put at another place of its disk.
+    Move {
+        /// The old place of its first byte.
+        old_offset: u64,
+        /// The new place of its first byte.
+        new_offset: u64,
     },
     /// The disk's backup partition table is put at its new end.
     MoveBackupTable {

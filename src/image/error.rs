@@ -89,8 +89,8 @@ pub enum ImageError {
         parent: String,
         /// What does not fit, in words.
         what: String,
-        /// What to do when it is known to be right.
-        help: Option<String>,
+        /// What to do when it is known to be right: words, then what to copy.
+        help: Option<[String; 2]>,
     },
     /// It names a file outside its own directory.
     #[error("{} names `{name}`, which is not below its own directory", file.display())]
@@ -319,7 +319,7 @@ impl ImageError {
             Self::NeedsParent { file, parent } => parent::advice(file, parent.as_deref()),
             Self::OtherParent { help, .. } => {
                 let first = "Put the parent that it was made on into the directory, as it was at the time of the backup.";
-                std::iter::once(first.to_owned()).chain(help.clone()).collect()
+                std::iter::once(first.to_owned()).chain(help.iter().flatten().cloned()).collect()
             }
             Self::Escape { .. } => one(
                 "Put all files of the image into one directory. Replant follows no absolute path, no `..` and no symbolic link that an image names.",

@@ -56,8 +56,13 @@ impl Backing for LocalFile {
         let from = if hole { rustix::fs::SeekFrom::Hole(offset) } else { rustix::fs::SeekFrom::Data(offset) };
         match rustix::fs::seek(self.file.as_fd(), from) {
             Ok(found) => Some(found.min(limit)),
-            // No data up to the file's end: all of the rest is a hole.
-            Err(rustix::io::Errno::NXIO) => Some(limit),
+            // No data up to the file's end: all of the rest is a hole, but not when that end came
+            // nearer since the file was opened. Then whoever reads gets an error.
+            Err(rustix::io::Errno::NXIO) => {
+                let now =
+                    rustix::fs::fstat(&self.file).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
+                now.filter(|now| *now >= self.length).map(|_| limit)
+            }
             Err(_) => None,
         }
     }

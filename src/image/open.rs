@@ -277,7 +277,7 @@ impl Image {
     }
 
     /// The digests of the identities of the images it consists of, the top one (its own
-    /// [`Identity::digest`]) first, then the one that stands on, and so on. Each is the digest
+    /// [`Identity::digest`]) first, then the one that it stands on, and so on. Each is the digest
     /// that the same file has when it is opened alone.
     #[must_use]
     pub fn layers(&self) -> &[Digest] {
@@ -287,8 +287,8 @@ impl Image {
     /// Which parts of `range` may differ from the image of the digest `ancestor`, when that is one
     /// of its [layers](Image::layers): those that the layers above it hold (data, or that there
     /// are zeros), and what lies behind the ancestor's end. In order, joined; a superset of what
-    /// differs. `None` when the ancestor is none of its layers. Reads metadata only, and needs
-    /// memory by the range's length.
+    /// differs. `None` when the ancestor is none of its layers. Reads metadata only, piece
+    /// by piece; what it gives may have as many ranges as there are grains or clusters in `range`.
     ///
     /// # Errors
     /// When the range is not within the disk, or as [`Image::data_bytes`].

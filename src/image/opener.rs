@@ -167,6 +167,11 @@ impl Opener {
         self.adopt(backing, path, first)
     }
 
+    /// How many images stand on the one that is being opened.
+    pub(super) fn depth(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Remembers which internal snapshot is asked for.
     pub(super) fn want_snapshot(&mut self, snapshot: Option<String>) {
         self.snapshot = snapshot;

@@ -1,10 +1,14 @@
 //! The sandbox with its real parts: user-mode Linux, real filesystems, and other people's fsck.
 
 mod commands;
+mod filesystems;
 mod guests;
 mod hostile;
 mod jailed;
 mod layout;
+mod lvm;
+mod machine;
+mod raid;
 
 use std::path::{Path, PathBuf};
 

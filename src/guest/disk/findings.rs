@@ -1,6 +1,8 @@
 //! What a person should know of a guest's disks.
 
 use super::layout::{Layout, Volume};
+use super::lvm::activate::ActivateError;
+use super::stack::Trouble;
 use crate::guest::report::{Finding, FindingSeverity};
 
 fn finding(severity: FindingSeverity, code: &str, summary: impl Into<String>) -> Finding {
@@ -35,15 +37,32 @@ pub fn of_tables(layout: &Layout) -> Vec<Finding> {
             format!("disk {name}: {problem}"),
         )
     };
+    let large = layout.disks.iter().filter(|disk| disk.table.large_sectors);
+    let large = large.map(|disk| large_sectors(&disk.job.name));
     let disks = layout.disks.iter();
-    disks.flat_map(|disk| disk.table.problems.iter().map(|problem| of(&disk.job.name, problem))).collect()
+    disks
+        .flat_map(|disk| disk.table.problems.iter().map(|problem| of(&disk.job.name, problem)))
+        .chain(large)
+        .collect()
 }
 
-/// Why no root filesystem was found, as far as the disks' content explains it.
-pub fn no_root(layout: &Layout) -> Vec<Finding> {
+/// A disk's partition table counts in sectors that EC2's volumes do not have.
+fn large_sectors(disk: &str) -> Finding {
+    let found = finding(
+        FindingSeverity::Blocks,
+        "sectors_4096",
+        "A disk's partition table is for sectors of 4,096 bytes; EC2's volumes have sectors of 512",
+    );
+    let advice = "Copy the machine onto a disk with sectors of 512 bytes in the source, and make its backup from that.";
+    seen(advised(found, advice), format!("disk {disk}: its GPT stands at byte 4096"))
+}
+
+/// Why no root filesystem was found, as far as the disks' content explains it. `explained` says
+/// that other findings do.
+pub fn no_root(layout: &Layout, explained: bool) -> Vec<Finding> {
     let mut found: Vec<Finding> =
         layout.volumes.iter().filter_map(|volume| container(layout, volume)).collect();
-    if found.is_empty() {
+    if found.is_empty() && !explained {
         found.push(advised(
             finding(FindingSeverity::Blocks, "no_guest", "No operating system was found that Replant knows"),
             WITHOUT,
@@ -56,23 +75,18 @@ fn container(layout: &Layout, volume: &Volume) -> Option<Finding> {
     let (code, summary, advice) = match volume.content.kind {
         "luks" => (
             "encrypted",
-            "A partition is encrypted with LUKS; Replant cannot look into it",
-            "Restore it with `guest { drivers = \"none\" }` when the guest has the drivers for EC2, and be ready to type the passphrase on the serial console.",
+            "A partition is encrypted with LUKS; Replant cannot look into it, and does not prepare the guest",
+            "Restore it with `guest { drivers = \"none\" }` when the guest has the drivers for EC2, and be ready to type the passphrase on the serial console at every boot; or decrypt the root in the guest (cryptsetup reencrypt --decrypt) and make a new backup.",
         ),
         "bitlocker" => (
             "encrypted",
             "A partition is encrypted with BitLocker; Replant cannot look into it",
             "Suspend BitLocker in the guest before its backup is made.",
         ),
-        "lvm2" => (
-            "lvm",
-            "A partition is an LVM physical volume; Replant does not prepare guests on LVM yet",
-            WITHOUT,
-        ),
-        "md" => (
-            "raid",
-            "A partition is part of a Linux software RAID; Replant does not prepare guests on RAID",
-            WITHOUT,
+        "ldm" => (
+            "dynamic_disk",
+            "A disk is a Windows dynamic disk; Replant does not look into it, and does not prepare the guest",
+            "Restore it as it is with `guest { drivers = \"none\" }`, when it has the drivers for EC2 already; or convert the system disk to a basic disk in the guest and make a new backup.",
         ),
         "ntfs" => ("windows", "A partition holds NTFS; Replant does not prepare Windows guests yet", WITHOUT),
         _ => return None,
@@ -81,12 +95,96 @@ fn container(layout: &Layout, volume: &Volume) -> Option<Finding> {
     Some(seen(advised(found, advice), layout.name(volume.place)))
 }
 
+/// Other systems beside the Linux that was found.
+pub fn other_systems(layout: &Layout) -> Vec<Finding> {
+    let of = |kinds: &[&str]| -> Vec<String> {
+        let volumes = layout.volumes.iter().filter(|volume| kinds.contains(&volume.content.kind));
+        volumes.map(|volume| layout.name(volume.place)).collect()
+    };
+    let mut found = Vec::new();
+    let windows = of(&["ntfs", "bitlocker", "ldm"]);
+    if !windows.is_empty() {
+        let mut both = finding(
+            FindingSeverity::Warns,
+            "dual_boot",
+            "There are Windows partitions beside the Linux system; only Linux is prepared",
+        );
+        both.evidence = windows;
+        found.push(advised(
+            both,
+            "The partitions are restored as they are; a Windows on them will not start on EC2. Make Linux the default of the boot loader's menu, which nobody sees there.",
+        ));
+    }
+    found
+}
+
+/// What of RAID and LVM could not be made, or only in part. `needed` says that no root was found
+/// elsewhere.
+pub fn of_stack(layout: &Layout, needed: bool) -> Vec<Finding> {
+    layout.stack.troubles.iter().map(|trouble| of_trouble(layout, trouble, needed)).collect()
+}
+
+fn of_trouble(layout: &Layout, trouble: &Trouble, needed: bool) -> Finding {
+    let weight = if needed { FindingSeverity::Blocks } else { FindingSeverity::Warns };
+    let all_disks = "Restore all disks of the machine together.";
+    match trouble {
+        Trouble::Array { name, why } => seen(
+            advised(finding(weight, "raid", "A RAID array cannot be assembled"), all_disks),
+            format!("{name}: {why}"),
+        ),
+        Trouble::Degraded { name, missing } => seen(
+            advised(
+                finding(FindingSeverity::Warns, "raid_degraded", "A RAID array runs without all its members"),
+                "It is prepared as it is. Restore all disks of the machine together, or let the guest rebuild the array; a member that is left out must not be put back as if it were current.",
+            ),
+            format!("{name}: {missing} missing or behind"),
+        ),
+        Trouble::Physical { place, why } => seen(
+            advised(finding(weight, "lvm", "An LVM physical volume cannot be used"), all_disks),
+            format!("{}: {why}", layout.name(*place)),
+        ),
+        Trouble::Group { place, why } => seen(
+            advised(
+                finding(weight, "lvm", "The description of an LVM volume group cannot be read"),
+                "Check it in the source machine (vgck) and make a new backup.",
+            ),
+            format!("{}: {why}", layout.name(*place)),
+        ),
+        Trouble::Logical { name, why } => {
+            let advice = match why {
+                ActivateError::NoDisk { .. } => all_disks,
+                _ => WITHOUT,
+            };
+            let mut text = format!("{name}: {why}");
+            if let ActivateError::Kernel(error) = why {
+                text.push_str(&format!(" ({error})"));
+            }
+            seen(advised(finding(weight, "lvm", "A logical volume cannot be used"), advice), text)
+        }
+    }
+}
+
 /// A filesystem cannot be mounted by the kernel.
 pub fn cannot_mount(layout: &Layout, volume: &Volume, error: &std::io::Error, needed: bool) -> Finding {
     let severity = if needed { FindingSeverity::Blocks } else { FindingSeverity::Warns };
-    let found = finding(severity, "cannot_mount", "A filesystem cannot be mounted; it may be damaged");
-    let evidence = format!("{} ({}): {error}", layout.name(volume.place), volume.content.kind);
-    seen(advised(found, "Check the filesystem in the source machine and make a new backup."), evidence)
+    let kind = volume.content.kind;
+    let evidence = format!("{} ({kind}): {error}", layout.name(volume.place));
+    let (code, summary, advice) = if error.kind() == std::io::ErrorKind::Unsupported {
+        ("not_mounted", "A filesystem is of a kind that the sandbox does not mount", WITHOUT)
+    } else if kind == "jfs" {
+        (
+            "cannot_mount",
+            "A JFS cannot be mounted; its journal may not have been replayed, which only its own fsck does",
+            "Shut the source machine down before its backup is made, or check the filesystem there (fsck.jfs) and make a new backup.",
+        )
+    } else {
+        (
+            "cannot_mount",
+            "A filesystem cannot be mounted; it may be damaged",
+            "Check the filesystem in the source machine and make a new backup.",
+        )
+    };
+    seen(advised(finding(severity, code, summary), advice), evidence)
 }
 
 /// The guest's files could not be read or edited.

@@ -102,6 +102,15 @@ impl Gpt {
         }
     }
 
+    /// Puts a partition elsewhere: from `start` to `end` (bytes, whole sectors).
+    pub fn relocate(&mut self, number: u32, start: u64, end: u64) {
+        let at = (number as usize).saturating_sub(1).saturating_mul(self.entry_size as usize);
+        if let Some(field) = self.entries.get_mut(at + 32..at + 40) {
+            field.copy_from_slice(&(start / SECTOR).to_le_bytes());
+        }
+        self.extend(number, end);
+    }
+
     /// Writes both copies to a disk of `size` bytes, the backup at its end, and lets the
     /// protective record cover all of it. The backup goes first, so that at any moment one copy
     /// is sound.

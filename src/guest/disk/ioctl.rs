@@ -13,6 +13,8 @@ pub enum PartitionCall {
     Add,
     /// It has another size.
     Resize,
+    /// It is no more.
+    Remove,
 }
 
 const BLKPG: libc::c_ulong = 0x1269;
@@ -70,6 +72,7 @@ pub fn partition(disk: &File, call: PartitionCall, number: u32, offset: u64, siz
     let mut argument = BlkpgArgument {
         operation: match call {
             PartitionCall::Add => 1,
+            PartitionCall::Remove => 2,
             PartitionCall::Resize => 3,
         },
         flags: 0,
@@ -100,13 +103,15 @@ pub fn grow_xfs(on: &File, blocks: u64, inode_percent: u8) -> io::Result<()> {
     outcome(unsafe { libc::ioctl(on.as_raw_fd(), XFS_GROW, &raw const argument) })
 }
 
-/// Grows the mounted btrfs that a file or directory is on to its device's size.
+/// Grows one device, by its number, of the mounted btrfs that a file or directory is on to the
+/// device's size.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn grow_btrfs(on: &File) -> io::Result<()> {
+pub fn grow_btrfs(on: &File, device: u64) -> io::Result<()> {
     let mut argument = BtrfsArguments { descriptor: 0, name: [0; 4088] };
-    argument.name[..3].copy_from_slice(b"max");
+    let text = format!("{device}:max");
+    argument.name[..text.len()].copy_from_slice(text.as_bytes());
     // SAFETY: the kernel reads the structure, which is of its layout, from the pointer.
     outcome(unsafe { libc::ioctl(on.as_raw_fd(), BTRFS_RESIZE, &raw const argument) })
 }

@@ -1,23 +1,49 @@
-//! All disks of a guest with what is on them, and how a guest's own names for it are resolved.
+//! All disks of a guest with what is on them.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::device::Device;
 use super::probe::{self, Content};
+use super::stack::{Stack, Stacked};
 use super::table::{self, Partition, Table, TableKind};
-use crate::guest::report::{DiskFacts, JobDisk, PartitionFacts};
+use crate::guest::report::{DiskFacts, JobDisk, PartitionFacts, StackedFacts};
 
-/// Where a volume is: a partition, or a whole disk.
+/// Where a volume is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The disk's position in the job.
-    pub disk: usize,
-    /// The partition's number; `None` for the whole disk.
-    pub partition: Option<u32>,
+pub enum Place {
+    /// A partition, or a whole disk.
+    Disk {
+        /// The disk's position in the job.
+        disk: usize,
+        /// The partition's number; `None` for the whole disk.
+        partition: Option<u32>,
+    },
+    /// An array or logical volume: its position among the stacked devices.
+    Stacked(usize),
 }
 
-/// A partition or whole disk with something on it.
+impl Place {
+    /// The disk, when it is directly on one.
+    #[must_use]
+    pub fn disk(self) -> Option<usize> {
+        match self {
+            Self::Disk { disk, .. } => Some(disk),
+            Self::Stacked(_) => None,
+        }
+    }
+
+    /// The partition's number, when it is one.
+    #[must_use]
+    pub fn partition(self) -> Option<u32> {
+        match self {
+            Self::Disk { partition, .. } => partition,
+            Self::Stacked(_) => None,
+        }
+    }
+}
+
+/// A partition, whole disk, array or logical volume with something on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     /// Where it is.
@@ -30,6 +56,15 @@ pub struct Volume {
     pub content: Content,
     /// Where the guest mounts it, as far as that was found out.
     pub mount_point: Option<String>,
+}
+
+/// What a volume is mounted from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its device.
+    pub device: PathBuf,
+    /// The other devices of a btrfs that has several.
+    pub members: Vec<PathBuf>,
 }
 
 /// One disk.
@@ -50,6 +85,8 @@ pub struct Layout {
     pub disks: Vec<Disk>,
     /// Everything on them.
     pub volumes: Vec<Volume>,
+    /// What is made of their parts.
+    pub stack: Stack,
 }
 
 impl Layout {
@@ -58,7 +95,7 @@ impl Layout {
     /// # Errors
     /// When a device cannot be opened.
     pub fn read(disks: &[JobDisk], devices: &[PathBuf]) -> io::Result<Self> {
-        let mut layout = Self { disks: Vec::new(), volumes: Vec::new() };
+        let mut layout = Self { disks: Vec::new(), volumes: Vec::new(), stack: Stack::default() };
         for (index, (job, path)) in disks.iter().zip(devices).enumerate() {
             let device = Device::open(path)?;
             let table = table::read(&device.file, job.image_size);
@@ -79,51 +116,59 @@ impl Layout {
     /// # Errors
     /// When the kernel does not take the partition.
     pub fn device(&self, volume: &Volume) -> io::Result<PathBuf> {
-        let disk = self.disks.get(volume.place.disk).ok_or(io::ErrorKind::NotFound)?;
+        let disk = match volume.place {
+            Place::Disk { disk, .. } => self.disks.get(disk).ok_or(io::ErrorKind::NotFound)?,
+            Place::Stacked(index) => {
+                let device = self.stack.devices.get(index).ok_or(io::ErrorKind::NotFound)?;
+                return Ok(device.path.clone());
+            }
+        };
         match &volume.partition {
             Some(partition) => disk.device.partition(partition),
             None => Ok(disk.device.path()),
         }
     }
 
-    /// What people call a place: `disk root partition 1`.
-    #[must_use]
-    pub fn name(&self, place: Place) -> String {
-        let disk = self.disks.get(place.disk).map_or("", |disk| disk.job.name.as_str());
-        match place.partition {
-            Some(number) => format!("disk {disk} partition {number}"),
-            None => format!("disk {disk}"),
+    /// The device of a volume to mount it from, with the others that it needs. What the sandbox's
+    /// kernel must not mount is refused, as [`io::ErrorKind::Unsupported`].
+    ///
+    /// # Errors
+    /// When it is refused or the kernel does not take a partition.
+    pub fn source(&self, volume: &Volume) -> io::Result<Source> {
+        let unsupported = |why: String| Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        let content = &volume.content;
+        if content.parity {
+            // Its routines are not there (they are not timed, to start sooner): the kernel would end.
+            return unsupported("its data has the profile RAID 5 or 6".to_owned());
         }
+        let device = self.device(volume)?;
+        let mut members = Vec::new();
+        if content.kind == "btrfs" && content.devices > 1 {
+            let same = |other: &&Volume| other.content.kind == "btrfs" && other.content.uuid == content.uuid;
+            for other in self.volumes.iter().filter(same).filter(|other| other.place != volume.place) {
+                members.push(self.device(other)?);
+            }
+            let there = members.len() as u64 + 1;
+            if there < content.devices {
+                return unsupported(format!("{there} of its {} devices are there", content.devices));
+            }
+        }
+        Ok(Source { device, members })
     }
 
-    /// The volume that a source in the guest's fstab names: by UUID, label, partition id or name,
-    /// or by a device name of the guest's own, whose letters count the disks.
+    /// What people call a place: `disk root partition 1`, `logical volume vg/root`.
     #[must_use]
-    pub fn resolve(&self, source: &str) -> Option<&Volume> {
-        let source = source.trim_matches('"');
-        let tagged = |tag: &str, link: &str| {
-            let value = source.strip_prefix(tag).or_else(|| source.strip_prefix(link))?;
-            Some(value.trim_matches('"').to_owned())
-        };
-        let same = |found: &Option<String>, wanted: &str| {
-            found.as_ref().is_some_and(|found| found.eq_ignore_ascii_case(wanted))
-        };
-        let find = |matches: &dyn Fn(&Volume) -> bool| self.volumes.iter().find(|volume| matches(volume));
-        if let Some(uuid) = tagged("UUID=", "/dev/disk/by-uuid/") {
-            return find(&|volume| same(&volume.content.uuid, &uuid));
+    pub fn name(&self, place: Place) -> String {
+        match place {
+            Place::Disk { disk, partition } => {
+                let disk = self.disks.get(disk).map_or("", |disk| disk.job.name.as_str());
+                match partition {
+                    Some(number) => format!("disk {disk} partition {number}"),
+                    None => format!("disk {disk}"),
+                }
+            }
+            Place::Stacked(index) => self.stack.devices.get(index).map(Stacked::title).unwrap_or_default(),
         }
-        if let Some(label) = tagged("LABEL=", "/dev/disk/by-label/") {
-            return find(&|volume| volume.content.label.as_deref() == Some(&label));
-        }
-        if let Some(id) = tagged("PARTUUID=", "/dev/disk/by-partuuid/") {
-            return find(&|volume| volume.partition.as_ref().is_some_and(|found| same(&found.id, &id)));
-        }
-        if let Some(name) = tagged("PARTLABEL=", "/dev/disk/by-partlabel/") {
-            let named = |found: &Partition| found.name.as_deref() == Some(&name);
-            return find(&|volume| volume.partition.as_ref().is_some_and(named));
-        }
-        let place = device_place(source)?;
-        find(&|volume| volume.place == place)
     }
 
     /// The disks as the report tells them.
@@ -132,15 +177,38 @@ impl Layout {
         let of = |index: usize, disk: &Disk| DiskFacts {
             name: disk.job.name.clone(),
             table: disk.table.kind.as_str().to_owned(),
-            partitions: self.volumes.iter().filter(|volume| volume.place.disk == index).map(facts).collect(),
+            partitions: self
+                .volumes
+                .iter()
+                .filter(|volume| volume.place.disk() == Some(index))
+                .map(facts)
+                .collect(),
         };
         self.disks.iter().enumerate().map(|(index, disk)| of(index, disk)).collect()
+    }
+
+    /// The arrays and logical volumes as the report tells them.
+    #[must_use]
+    pub fn stacked_facts(&self) -> Vec<StackedFacts> {
+        let of = |(index, device): (usize, &Stacked)| {
+            let volume = self.volume(Place::Stacked(index))?;
+            Some(StackedFacts {
+                name: device.title(),
+                size: volume.size,
+                content: volume.content.kind.to_owned(),
+                uuid: volume.content.uuid.clone(),
+                label: volume.content.label.clone(),
+                mount_point: volume.mount_point.clone(),
+                on: device.on.iter().map(|place| self.name(*place)).collect(),
+            })
+        };
+        self.stack.devices.iter().enumerate().filter_map(of).collect()
     }
 }
 
 fn facts(volume: &Volume) -> PartitionFacts {
     PartitionFacts {
-        number: volume.place.partition.unwrap_or(0),
+        number: volume.place.partition().unwrap_or(0),
         offset: volume.partition.as_ref().map_or(0, |partition| partition.offset),
         size: volume.size,
         content: content_name(volume).to_owned(),
@@ -158,54 +226,20 @@ fn content_name(volume: &Volume) -> &str {
 fn volumes(index: usize, job: &JobDisk, device: &Device, table: &Table) -> Vec<Volume> {
     if table.kind == TableKind::None {
         let content = probe::probe(&device.file, 0, job.image_size);
-        let place = Place { disk: index, partition: None };
+        let place = Place::Disk { disk: index, partition: None };
         let volume = Volume { place, partition: None, size: job.image_size, content, mount_point: None };
         return Some(volume).filter(|volume| volume.content.kind != "unknown").into_iter().collect();
     }
     let of = |partition: &Partition| Volume {
-        place: Place { disk: index, partition: Some(partition.number) },
+        place: Place::Disk { disk: index, partition: Some(partition.number) },
         partition: Some(partition.clone()),
         size: partition.size,
-        content: probe::probe(&device.file, partition.offset, partition.size),
+        content: if partition.kind.is_dynamic_disk() {
+            Content::of_dynamic_disk()
+        } else {
+            probe::probe(&device.file, partition.offset, partition.size)
+        },
         mount_point: None,
     };
     table.partitions.iter().map(of).collect()
-}
-
-/// The place that a device name of the guest's means: `/dev/sda1`, `/dev/xvdb`, `/dev/nvme0n1p2`.
-fn device_place(source: &str) -> Option<Place> {
-    let name = Path::new(source.strip_prefix("/dev/")?).to_str()?;
-    let number = |text: &str| -> Option<Option<u32>> {
-        if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
-    };
-    if let Some(rest) = name.strip_prefix("nvme") {
-        let (disk, rest) = rest.split_once("n1")?;
-        let partition = number(rest.strip_prefix('p').unwrap_or(rest))?;
-        return Some(Place { disk: disk.parse().ok()?, partition });
-    }
-    let rest = ["sd", "vd", "hd", "xvd"].iter().find_map(|prefix| name.strip_prefix(prefix))?;
-    let letter = rest.bytes().next().filter(u8::is_ascii_lowercase)?;
-    Some(Place { disk: usize::from(letter - b'a'), partition: number(&rest[1..])? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn device_names_are_understood() {
-        let place = |disk, partition| Some(Place { disk, partition });
-        for (name, expected) in [
-            ("/dev/sda1", place(0, Some(1))),
-            ("/dev/xvdb", place(1, None)),
-            ("/dev/nvme1n1p2", place(1, Some(2))),
-            ("/dev/hdc12", place(2, Some(12))),
-            ("/dev/mapper/vg-root", None),
-            ("/dev/sdé1", None),
-            ("/dev/sd", None),
-            ("tmpfs", None),
-        ] {
-            assert_eq!(device_place(name), expected, "{name}");
-        }
-    }
 }

@@ -183,6 +183,53 @@ pub fn extend(disk: &File, size: u64, partition: &Partition, end: u64) -> io::Re
     Err(damaged())
 }
 
+/// An extended partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extended {
+    /// Its number, 1 to 4.
+    pub number: u32,
+    /// Its first byte, which its first table is in.
+    pub start: u64,
+}
+
+/// The extended partition around a logical one that is alone in it.
+#[must_use]
+pub fn only_logical(disk: &File, size: u64, partition: &Partition) -> Option<Extended> {
+    let record = Record::parse(&read_sectors(disk, size, 0, 1)?)?;
+    let mut all = (1..).zip(&record.entries).filter(|(_, entry)| EXTENDED.contains(&entry.kind));
+    let (number, extended) = all.next().filter(|_| all.next().is_none())?;
+    let table = read_sectors(disk, size, extended.start, 1)?;
+    let (own, next) = (parse_entry(&table[ENTRIES..], 0), parse_entry(&table[ENTRIES..], 16));
+    let alone = next.kind == 0 || next.sectors == 0;
+    let is_it = extended.start.checked_add(own.start)?.checked_mul(SECTOR)? == partition.offset;
+    (alone && is_it).then_some(Extended { number, start: extended.start * SECTOR })
+}
+
+/// Puts a partition elsewhere, as long as it was; a logical one, which must be alone, with its
+/// extended partition around it.
+///
+/// # Errors
+/// When the disk cannot be read or written, or the table does not allow it.
+pub fn relocate(disk: &File, size: u64, partition: &Partition, offset: u64) -> io::Result<()> {
+    let damaged = || io::Error::other("the partition table is not what it was");
+    let mut first = read_sectors(disk, size, 0, 1).ok_or_else(damaged)?;
+    let place = |bytes: u64| u32::try_from(bytes / SECTOR).map_err(|_| damaged());
+    if partition.number <= 4 {
+        let at = entry_offset(partition.number - 1);
+        first[at + 8..at + 12].copy_from_slice(&place(offset)?.to_le_bytes());
+        return disk.write_all_at(&first, 0);
+    }
+    let extended = only_logical(disk, size, partition).ok_or_else(damaged)?;
+    let gap = partition.offset - extended.start;
+    let table = read_sectors(disk, size, extended.start / SECTOR, 1).ok_or_else(damaged)?;
+    let start = offset.checked_sub(gap).ok_or_else(damaged)?;
+    disk.write_all_at(&table, start)?;
+    let at = entry_offset(extended.number - 1);
+    first[at + 8..at + 12].copy_from_slice(&place(start)?.to_le_bytes());
+    first[at + 12..at + 16].copy_from_slice(&place(gap + partition.size)?.to_le_bytes());
+    disk.write_all_at(&first, 0)
+}
+
 /// Lets the table before the one at `wanted` say that what follows it reaches to `end`.
 fn link_to(disk: &File, size: u64, base: u64, wanted: u64, end: u64) -> io::Result<()> {
     let damaged = || io::Error::other("the extended partition's tables are not what they were");

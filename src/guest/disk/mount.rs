@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
+use super::layout::{Source, Volume};
+
 /// Mounts that are undone in reverse order.
 #[derive(Debug, Default)]
 pub struct Mounts {
@@ -23,10 +25,21 @@ pub struct Filesystem<'a> {
     pub device: &'a Path,
     /// Its kind, as probed.
     pub kind: &'a str,
+    /// The other devices of a btrfs that has several.
+    pub members: &'a [PathBuf],
     /// The subvolume, of a btrfs.
     pub subvolume: Option<&'a str>,
     /// Whether it is to be changed.
     pub writable: bool,
+}
+
+impl<'a> Filesystem<'a> {
+    /// A volume's filesystem.
+    #[must_use]
+    pub fn of(source: &'a Source, volume: &Volume, subvolume: Option<&'a str>, writable: bool) -> Self {
+        let Source { device, members } = source;
+        Self { device, kind: volume.content.kind, members, subvolume, writable }
+    }
 }
 
 impl Mounts {
@@ -61,13 +74,17 @@ impl Mounts {
     }
 
     fn mount_at(&mut self, filesystem: Filesystem<'_>, at: &Path, real: &Path) -> io::Result<()> {
-        let Filesystem { device, kind, subvolume, writable } = filesystem;
+        let Filesystem { device, kind, members, subvolume, writable } = filesystem;
         let options = match kind {
             // Whatever the superblock says: a guest's damage must not stop the sandbox's kernel.
             "ext2" | "ext3" | "ext4" => "errors=remount-ro".to_owned(),
             "xfs" => "nouuid".to_owned(),
             "vfat" => "codepage=437,iocharset=iso8859-1,shortname=mixed".to_owned(),
-            "btrfs" => subvolume.map(|name| format!("subvol={name}")).unwrap_or_default(),
+            "btrfs" => {
+                let members = members.iter().map(|member| format!("device={}", member.display()));
+                let subvolume = subvolume.map(|name| format!("subvol={name}"));
+                members.chain(subvolume).collect::<Vec<_>>().join(",")
+            }
             _ => String::new(),
         };
         let options = CString::new(options).map_err(io::Error::other)?;

@@ -9,6 +9,9 @@ use super::table::{guid_text, u32_at, u64_at};
 /// Bytes at the start that hold every superblock below but those at the end.
 const START: usize = 0x11000;
 
+/// btrfs's mark on a filesystem that has used the profile RAID 5 or 6 (`BTRFS_FEATURE_INCOMPAT_RAID56`).
+const BTRFS_PARITY: u64 = 1 << 7;
+
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Content {
@@ -22,9 +25,21 @@ pub struct Content {
     pub block_size: u64,
     /// XFS: the most of the filesystem that inodes may take, in percent.
     pub inode_percent: u8,
+    /// btrfs: how many devices the filesystem has.
+    pub devices: u64,
+    /// btrfs: the number of this device.
+    pub device_id: u64,
+    /// btrfs: whether data or metadata have the profile RAID 5 or 6.
+    pub parity: bool,
 }
 
 impl Content {
+    /// Part of a Windows dynamic disk: what it holds, its own database says.
+    #[must_use]
+    pub fn of_dynamic_disk() -> Self {
+        Self::of("ldm", None, b"")
+    }
+
     fn of(kind: &'static str, uuid: Option<String>, label: &[u8]) -> Self {
         let end = label.iter().position(|byte| *byte == 0).unwrap_or(label.len());
         let text = String::from_utf8_lossy(&label[..end]).trim_end().to_owned();
@@ -118,7 +133,11 @@ fn of_filesystem(start: &[u8]) -> Option<Content> {
         return Some(of_ext(start));
     }
     if has(start, 0x10040, b"_BHRfS_M") {
-        return Some(Content::of("btrfs", uuid(part(start, 0x10020, 16)), part(start, 0x1012b, 256)));
+        let mut content = Content::of("btrfs", uuid(part(start, 0x10020, 16)), part(start, 0x1012b, 256));
+        content.devices = u64_at(start, 0x10088);
+        content.device_id = u64_at(start, 0x100c9);
+        content.parity = u64_at(start, 0x100bc) & BTRFS_PARITY != 0;
+        return Some(content);
     }
     if has(start, 4086, b"SWAPSPACE2") {
         return Some(Content::of("swap", uuid(part(start, 0x40c, 16)), part(start, 0x41c, 16)));

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::guest::disk::find::{self, Root};
+use crate::guest::disk::findings;
+use crate::guest::disk::grow::{filesystems, logical, tables};
 use crate::guest::disk::layout::{Layout, Place};
 use crate::guest::disk::mount::{Filesystem, Mounts};
-use crate::guest::disk::{findings, grow};
 use crate::guest::linux::fstab;
 use crate::guest::prepare;
 use crate::guest::report::{Finding, Job, PROTOCOL, Recipe, Report};
@@ -28,33 +29,34 @@ pub fn examine(job: &Job, devices: &[PathBuf]) -> Result<Report, String> {
     let mut notes = findings::of_tables(&layout);
     let mut edits = Vec::new();
     let mut grown = Vec::new();
+    layout.build_stack();
+    let root = find::root(&layout, &mut notes);
     if job.prepare {
-        grown = grow::tables(&mut layout, &mut edits, &mut notes)
+        let root = root.as_ref().map(|root| root.place);
+        grown = tables::tables(&mut layout, root, &mut edits, &mut notes)
             .map_err(|error| format!("a partition table cannot be written: {error}"))?;
+        grown = logical::extend(&mut layout, grown, root, &mut edits, &mut notes);
     }
     let mut mounts = Mounts::default();
     let mut places = BTreeMap::new();
-    let (mut report, stands) = match find::root(&layout, &mut notes) {
-        Some(root) => {
-            let usable = mount(&layout, &root, &mut mounts, &mut places, &mut notes);
-            for volume in &mut layout.volumes {
-                volume.mount_point = places.get(&volume.place).cloned();
-            }
-            let mounted = |place: Place| places.get(&place).map(|path| format!("{ROOT}{path}"));
-            grow::filesystems(&layout, &grown, &mounted, &mut edits, &mut notes);
-            if usable { Some(inspect(&layout, job, &mut notes)?) } else { None }
-        }
-        None => {
-            grow::filesystems(&layout, &grown, &|_| None, &mut edits, &mut notes);
-            None
-        }
+    let usable = root.as_ref().is_some_and(|root| mount(&layout, root, &mut mounts, &mut places, &mut notes));
+    for volume in &mut layout.volumes {
+        volume.mount_point = places.get(&volume.place).cloned();
     }
-    .unwrap_or_else(|| (empty(), true));
-    let unmounted = mounts.unmount();
+    let mounted = |place: Place| places.get(&place).map(|path| format!("{ROOT}{path}"));
+    filesystems::filesystems(&layout, &grown, &mounted, &mut edits, &mut notes);
+    let (mut report, stands) = if usable { inspect(&layout, job, &mut notes)? } else { (empty(), true) };
+    let unmounted = mounts.unmount().and(layout.stack.close());
     if let Err(error) = &unmounted {
         notes.push(findings::cannot_edit(error));
     }
+    if let (Some(facts), Some(volume)) =
+        (&mut report.facts, root.as_ref().and_then(|root| layout.volume(root.place)))
+    {
+        facts.root_filesystem = volume.content.kind.to_owned();
+    }
     report.disks = layout.facts();
+    report.stacked = layout.stacked_facts();
     prepend(&mut report.findings, notes);
     prepend(&mut report.recipe.edits, edits);
     if !stands || unmounted.is_err() {
@@ -75,6 +77,7 @@ fn empty() -> Report {
         protocol: PROTOCOL,
         facts: None,
         disks: Vec::new(),
+        stacked: Vec::new(),
         findings: Vec::new(),
         recipe: Recipe::default(),
         diffs: Vec::new(),
@@ -106,12 +109,9 @@ fn mount(
     notes: &mut Vec<Finding>,
 ) -> bool {
     let Some(volume) = layout.volume(root.place) else { return false };
-    let mounted = layout.device(volume).and_then(|device| {
-        let kind = volume.content.kind;
-        mounts.mount(
-            Filesystem { device: &device, kind, subvolume: root.subvolume, writable: true },
-            Path::new(ROOT),
-        )
+    let mounted = layout.source(volume).and_then(|source| {
+        let subvolume = root.subvolume.as_deref();
+        mounts.mount(Filesystem::of(&source, volume, subvolume, true), Path::new(ROOT))
     });
     if let Err(error) = mounted {
         notes.push(findings::cannot_mount(layout, volume, &error, true));
@@ -141,13 +141,9 @@ fn mount(
             continue;
         }
         let subvolume = line.options.split(',').find_map(|option| option.strip_prefix("subvol="));
-        let mounted = layout.device(volume).and_then(|device| {
-            let kind = volume.content.kind;
-            mounts.mount_below(
-                Filesystem { device: &device, kind, subvolume, writable: true },
-                Path::new(ROOT),
-                &line.target,
-            )
+        let mounted = layout.source(volume).and_then(|source| {
+            let filesystem = Filesystem::of(&source, volume, subvolume, true);
+            mounts.mount_below(filesystem, Path::new(ROOT), &line.target)
         });
         if let Err(error) = mounted {
             places.remove(&volume.place);

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::MountFlags;
 
-/// Where the initial filesystem holds the modules, one directory a kernel version, each with its
-/// `order` of loading.
-const MODULES: &str = "/modules";
+use crate::guest::kernel::{self, KernelError};
 
 /// Why the sandbox's system does not stand.
 #[derive(Debug, thiserror::Error)]
@@ -21,22 +19,9 @@ pub enum SystemError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The list of modules cannot be read.
-    #[error("there are no modules for kernel {version}: {source}")]
-    Modules {
-        /// The running kernel's version.
-        version: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// A module cannot be loaded.
-    #[error("cannot load {name}: {source}")]
-    Load {
-        /// Its file.
-        name: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    /// A module is missing.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
 }
 
 /// Mounts what the kernel offers of itself and loads the modules.
@@ -49,23 +34,8 @@ pub fn set_up() -> Result<(), SystemError> {
         rustix::mount::mount(kind, target, kind, MountFlags::empty(), None)
             .map_err(|errno| SystemError::Mount { what: kind, source: errno.into() })?;
     }
-    let uname = rustix::system::uname();
-    let version = uname.release().to_string_lossy().into_owned();
-    let directory = Path::new(MODULES).join(&version);
-    let order = fs::read_to_string(directory.join("order"))
-        .map_err(|source| SystemError::Modules { version: version.clone(), source })?;
-    for name in order.lines() {
-        load(&directory.join(name)).map_err(|source| SystemError::Load { name: name.to_owned(), source })?;
-    }
+    kernel::start()?;
     Ok(())
-}
-
-fn load(file: &Path) -> io::Result<()> {
-    let module = fs::File::open(file)?;
-    match rustix::system::finit_module(&module, c"", 0) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
 }
 
 /// The block devices by the serial that the block server gave them.

@@ -119,5 +119,6 @@ pub fn root_filesystem(tree: &Tree, disks: &[DiskFacts]) -> Option<String> {
         return Some(partition.content.clone());
     }
     let mounts: Vec<fstab::Mount> = mounts::read(tree).ok()?;
-    mounts.into_iter().find(|mount| mount.target == "/").map(|mount| mount.filesystem)
+    let root = mounts.into_iter().find(|mount| mount.target == "/").map(|mount| mount.filesystem);
+    root.filter(|kind| kind != "auto")
 }

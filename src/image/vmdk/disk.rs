@@ -95,11 +95,14 @@ fn admit(opener: &mut Opener, file: &Window, descriptor: &Descriptor) -> Result<
                 format!("it was made on the content {expected}, but the parent's is {found}")
             },
             help: (!found.is_empty()).then(|| {
-                format!(
-                    "If the parent is known not to have been written to since the snapshot, say so in the \
-                     descriptor of a copy of {}: parentCID={found}",
-                    file.path().display()
-                )
+                let file = file.path().display();
+                [
+                    format!(
+                        "If the parent is known not to have been written to since the snapshot, say so in the \
+                         descriptor of a copy of {file}:"
+                    ),
+                    format!("parentCID={found}"),
+                ]
             }),
             parent: parent.file,
         });

@@ -29,7 +29,7 @@ pub enum InitrdError {
     Keep(#[from] io::Error),
 }
 
-/// Where the sandbox's init finds a kernel version's modules, below which `order` lists them.
+/// Where the sandbox's init finds a kernel version's modules, below which `order` and `wanted` list them.
 pub const MODULES: &str = "/modules";
 
 type Key = (PathBuf, PathBuf);
@@ -66,8 +66,11 @@ fn assemble(init: &Path, module_directory: &Path) -> Result<Vec<u8>, InitrdError
         modules::collect(module_directory).map_err(|(path, source)| InitrdError::Module { path, source })?;
     for version in versions {
         let directory = format!("{MODULES}/{}", version.version);
-        let order: String = version.modules.iter().map(|(name, _)| format!("{name}\n")).collect();
+        let order: String = version.order.iter().map(|name| format!("{name}\n")).collect();
         archive.file(&format!("{directory}/order"), false, order.as_bytes());
+        let wanted: String =
+            version.wanted.iter().map(|(name, files)| format!("{name}: {}\n", files.join(" "))).collect();
+        archive.file(&format!("{directory}/wanted"), false, wanted.as_bytes());
         for (name, content) in &version.modules {
             archive.file(&format!("{directory}/{name}"), false, content);
         }

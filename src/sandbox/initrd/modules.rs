@@ -6,9 +6,22 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// What is loaded where the engine's kernel does not have it built in: disks; FAT with the
-/// character sets that EFI system partitions use; device mapper.
-const WANTED: &[&str] =
-    &["virtio_blk", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1", "nls_utf8", "dm-mod"];
+/// character sets that EFI system partitions use.
+const ALWAYS: &[&str] = &["virtio_blk", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1", "nls_utf8"];
+/// What is there for guests that need it: LVM's and RAID's targets and levels.
+const WANTED: &[&str] = &[
+    "dm-mod",
+    "dm-mirror",
+    "dm-raid",
+    "dm-snapshot",
+    "dm-thin-pool",
+    "linear",
+    "md-mod",
+    "raid0",
+    "raid1",
+    "raid10",
+    "raid456",
+];
 
 /// Most bytes of one module once it is decompressed.
 const MAX_MODULE: u64 = 64 << 20;
@@ -18,8 +31,12 @@ const MAX_MODULE: u64 = 64 << 20;
 pub struct Modules {
     /// The version, which is `uname -r` in the sandbox.
     pub version: String,
-    /// Names and contents, in the order to load them.
+    /// Names and contents.
     pub modules: Vec<(String, Vec<u8>)>,
+    /// The names of those that every sandbox loads, in order.
+    pub order: Vec<String>,
+    /// Module to the names of what to load for it, in order.
+    pub wanted: Vec<(String, Vec<String>)>,
 }
 
 /// Reads the modules of every version under `directory`.
@@ -36,13 +53,24 @@ pub fn collect(directory: &Path) -> Result<Vec<Modules>, (PathBuf, io::Error)> {
             continue;
         }
         let text = std::fs::read_to_string(&list).map_err(|error| (list.clone(), error))?;
+        let order = load_order(&text, ALWAYS);
+        let wanted: Vec<(String, Vec<&str>)> =
+            WANTED.iter().map(|name| ((*name).to_owned(), load_order(&text, &[name]))).collect();
         let mut modules = Vec::new();
-        for file in load_order(&text) {
-            let file = path.join(file);
-            let content = read_module(&file).map_err(|error| (file.clone(), error))?;
-            modules.push((format!("{}.ko", module_name(&file.to_string_lossy())), content));
+        let files: BTreeSet<&str> =
+            order.iter().chain(wanted.iter().flat_map(|(_, files)| files)).copied().collect();
+        for file in files {
+            let from = path.join(file);
+            let content = read_module(&from).map_err(|error| (from.clone(), error))?;
+            modules.push((stored_name(file), content));
         }
-        found.push(Modules { version: entry.file_name().to_string_lossy().into_owned(), modules });
+        let stored = |files: Vec<&str>| files.into_iter().map(stored_name).collect();
+        found.push(Modules {
+            version: entry.file_name().to_string_lossy().into_owned(),
+            modules,
+            order: stored(order),
+            wanted: wanted.into_iter().map(|(name, files)| (name, stored(files))).collect(),
+        });
     }
     found.sort_by(|a, b| a.version.cmp(&b.version));
     Ok(found)
@@ -50,7 +78,7 @@ pub fn collect(directory: &Path) -> Result<Vec<Modules>, (PathBuf, io::Error)> {
 
 /// The files of the wanted modules, what they depend on first. Each line of `modules.dep` names a
 /// module and all it depends on, to be loaded from right to left.
-fn load_order(text: &str) -> Vec<String> {
+fn load_order<'t>(text: &'t str, names: &[&str]) -> Vec<&'t str> {
     let lines: BTreeMap<String, (&str, &str)> = text
         .lines()
         .filter_map(|line| line.split_once(':'))
@@ -58,14 +86,19 @@ fn load_order(text: &str) -> Vec<String> {
         .collect();
     let mut order = Vec::new();
     let mut seen = BTreeSet::new();
-    for (file, needs) in WANTED.iter().filter_map(|name| lines.get(&module_name(name))) {
+    for (file, needs) in names.iter().filter_map(|name| lines.get(&module_name(name))) {
         for file in needs.split_whitespace().rev().chain([*file]) {
             if seen.insert(file) {
-                order.push(file.to_owned());
+                order.push(file);
             }
         }
     }
     order
+}
+
+/// What a module's file is called in the sandbox.
+fn stored_name(file: &str) -> String {
+    format!("{}.ko", module_name(file))
 }
 
 /// The name of a module's file, `-` and `_` alike, as the kernel takes them.
@@ -97,7 +130,7 @@ mod tests {
                     kernel/drivers/block/virtio_blk.ko.xz:\nkernel/other.ko:\n\
                     kernel/fs/nls/nls_iso8859-1.ko: kernel/b.ko\n";
         assert_eq!(
-            load_order(text),
+            load_order(text, ALWAYS),
             [
                 "kernel/drivers/block/virtio_blk.ko.xz",
                 "kernel/b.ko",

@@ -7,7 +7,7 @@ use super::plan::diff::render_diff;
 use super::text::{Look, harmless, wrap};
 use super::units::count;
 use crate::guest::report::{
-    DiskFacts, DriverPlace, FileDiff, Finding, FindingSeverity, GuestFacts, KernelFacts, Report,
+    DiskFacts, DriverPlace, FileDiff, Finding, FindingSeverity, GuestFacts, KernelFacts, Report, StackedFacts,
 };
 use crate::model::{Architecture, Bytes, Firmware};
 
@@ -110,6 +110,10 @@ pub fn render_inspection(image: &Path, report: &Report, look: Look) -> String {
     for disk in &report.disks {
         text.push_str(&disk_lines(disk, paint));
     }
+    if !report.stacked.is_empty() {
+        text.push_str(&format!("  {}\n", paint.bold("Arrays and logical volumes")));
+        report.stacked.iter().for_each(|volume| text.push_str(&stacked_line(volume)));
+    }
     if let Some(facts) = report.facts.as_ref().filter(|facts| !facts.kernels.is_empty()) {
         text.push_str(&format!("  {}\n", paint.bold("Kernels")));
         facts.kernels.iter().for_each(|kernel| text.push_str(&kernel_line(kernel)));
@@ -146,6 +150,19 @@ fn disk_lines(disk: &DiskFacts, paint: Paint) -> String {
         text.push_str(&format!("{}\n", line(&row).trim_end()));
     }
     text
+}
+
+fn stacked_line(volume: &StackedFacts) -> String {
+    let mount = volume.mount_point.as_deref().unwrap_or("-");
+    let row = format!(
+        "    {:<28} {:>9}  {:<9}  {:<12} on {}",
+        volume.name,
+        Bytes(volume.size),
+        volume.content,
+        mount,
+        volume.on.join(", ")
+    );
+    format!("{}\n", line(&row).trim_end())
 }
 
 fn kernel_line(kernel: &KernelFacts) -> String {

@@ -9,17 +9,23 @@ answer_for() {
 
 # grub_config: the guest's own grub-mkconfig writes grub.cfg. It asks grub-probe and grub-mkrelpath about disks that
 # exist only as a tree yet, so scripts of ours answer for them during this one run, from ROOT_DEVICE, ROOT_FS, ROOT_UUID
-# and, where they differ, BOOT_DEVICE, BOOT_FS, BOOT_UUID (a /boot of its own) and ROOT_SUBVOLUME.
+# and, where they differ, BOOT_DEVICE, BOOT_FS, BOOT_UUID (a /boot of its own), ROOT_SUBVOLUME, and for a root on LVM or
+# RAID ROOT_ABSTRACTION (GRUB's module), ROOT_HINT (GRUB's name) and ROOT_ARGUMENT (the kernel's).
 grub_config() {
     local boot_device=${BOOT_DEVICE:-$ROOT_DEVICE} boot_fs=${BOOT_FS:-$ROOT_FS} boot_uuid=${BOOT_UUID:-$ROOT_UUID}
     answer_for sbin/grub-probe <<PROBE
 #!/bin/sh
 target=fs dev=$ROOT_DEVICE fs=$ROOT_FS uuid=$ROOT_UUID
+abstraction='${ROOT_ABSTRACTION:-}' hint='${ROOT_HINT:-}'
 while [ \$# -gt 0 ]; do
     case \$1 in
         --target=*) target=\${1#--target=} ;;
         -t) target=\$2; shift ;;
-        /boot*|$boot_device) dev=$boot_device fs=$boot_fs uuid=$boot_uuid ;;
+        $ROOT_DEVICE) ;;
+        /boot*|$boot_device)
+            dev=$boot_device fs=$boot_fs uuid=$boot_uuid
+            [ "\$dev" = $ROOT_DEVICE ] || abstraction='' hint=''
+            ;;
     esac
     shift
 done
@@ -30,9 +36,11 @@ case \$target in
     fs) echo "\$fs" ;;
     partmap) echo "$PARTMAP" ;;
     drive) echo "(hd0,$PARTMAP\$number)" ;;
-    compatibility_hint) echo "hd0,$PARTMAP\$number" ;;
-    hints_string) echo "--hint-bios=hd0,$PARTMAP\$number --hint-efi=hd0,$PARTMAP\$number --hint-baremetal=ahci0,$PARTMAP\$number" ;;
-    abstraction|partuuid|cryptodisk_uuid) ;;
+    compatibility_hint) echo "\${hint:-hd0,$PARTMAP\$number}" ;;
+    abstraction) echo "\$abstraction" ;;
+    hints_string) [ -z "\$hint" ] || { echo "--hint=\$hint"; exit; }
+        echo "--hint-bios=hd0,$PARTMAP\$number --hint-efi=hd0,$PARTMAP\$number --hint-baremetal=ahci0,$PARTMAP\$number" ;;
+    partuuid|cryptodisk_uuid) ;;
     *) exit 1 ;;
 esac
 PROBE
@@ -46,11 +54,16 @@ echo "${ROOT_SUBVOLUME:+/$ROOT_SUBVOLUME}\$path" | sed 's#\(.\)/\$#\1#'
 RELPATH
     mkdir -p "$tree/dev/disk/by-uuid" "$tree/boot/grub"
     touch "$tree/dev/disk/by-uuid/$ROOT_UUID" "$tree/dev/disk/by-uuid/$boot_uuid"
+    # A root on LVM is named by its device, where that is there.
+    if [ "${ROOT_ABSTRACTION:-}" = lvm ]; then
+        mkdir -p "$tree/dev/mapper"
+        touch "$tree$ROOT_DEVICE"
+    fi
     chroot "$tree" grub-mkconfig -o /boot/grub/grub.cfg >&2
-    rm -rf "$tree/dev/disk"
+    rm -rf "$tree/dev/disk" "$tree/dev/mapper"
     mv "$tree/usr/sbin/grub-probe.real" "$tree/usr/sbin/grub-probe"
     mv "$tree/usr/bin/grub-mkrelpath.real" "$tree/usr/bin/grub-mkrelpath"
-    grep -q "root=UUID=$ROOT_UUID" "$tree/boot/grub/grub.cfg"
+    grep -q "root=${ROOT_ARGUMENT:-UUID=$ROOT_UUID}" "$tree/boot/grub/grub.cfg"
 }
 
 # grub_modules PLATFORM: what grub-install copies to /boot/grub.

@@ -1,8 +1,12 @@
 # The finished disk in the formats that backups come in.
 
 pack_vmdk() {
-    qemu-img convert -O vmdk -o subformat=streamOptimized,adapter_type=lsilogic,hwversion=10 \
-        "$out/guest.raw" "$out/guest.vmdk"
+    local disk
+    # A machine of two disks has a second one beside the first, which boots.
+    for disk in guest guest2; do
+        [ ! -e "$out/$disk.raw" ] || qemu-img convert -O vmdk \
+            -o subformat=streamOptimized,adapter_type=lsilogic,hwversion=10 "$out/$disk.raw" "$out/$disk.vmdk"
+    done
 }
 
 # What a test may want to know about the guest, as NAME=value lines.

@@ -103,9 +103,8 @@ impl Vhd<'_> {
 
 /// A chain of three VHDs: its files, the top first, and what they hold. `whole`: runs of sectors
 /// end with a byte of the bitmap.
-pub fn vhd_chain(directory: &Path, base: &str, whole: bool) -> (Vec<PathBuf>, Vec<Vec<u8>>) {
+pub fn vhd_chain(directory: &Path, size: u64, base: &str, whole: bool) -> (Vec<PathBuf>, Vec<Vec<u8>>) {
     let at = |name: &str| directory.join(name);
-    let size = 5_000_192;
     let raw = raw_disk(directory, size, 8);
     let options = format!("subformat={base},force_size=on");
     run("qemu-img", &["convert", "-O", "vpc", "-o", &options, text(&raw), text(&at("base.vhd"))]);
@@ -140,7 +139,7 @@ fn a_chain_of_vhds() {
     for base in ["dynamic", "fixed"] {
         for whole in [false, true] {
             let directory = tempfile::tempdir().unwrap();
-            let (files, contents) = vhd_chain(directory.path(), base, whole);
+            let (files, contents) = vhd_chain(directory.path(), 5_000_192, base, whole);
             let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
             for (index, content) in contents.iter().enumerate() {
                 same_as(&opened(files[index]), content);

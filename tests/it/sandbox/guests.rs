@@ -31,6 +31,36 @@ pub fn tree(directory: &Path, fstab: &str) -> PathBuf {
     root
 }
 
+/// A root directory with a boot loader, a kernel whose initramfs lacks the driver of NVMe disks, and
+/// the driver as a module.
+pub fn bootable(directory: &Path, fstab: &str) -> PathBuf {
+    const RELEASE: &str = "6.1.0-1-amd64";
+    let root = tree(directory, fstab);
+    let modules = root.join("lib/modules").join(RELEASE);
+    let write = |path: PathBuf, content: &[u8]| {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    };
+    write(
+        modules.join("modules.dep"),
+        b"kernel/nvme.ko: kernel/nvme-core.ko\nkernel/nvme-core.ko:\nkernel/ena.ko:\n",
+    );
+    for name in ["nvme", "nvme-core", "ena"] {
+        write(modules.join(format!("kernel/{name}.ko")), &[7; 5000]);
+    }
+    let grub = format!(
+        "menuentry 'x' {{\nlinux /vmlinuz-{RELEASE} root=/dev/mapper/x ro\ninitrd /initrd.img-{RELEASE}\n}}\n"
+    );
+    write(root.join("boot/grub/grub.cfg"), grub.as_bytes());
+    write(root.join(format!("boot/vmlinuz-{RELEASE}")), b"kernel");
+    let mut archive = replant::guest::linux::initramfs::newc::Writer::new();
+    archive.directory("conf");
+    archive.directory("conf/conf.d");
+    archive.file("conf/initramfs.conf", 0o644, b"MODULES=dep\n");
+    write(root.join(format!("boot/initrd.img-{RELEASE}")), &archive.finish());
+    root
+}
+
 /// Makes a filesystem of `mib` MiB with a tree in it.
 pub fn filesystem(kind: &str, file: &Path, mib: u64, tree: &Path) {
     File::create(file).unwrap().set_len(mib * MIB).unwrap();

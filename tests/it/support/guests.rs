@@ -31,6 +31,11 @@ impl Guest {
         self.directory.join("guest.vmdk")
     }
 
+    /// The second disk of a machine that has two, as streamOptimized VMDK.
+    pub fn second_vmdk(&self) -> PathBuf {
+        self.directory.join("guest2.vmdk")
+    }
+
     /// The same VMDK in an appliance.
     pub fn ova(&self) -> PathBuf {
         self.directory.join("guest.ova")
@@ -54,14 +59,20 @@ pub struct Boot {
 
 /// Boots a disk from NVMe. One at a time: an emulated processor takes a whole core.
 pub fn boot_from_nvme(image: &Path, firmware: &str) -> Boot {
+    boot_disks_from_nvme(&[image], firmware)
+}
+
+/// Boots the first of one or two disks from NVMe, with the other beside it.
+pub fn boot_disks_from_nvme(images: &[&Path], firmware: &str) -> Boot {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().expect("a directory");
     let console = directory.path().join("console");
     let output = Command::new(guests().join("boot"))
-        .arg(image)
+        .arg(images[0])
         .arg(&console)
         .args(["300", "nvme", firmware])
+        .args(&images[1..])
         .output()
         .expect("the boot script starts");
     Boot {

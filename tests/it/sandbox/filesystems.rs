@@ -1,0 +1,177 @@
+//! Every root filesystem and layout: found, mounted, edited, clean afterwards by its own fsck.
+
+use std::path::{Path, PathBuf};
+
+use super::guests::{MIB, bootable, check, cut, disk, tool};
+use super::lvm::{blocks, codes, prepared};
+use super::machine::in_machine;
+use super::{request, run};
+use replant::sandbox::Outcome;
+
+/// A disk with one partition of `mib` MiB that a script makes and fills; `$t` is the guest's tree,
+/// `$d` the partition.
+fn single(directory: &Path, mib: u64, fstab: &str, script: &str) -> PathBuf {
+    let image = directory.join("image");
+    let tree = bootable(directory, fstab);
+    disk(&image, mib + 2, &format!("label: gpt\nstart=2048, size={}\n", mib * 2048), &[]);
+    in_machine(&[&image], &format!("d=/dev/ubda1 t={}\n{script}", tree.display()));
+    image
+}
+
+const FSTAB: &str = "/dev/sda1 / auto defaults 0 1\n";
+const FILL: &str = "mount $d $m; cp -a $t/. $m/; sync; umount $m";
+
+/// Prepares it and lets the filesystem's own tool judge it.
+#[track_caller]
+fn is_prepared(image: &Path, mib: u64, kind: &str) -> Outcome {
+    let outcome = run(&request(&[image]));
+    assert_eq!(
+        outcome.report.facts.as_ref().map(|facts| facts.root_filesystem.as_str()),
+        Some(kind),
+        "{:#?}",
+        outcome.report
+    );
+    let volumes = prepared(&outcome, &[image]);
+    let part = image.with_extension("part");
+    cut(&volumes[0], MIB, mib * MIB, &part);
+    match kind {
+        "jfs" => drop(tool("fsck.jfs", &["-n", "-f", part.to_str().unwrap()])),
+        "ext2" => check("ext4", &part),
+        kind => check(kind, &part),
+    }
+    outcome
+}
+
+#[test]
+fn roots_on_jfs_ext2_and_old_xfs() {
+    for (kind, mib, make) in [
+        ("jfs", 40, "mkfs.jfs -q $d >/dev/null"),
+        ("ext2", 40, "mkfs.ext2 -q $d"),
+        ("xfs", 310, "mkfs.xfs -q -m crc=0 $d"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let image = single(directory.path(), mib, FSTAB, &format!("{make}; {FILL}"));
+        is_prepared(&image, mib, kind);
+    }
+}
+
+/// The power went, or the hypervisor took its snapshot, with the filesystem mounted.
+#[test]
+fn a_journal_that_is_not_replayed_is_replayed() {
+    for (kind, mib, make) in
+        [("ext4", 60, "mkfs.ext4 -q $d"), ("xfs", 310, "mkfs.xfs -q $d"), ("btrfs", 120, "mkfs.btrfs -q $d")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let crash = "mount $d $m; cp -a $t/. $m/; sync; echo later >$m/etc/later; sync $m/etc/later";
+        let image = single(directory.path(), mib, FSTAB, &format!("{make}; {crash}"));
+        if kind == "ext4" {
+            cut(&image, MIB, mib * MIB, &directory.path().join("before"));
+            let text = tool("dumpe2fs", &["-h", directory.path().join("before").to_str().unwrap()]);
+            assert!(text.contains("needs_recovery"), "{text}");
+        }
+        is_prepared(&image, mib, kind);
+    }
+}
+
+/// JFS's journal is replayed by nothing but its own fsck.
+#[test]
+fn a_jfs_that_was_mounted_is_a_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    let image =
+        single(directory.path(), 40, FSTAB, "mkfs.jfs -q $d >/dev/null; mount $d $m; cp -a $t/. $m/; sync");
+    let outcome = run(&request(&[&image]));
+    assert!(blocks(&outcome), "{:#?}", outcome.report.findings);
+    let finding = outcome.report.findings.iter().find(|finding| finding.code == "disk::cannot_mount");
+    assert!(finding.unwrap().summary.contains("JFS"), "{finding:#?}");
+    assert!(outcome.overlays[0].blocks.is_empty());
+}
+
+/// SUSE's layout: the root is a snapshot, which is the default subvolume; /var and GRUB's folder
+/// are subvolumes of their own.
+#[test]
+fn btrfs_as_suse_lays_it_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let fstab = "/dev/sda1 / btrfs defaults 0 0\n/dev/sda1 /var btrfs subvol=/@/var 0 0\n\
+                 /dev/sda1 /boot/grub btrfs subvol=/@/boot/grub 0 0\n/dev/sda1 /.snapshots btrfs subvol=/@/.snapshots 0 0\n";
+    let script = "mkfs.btrfs -q $d; mount $d $m; subvolumes $m/@ $m/@/var $m/@/.snapshots; mkdir $m/@/boot $m/@/.snapshots/1
+        subvolumes $m/@/boot/grub $m/@/.snapshots/1/snapshot; s=$m/@/.snapshots/1/snapshot
+        cp -a $t/. $s/; mv $s/boot/grub/* $m/@/boot/grub/; btrfs -q subvolume set-default $s; umount $m";
+    let image = single(directory.path(), 130, fstab, script);
+    let outcome = is_prepared(&image, 130, "btrfs");
+    assert!(!outcome.report.facts.unwrap().kernels.is_empty(), "the menu is in a subvolume");
+}
+
+/// Fedora's layout: `root` and `home` at the top, /boot on a partition of its own.
+#[test]
+fn btrfs_as_fedora_lays_it_out_and_with_any_name() {
+    for name in ["root", "fedora-40"] {
+        let directory = tempfile::tempdir().unwrap();
+        let fstab = format!("/dev/sda1 / btrfs subvol={name} 0 0\n/dev/sda1 /home btrfs subvol=home 0 0\n");
+        let script = format!(
+            "mkfs.btrfs -q $d; mount $d $m; mkdir $m/files; subvolumes $m/{name} $m/home; cp -a $t/. $m/{name}/; umount $m"
+        );
+        let image = single(directory.path(), 120, &fstab, &script);
+        is_prepared(&image, 120, "btrfs");
+    }
+}
+
+#[test]
+fn btrfs_over_two_disks_is_prepared_and_with_parity_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let tree = bootable(directory.path(), "/dev/sda / btrfs defaults 0 0\n");
+    for (profile, disks) in [("raid1", 2), ("raid5", 3)] {
+        let files: Vec<PathBuf> = (0..disks).map(|index| at(&format!("{profile}{index}"))).collect();
+        files.iter().for_each(|file| disk(file, 200, "", &[]));
+        let images: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        in_machine(
+            &images,
+            &format!(
+                "mkfs.btrfs -q -d {profile} -m raid1 /dev/ubd?; btrfs device scan >/dev/null; mount /dev/ubda $m; cp -a {}/. $m/; umount $m",
+                tree.display()
+            ),
+        );
+        let outcome = run(&request(&images));
+        if profile == "raid5" {
+            assert_eq!(codes(&outcome), ["disk::not_mounted"], "{:#?}", outcome.report.findings);
+            assert!(outcome.report.facts.is_none());
+            continue;
+        }
+        let volumes = prepared(&outcome, &images);
+        let volumes: Vec<&Path> = volumes.iter().map(PathBuf::as_path).collect();
+        in_machine(&volumes, "btrfs device scan >/dev/null; btrfs check /dev/ubda");
+        // One of two devices: said, not mounted.
+        assert!(codes(&run(&request(&images[..1]))).contains(&"disk::not_mounted"));
+    }
+}
+
+/// What is not prepared is said, with what to do.
+#[test]
+fn other_systems_and_encryption_are_findings() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::File::create(at("ntfs")).unwrap().set_len(20 * MIB).unwrap();
+    tool("mkntfs", &["-F", "-Q", "-q", at("ntfs").to_str().unwrap()]);
+    let tree = bootable(directory.path(), "/dev/sda2 / ext4 defaults 0 1\n");
+    super::guests::filesystem("ext4", &at("ext4"), 40, &tree);
+    let script = "label: dos\nstart=2048, size=40960, type=7\nstart=43008, size=81920\n";
+    disk(&at("dual"), 64, script, &[(MIB, &at("ntfs")), (21 * MIB, &at("ext4"))]);
+    let outcome = run(&request(&[&at("dual")]));
+    assert!(codes(&outcome).contains(&"disk::dual_boot") && !blocks(&outcome), "{:#?}", outcome.report);
+    assert!(!outcome.report.recipe.edits.is_empty());
+
+    disk(&at("dynamic"), 64, "label: dos\nstart=2048, size=81920, type=42\n", &[(MIB, &at("ntfs"))]);
+    let outcome = run(&request(&[&at("dynamic")]));
+    assert_eq!(codes(&outcome), ["disk::dynamic_disk"]);
+    assert!(blocks(&outcome) && outcome.report.findings[0].advice.is_some());
+
+    let mut luks = vec![0; 20 << 20];
+    luks[..8].copy_from_slice(b"LUKS\xba\xbe\0\x02");
+    std::fs::write(at("luks"), luks).unwrap();
+    disk(&at("encrypted"), 64, "label: dos\nstart=2048, size=40960\n", &[(MIB, &at("luks"))]);
+    let outcome = run(&request(&[&at("encrypted")]));
+    assert_eq!(codes(&outcome), ["disk::encrypted"]);
+    assert!(
+        blocks(&outcome) && outcome.report.findings[0].advice.as_ref().unwrap().contains("serial console")
+    );
+}
