@@ -89,14 +89,14 @@ fn a_read_error_is_told_with_its_place_and_a_resume_goes_on() {
     same(&directory.path().join("out"), &raw, 12 * MIB);
 }
 
-/// A slow server of a disk: one request after the other, for about 4 MiB a second.
-fn slow(socket: &Path, raw: &Path) -> Server {
-    Server::nbdkit(socket, &["--filter=noparallel", "--filter=delay", "file", text(raw), "rdelay=60ms"])
+fn serve(socket: &Path, raw: &Path) -> Server {
+    Server::nbdkit(socket, &["file", text(raw)])
 }
 
-/// Begins to write in the background, and comes back when some of it is safe.
+/// Begins to write slowly in the background, and comes back when some of it is safe.
 fn begin(directory: &Path, location: &str) -> Child {
-    let arguments = ["write", location, "out", "--manifest", "m", "--checkpoint", "0.1", "--resume"];
+    let pace = ["--checkpoint", "0.1", "--bandwidth-limit", "3M"];
+    let arguments = [&["write", location, "out", "--manifest", "m", "--resume"][..], &pace].concat();
     let child = command(directory, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
     while Manifest::open(&directory.join("m")).map_or(0, |manifest| manifest.done_bytes()) < 2 * MIB {
@@ -115,7 +115,7 @@ fn end(child: Child) -> Output {
     }
 }
 
-fn slow_disk() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
+fn served_disk() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let (raw, socket) = (directory.path().join("disk.raw"), directory.path().join("socket"));
     full_disk(&raw, 24 * MIB, 8);
@@ -124,11 +124,11 @@ fn slow_disk() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
 
 #[test]
 fn a_server_that_comes_back_in_time_is_not_noticed() {
-    let (directory, raw, socket) = slow_disk();
-    let mut server = slow(&socket, &raw);
+    let (directory, raw, socket) = served_disk();
+    let mut server = serve(&socket, &raw);
     let write = begin(directory.path(), &server.location.to_string());
     server.kill();
-    let _server = slow(&socket, &raw);
+    let _server = serve(&socket, &raw);
     let done = end(write).success();
     assert!(done.stdout.contains("Wrote"), "{}", done.both());
     same(&directory.path().join("out"), &raw, 24 * MIB);
@@ -136,8 +136,8 @@ fn a_server_that_comes_back_in_time_is_not_noticed() {
 
 #[test]
 fn a_server_that_died_is_given_up_in_time_and_a_resume_works() {
-    let (directory, raw, socket) = slow_disk();
-    let mut server = slow(&socket, &raw);
+    let (directory, raw, socket) = served_disk();
+    let mut server = serve(&socket, &raw);
     let location = server.location.to_string();
     let write = begin(directory.path(), &location);
     server.kill();
@@ -148,7 +148,7 @@ fn a_server_that_died_is_given_up_in_time_and_a_resume_works() {
     let safe = Manifest::open(&directory.path().join("m")).unwrap().done_bytes();
     assert!((2 * MIB..24 * MIB).contains(&safe), "{safe}");
 
-    let _server = slow(&socket, &raw);
+    let _server = serve(&socket, &raw);
     let arguments = ["write", &location, "out", "--manifest", "m", "--resume"];
     let resumed = replant(directory.path(), arguments).success();
     assert!(resumed.stdout.contains("were safe on the target already"), "{}", resumed.both());
@@ -157,8 +157,8 @@ fn a_server_that_died_is_given_up_in_time_and_a_resume_works() {
 
 #[test]
 fn a_server_that_stalls_is_given_up_in_time() {
-    let (directory, raw, socket) = slow_disk();
-    let server = slow(&socket, &raw);
+    let (directory, raw, socket) = served_disk();
+    let server = serve(&socket, &raw);
     let write = begin(directory.path(), &server.location.to_string());
     server.signal(Signal::STOP);
     let begun = Instant::now();
