@@ -6,20 +6,28 @@
 //! again. Everything here blocks the calling thread and works with threads of its own: an
 //! asynchronous caller uses its runtime's pool for blocking work.
 //!
+//! A target that was written before is brought up to another image by the same [`write()`]: its
+//! manifest says what is there, and only what differs is written.
+//!
 //! The work is cut into blocks of 1 MiB. Stateless workers each take the next one, read and
 //! decode it, hash it, and write it; a block counts as done only after the target was flushed
 //! and the manifest says so.
 
+mod base;
+mod beyond;
 pub mod block;
 pub mod budget;
 pub mod error;
+mod job;
 pub mod manifest;
 pub mod overlay;
+mod pool;
 pub mod progress;
 pub mod receipt;
 pub mod retry;
 pub mod survey;
 pub mod target;
+pub mod update;
 pub mod verify;
 mod work;
 pub mod write;
@@ -33,5 +41,6 @@ pub use progress::{Cancel, Event, Observer, Silent};
 pub use receipt::Receipt;
 pub use survey::{Survey, survey};
 pub use target::{Existing, Target, TargetError, TargetOptions};
+pub use update::{Changes, Reading, Update};
 pub use verify::{Prepared, VerifyOptions, VerifyOutcome, verify};
 pub use write::{ExistingManifest, WriteOptions, WriteOutcome, write};

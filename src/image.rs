@@ -2,6 +2,7 @@
 
 mod backing;
 mod cache;
+mod chain;
 mod codec;
 mod detect;
 pub mod error;
@@ -14,6 +15,7 @@ pub mod open;
 mod opener;
 pub mod ova;
 pub mod overlay;
+mod parent;
 mod qcow2;
 mod raw;
 mod read;

@@ -82,7 +82,7 @@ impl Observer for Meter {
                     bar.set_message("Verifying");
                 }
                 Event::Progress { done, .. } | Event::Verified { done } => bar.set_position(done),
-                Event::Checkpoint { .. } | Event::Finished { .. } => {}
+                Event::Updating(_) | Event::Checkpoint { .. } | Event::Finished { .. } => {}
             },
             Self::Lines(lines) => {
                 let mut lines = lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -90,7 +90,7 @@ impl Observer for Meter {
                     Event::Started { total, resumed, .. } => lines.begin("Writing", total, resumed),
                     Event::Verifying { total } => lines.begin("Verifying", total, 0),
                     Event::Progress { done, .. } | Event::Verified { done } => lines.tick(done),
-                    Event::Checkpoint { .. } | Event::Finished { .. } => {}
+                    Event::Updating(_) | Event::Checkpoint { .. } | Event::Finished { .. } => {}
                 }
             }
         }

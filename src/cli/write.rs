@@ -9,15 +9,16 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::Exit;
+use super::image_arguments::ImageArguments;
 use super::location::location;
 use super::meter::{Meter, duration};
 use super::{interrupt, terminal};
 use crate::copy::{
-    self, Budget, Cancel, CopyError, Existing, ExistingManifest, Receipt, Target, TargetOptions,
-    VerifyOptions, WriteOptions,
+    self, Budget, Cancel, Changes, CopyError, Existing, ExistingManifest, Header, Manifest, Reading, Receipt,
+    Target, TargetOptions, VerifyOptions, WriteOptions,
 };
 use crate::diagnostic::Diagnostic;
-use crate::image::{self, BlockSource, Format, Image};
+use crate::image::{self, BlockSource, Image};
 use crate::model::{Bytes, Location};
 use crate::ui::json::{Line, Said, line};
 
@@ -25,7 +26,8 @@ use crate::ui::json::{Line, Said, line};
 ///
 /// A target that is mounted, in use, too small, or the image itself is always refused. So is one
 /// that holds data (a file that is not empty, a device with a partition table or filesystem),
-/// unless --force says that it may be lost, or --resume goes on with an interrupted write to it.
+/// unless --force says that it may be lost, or a manifest says what is there: with one of a write
+/// that finished, only what differs from it is written.
 #[derive(Debug, Args)]
 pub struct Write {
     /// The image: a disk image, or an appliance; a path, or `s3://`, `https://`, `nbd://` and the like.
@@ -36,28 +38,37 @@ pub struct Write {
     #[arg(value_name = "TARGET")]
     pub target: PathBuf,
 
-    /// The image's format, instead of finding it out from its content.
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<Format>,
-
-    /// Which disk of an appliance.
-    #[arg(long, value_name = "DISK")]
-    pub member: Option<String>,
+    /// How the image is read.
+    #[command(flatten)]
+    pub reading: ImageArguments,
 
     /// Read everything back afterwards, holes included, and compare.
     #[arg(long)]
     pub verify: bool,
 
-    /// Keep a manifest of the written blocks in this file: what --resume goes by.
+    /// Keep a manifest of the written blocks in this file. One that an earlier write to the same
+    /// target left says what is there: only blocks that differ are written.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
 
-    /// Go on with an interrupted write where its manifest ends (or begin, when there is none).
+    /// Go on with a write that was interrupted, where its manifest ends (begin, when there is
+    /// none).
     #[arg(long, requires = "manifest")]
     pub resume: bool,
 
-    /// What the target holds may be lost.
-    #[arg(long, conflicts_with = "resume")]
+    /// Read all of the image, also where it stands on the one that was written and so says itself
+    /// what has changed.
+    #[arg(long, requires = "manifest")]
+    pub rehash: bool,
+
+    /// Read only what this dirty bitmap of the image's NBD server marks. It must have been begun no
+    /// later than the write that the manifest is of.
+    #[arg(long, value_name = "NAME", requires = "manifest", conflicts_with = "rehash")]
+    pub dirty_bitmap: Option<String>,
+
+    /// What the target holds may be lost. Of a device that is larger than the disk, the first and
+    /// the last MiB beyond it are made zero, for old partition tables lie there.
+    #[arg(long, conflicts_with_all = ["resume", "rehash"])]
     pub force: bool,
 
     /// How many threads read, decode and write.
@@ -136,28 +147,37 @@ pub fn run(directory: &Path, arguments: &Write) -> Exit {
 fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
     let cancel = Cancel::new();
     interrupt::watch(&cancel).map_err(|source| CopyError::Thread { source })?;
-    let options = image::OpenOptions { format: arguments.format, member: arguments.member.clone() };
-    let image = image::open(arguments.image.clone().within(directory), &options)
+    let image = image::open(arguments.image.clone().within(directory), &arguments.reading.options())
         .map_err(|error| error.diagnostic())?;
-    let data = image.data_bytes().map_err(|source| CopyError::Source { offset: 0, source })?;
     let manifest = arguments.manifest.as_ref().map(|path| directory.join(path));
-    let resuming = arguments.resume && manifest.as_ref().is_some_and(|path| path.exists());
-    let target = Target::open(
+    let recorded = match &manifest {
+        Some(path) if !arguments.force && path.exists() => Some(recorded(path)?),
+        _ => None,
+    };
+    let data = match recorded {
+        // What there is takes no room any more.
+        Some(_) => 0,
+        None => image.data_bytes().map_err(|source| CopyError::Source { offset: 0, source })?,
+    };
+    let mut target = Target::open(
         &directory.join(&arguments.target),
         &TargetOptions {
-            size: image.size(),
+            size: recorded.as_ref().map_or(image.size(), |header| header.disk_size.min(image.size())),
             data,
             image_files: image.files().map(Path::to_owned).collect(),
-            existing: match (resuming, arguments.force) {
-                (true, _) => Existing::Keep,
-                (false, true) => Existing::Replace,
-                (false, false) => Existing::Refuse,
+            existing: match (&recorded, arguments.force) {
+                (Some(_), _) => Existing::Keep,
+                (None, true) => Existing::Replace,
+                (None, false) => Existing::Refuse,
             },
-            create: !resuming,
+            create: recorded.is_none(),
             ..TargetOptions::default()
         },
     )
     .map_err(CopyError::from)?;
+    if recorded.is_some_and(|header| header.target == target.identity()) {
+        target.grow(image.size()).map_err(CopyError::from)?;
+    }
 
     let done = copy(&image, &target, manifest, arguments, &cancel);
     if done.is_err() && target.is_created() && arguments.manifest.is_none() {
@@ -166,6 +186,11 @@ fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
         let _ = fs::remove_file(target.path());
     }
     done
+}
+
+/// What a manifest is about.
+fn recorded(path: &Path) -> Result<Header, CopyError> {
+    Ok(Manifest::open(path)?.header().clone())
 }
 
 fn copy(
@@ -186,8 +211,10 @@ fn copy(
         existing_manifest: match (arguments.resume, arguments.force) {
             (true, _) => ExistingManifest::Resume,
             (false, true) => ExistingManifest::Replace,
-            (false, false) => ExistingManifest::Refuse,
+            (false, false) => ExistingManifest::Update,
         },
+        changes: changes(image, arguments)?,
+        clear_beyond: arguments.force && target.is_device(),
         threads,
         checkpoint: arguments.checkpoint,
         budget: Arc::clone(&budget),
@@ -204,9 +231,20 @@ fn copy(
     });
     meter.clear();
     let (outcome, verified) = written?;
-    image.reopen_check().map_err(|error| error.diagnostic())?;
     let from = (arguments.image.called(), image.description().to_owned(), identity);
     Ok(Receipt::new(from, arguments.target.clone(), &outcome, verified, arguments.manifest.clone()))
+}
+
+/// What says which parts of the image may differ from what the target holds.
+fn changes(image: &Image, arguments: &Write) -> Result<Changes, Failure> {
+    match &arguments.dirty_bitmap {
+        Some(name) => {
+            let ranges = image.dirty(name).map_err(|error| error.diagnostic())?;
+            Ok(Changes::Reported { by: format!("the dirty bitmap {name}"), ranges: ranges.into() })
+        }
+        None if arguments.rehash => Ok(Changes::Unknown),
+        None => Ok(Changes::OfLayers),
+    }
 }
 
 fn render(receipt: &Receipt) -> String {
@@ -221,6 +259,18 @@ fn render(receipt: &Receipt) -> String {
         Bytes(receipt.size),
     );
     let mut line = |label: &str, value: &str| text.push_str(&format!("  {label:9} {value}\n"));
+    if let Some(update) = &receipt.update {
+        line("unchanged", &format!("{}, on the target already", Bytes(receipt.unchanged_bytes)));
+        line(
+            "read",
+            &match &update.reading {
+                Reading::Changes { by } => format!("{}: what may differ by {by}", Bytes(receipt.read_bytes)),
+                Reading::Whole { why } => {
+                    format!("{}: all of the image, for {why}", Bytes(receipt.read_bytes))
+                }
+            },
+        );
+    }
     if receipt.resumed_bytes > 0 {
         line("resumed", &format!("{} were safe on the target already", Bytes(receipt.resumed_bytes)));
     }

@@ -143,6 +143,11 @@ impl CopyError {
                 "The image is damaged",
                 "Check the image (qemu-img check) and restore from another copy of the backup.",
             ),
+            Self::Source { source: SourceError::Changed { .. } | SourceError::Gone { .. }, .. } => error(
+                "copy::image_changed",
+                "The image changed while it was read",
+                "Make sure that nothing writes to it, then write it again. What was written of it does not count as a whole disk.",
+            ),
             Self::Source { .. } => error("copy::image_read", "The image cannot be read", RESUME),
             Self::Write { .. } => error("copy::target_write", "The target cannot be written", RESUME),
             Self::ReadBack { .. } => error(

@@ -124,10 +124,11 @@ fn table(settings: &VolumePlan, image: Option<&ImageFacts>, recipe: Option<Diges
     }
     if let Some(image) = image {
         let path = image.path.to_string();
-        let name = match &image.member {
-            Some(member) => format!("{path} ({member})"),
-            None => path,
-        };
+        let name = image.member.as_ref().map_or_else(|| path.clone(), |member| format!("{path} ({member})"));
+        let name = image
+            .snapshot
+            .as_ref()
+            .map_or_else(|| name.clone(), |snapshot| format!("{name}, snapshot {snapshot}"));
         table.set("image", Some(name));
         table.set("image_identity", Some(image.identity.short()));
     }

@@ -49,14 +49,23 @@ fn jail() -> std::io::Result<u8> {
 }
 
 fn open(disk: &ServedDisk) -> Result<Box<dyn BlockSource>, Box<dyn std::error::Error>> {
-    let options = options(disk.format.as_deref(), disk.member.as_deref())?;
+    let options = options(disk.format.as_deref(), disk.member.as_deref(), disk.snapshot.as_deref())?;
     Ok(Box::new(image::open(&disk.image, &options)?))
 }
 
-/// How to open an image of which the format and the member may be said.
+/// How to open an image of which the format, the member and the snapshot may be said.
 ///
 /// # Errors
 /// When the format's name is unknown.
-pub fn options(format: Option<&str>, member: Option<&str>) -> Result<OpenOptions, ParseFormatError> {
-    Ok(OpenOptions { format: format.map(str::parse).transpose()?, member: member.map(str::to_owned) })
+pub fn options(
+    format: Option<&str>,
+    member: Option<&str>,
+    snapshot: Option<&str>,
+) -> Result<OpenOptions, ParseFormatError> {
+    Ok(OpenOptions {
+        format: format.map(str::parse).transpose()?,
+        member: member.map(str::to_owned),
+        snapshot: snapshot.map(str::to_owned),
+        pinned: None,
+    })
 }

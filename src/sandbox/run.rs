@@ -69,7 +69,7 @@ pub fn run_with(
 }
 
 fn open(disk: &SandboxDisk) -> Result<Image, SandboxError> {
-    let options = helper::options(disk.format.as_deref(), disk.member.as_deref())?;
+    let options = helper::options(disk.format.as_deref(), disk.member.as_deref(), disk.snapshot.as_deref())?;
     image::open(&disk.image, &options).map_err(|error| SandboxError::Image(Box::new(error)))
 }
 
@@ -136,6 +136,7 @@ fn server_spec(request: &Request, images: &[Image], parent: i32) -> Result<Serve
                 image: disk.image.clone(),
                 format: disk.format.clone(),
                 member: disk.member.clone(),
+                snapshot: disk.snapshot.clone(),
                 size: device_size(disk, image),
             })
             .collect(),

@@ -3,8 +3,10 @@
 mod command;
 mod contents;
 mod failures;
+mod killed;
 mod overlays;
 mod resume;
 pub mod support;
 mod targets;
+mod update;
 mod verify;

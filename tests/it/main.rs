@@ -11,6 +11,7 @@ mod guests;
 mod image;
 mod layers;
 mod nbd;
+mod pinning;
 mod plan;
 mod provider;
 mod running;

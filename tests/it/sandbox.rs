@@ -27,6 +27,7 @@ pub fn request(images: &[&Path]) -> Request {
         image: Path::new(image).into(),
         format: Some("raw".to_owned()),
         member: None,
+        snapshot: None,
         size: 0,
         grow: false,
     };

@@ -44,6 +44,8 @@ pub struct ServedDisk {
     pub format: Option<String>,
     /// The disk inside an OVA.
     pub member: Option<String>,
+    /// The internal snapshot of a qcow2 image.
+    pub snapshot: Option<String>,
     /// The size the guest sees, in bytes.
     pub size: u64,
 }

@@ -49,6 +49,7 @@ fn run_payload(name: &str, seconds: u32) -> Result<Finished, SandboxError> {
             image: image.into(),
             format: Some("raw".to_owned()),
             member: None,
+            snapshot: None,
             size: MIB,
         }],
         exchange_size: MIB,
