@@ -272,7 +272,8 @@ mod tests {
             }
         });
         let pool = server.pool();
-        assert_eq!(zeros().rest(&pool, 0..1 << 20).unwrap(), [0..1 << 20]);
+        let rest = zeros().rest(&pool, 0..1 << 20).unwrap();
+        assert!(rest.len() == 1 && rest[0] == (0..1 << 20), "{rest:?}");
     }
 
     #[test]
