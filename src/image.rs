@@ -16,6 +16,8 @@ pub mod overlay;
 mod qcow2;
 mod raw;
 mod read;
+#[cfg(feature = "remote")]
+mod remote;
 pub mod source;
 mod vhd;
 mod vhdx;

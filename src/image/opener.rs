@@ -10,6 +10,8 @@ use super::backing::{Backing, Fault, NotOpened, Store};
 use super::error::ImageError;
 use super::identity::FileIdentity;
 use super::local;
+#[cfg(feature = "remote")]
+use super::remote;
 use super::window::Window;
 use crate::model::{Digest, Location};
 
@@ -25,25 +27,29 @@ pub(super) struct Opened {
 impl Opened {
     /// What of it is different from what it was when it was opened.
     pub(super) fn difference(&self) -> Result<Option<String>, ImageError> {
-        Ok(self.identity.difference(&look(&*self.backing, &self.path, self.identity.name.clone())?))
+        let now =
+            self.backing.identity(self.identity.name.clone()).map_err(|fault| refused(fault, &self.path))?;
+        Ok(self.identity.difference(&now))
     }
 }
 
-/// What identifies an open file now.
-fn look(backing: &dyn Backing, path: &Path, name: PathBuf) -> Result<FileIdentity, ImageError> {
-    backing.identity(name).map_err(|fault| match fault {
+/// The error of looking at an open file.
+fn refused(fault: Fault, path: &Path) -> ImageError {
+    match fault {
         Fault::Io(source) => ImageError::Open { file: path.to_owned(), source },
         other => ImageError::Source(other.at(path, 0)),
-    })
+    }
 }
 
 /// Opens the file that the user named, where it lies.
 fn open_named(image: &Location) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
     match image {
         Location::Local(path) => local::open(path),
-        Location::S3(_) | Location::Http(_) | Location::Nbd(_) => {
-            Err(ImageError::NoFeature { file: image.called() })
-        }
+        #[cfg(feature = "remote")]
+        Location::S3(_) | Location::Http(_) => remote::open(image),
+        #[cfg(not(feature = "remote"))]
+        Location::S3(_) | Location::Http(_) => Err(ImageError::NoFeature { file: image.called() }),
+        Location::Nbd(_) => Err(ImageError::NoFeature { file: image.called() }),
         Location::Input => Err(ImageError::Input),
     }
 }
@@ -144,7 +150,7 @@ impl Opener {
         path: PathBuf,
         name: PathBuf,
     ) -> Result<Window, ImageError> {
-        let identity = look(&*backing, &path, name)?;
+        let identity = backing.identity_when_opened(name).map_err(|fault| refused(fault, &path))?;
         let number = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
         let window = Window::whole(Arc::clone(&backing), path.clone(), number);
         self.files.push(Opened { path, identity, backing, window: window.clone() });
