@@ -70,6 +70,7 @@ fn machines(
                 facts: ImageFacts {
                     path: PathBuf::from(format!("backups/{number}-{disk}.vmdk")).into(),
                     member: None,
+                    snapshot: None,
                     format: "vmdk".to_owned(),
                     size: 40 << 30,
                     identity: Digest::of(format!("{number}-{disk}").as_bytes()),

@@ -5,6 +5,7 @@ pub mod completions;
 pub mod exit;
 pub mod fmt;
 pub mod graph;
+pub mod image_arguments;
 pub mod inspect;
 pub mod inspect_guest;
 mod interrupt;
@@ -20,6 +21,7 @@ pub mod show;
 pub mod state;
 pub mod terminal;
 pub mod validate;
+pub mod variables;
 pub mod workspace;
 pub mod write;
 

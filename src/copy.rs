@@ -13,8 +13,10 @@
 pub mod block;
 pub mod budget;
 pub mod error;
+mod job;
 pub mod manifest;
 pub mod overlay;
+mod pool;
 pub mod progress;
 pub mod receipt;
 pub mod retry;

@@ -2,6 +2,7 @@
 
 mod backing;
 mod cache;
+mod chain;
 mod codec;
 mod detect;
 pub mod error;
@@ -9,15 +10,18 @@ mod extent;
 pub mod format;
 pub mod identity;
 mod local;
+pub mod nbd;
 pub mod open;
 mod opener;
 pub mod ova;
 pub mod overlay;
+mod parent;
 mod qcow2;
 mod raw;
 mod read;
 #[cfg(feature = "remote")]
 mod remote;
+pub mod served;
 pub mod source;
 mod vhd;
 mod vhdx;

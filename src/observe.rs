@@ -1,9 +1,11 @@
 //! What exists now: the machines' images and guests, and the provider's resources.
 
 pub mod machine;
+pub mod pins;
 pub mod reality;
 pub mod resolve;
 
 pub use machine::{DiskImage, Hardware, Inspection, Machine, MachineDisk, Prepared};
+pub use pins::{Pins, as_recorded};
 pub use reality::Reality;
 pub use resolve::{Inspector, resolve};

@@ -9,6 +9,7 @@ use crate::copy;
 use crate::image;
 use crate::image::BlockSource;
 use crate::model::{Address, Digest};
+use crate::observe::as_recorded;
 use crate::plan::{DriversPlan, WritePlan};
 use crate::provider::{DeviceFacts, VolumeState};
 use crate::state::{DriversFacts, ImageFacts, Operation, VolumeResource, WriteFacts};
@@ -79,8 +80,8 @@ impl Context {
 
     /// Opens the image that was planned with.
     fn open_image(facts: &ImageFacts) -> Result<image::Image, ApplyError> {
-        let options = image::OpenOptions { format: facts.format.parse().ok(), member: facts.member.clone() };
-        let image = image::open(&facts.path, &options).map_err(|error| ApplyError::Image(Box::new(error)))?;
+        let image = image::open(&facts.path, &as_recorded(facts))
+            .map_err(|error| ApplyError::Image(Box::new(error)))?;
         if image.identity().digest() != facts.identity {
             return Err(ApplyError::ImageMoved { path: facts.path.called() });
         }

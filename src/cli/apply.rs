@@ -13,7 +13,8 @@ use super::workspace::Workspace;
 use crate::apply::{self, Cancel, Context, Options, Receipt, Tally};
 use crate::copy::Budget;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::image::{self, OpenOptions};
+use crate::image;
+use crate::observe::as_recorded;
 use crate::plan::build::resources_digest;
 use crate::plan::{Mode, Overlays, Plan, saved};
 use crate::state::{Lock, State, Store};
@@ -256,8 +257,7 @@ fn check_binding(
         ));
     }
     for image in &binding.images {
-        let options = OpenOptions { format: image.format.parse().ok(), member: image.member.clone() };
-        match image::open(&image.path, &options) {
+        match image::open(&image.path, &as_recorded(image)) {
             Ok(opened) if opened.identity().digest() == image.identity => {}
             Ok(_) => moved.push(format!("{} is another file, or changed", image.path)),
             Err(error) => moved.push(format!("{}: {error}", image.path)),

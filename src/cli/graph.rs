@@ -6,11 +6,11 @@ use clap::{Args, ValueEnum};
 
 use super::exit::Exit;
 use super::terminal;
-use super::workspace::{VariableArguments, known};
+use super::workspace::{WorkspaceArguments, known};
 use crate::config;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::{self, Graph};
-use crate::observe::{Inspector, Machine, Prepared, resolve};
+use crate::observe::{Inspector, Machine, Pins, Prepared, resolve};
 use crate::plan::build::shape;
 use crate::state::Store;
 
@@ -31,7 +31,7 @@ pub struct GraphCommand {
     pub format: Language,
     /// The configuration's variables.
     #[command(flatten)]
-    pub variables: VariableArguments,
+    pub variables: WorkspaceArguments,
 }
 
 /// Nobody looks into guests for a picture.
@@ -59,7 +59,7 @@ pub fn run(directory: &Path, command: &GraphCommand) -> Exit {
 }
 
 fn draw(directory: &Path, command: &GraphCommand) -> Result<String, Diagnostics> {
-    let (config, diagnostics) = config::load(directory, &command.variables.options()?);
+    let (config, diagnostics) = config::load(directory, &command.variables.values.options()?);
     let Some(config) = config.filter(|_| !diagnostics.has_errors()) else { return Err(diagnostics) };
     let paths = super::state::paths(directory, command.variables.rehearse);
     let state = Store::read(&paths).map_err(|error| Diagnostics::from(error.diagnostic()))?;
@@ -67,7 +67,7 @@ fn draw(directory: &Path, command: &GraphCommand) -> Result<String, Diagnostics>
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
-    let (machines, diagnostics) = resolve(&evaluated.instances, &Nobody, &|_| false);
+    let (machines, diagnostics) = resolve(&evaluated.instances, &Pins::of(&state), &Nobody, &|_| false);
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::exit::Exit;
-use super::location::location;
+use super::image_arguments::ImageArguments;
+use super::location::LocationParser;
 use super::terminal;
 use crate::diagnostic::Diagnostic;
 use crate::guest::report::{FindingSeverity, RecipeInputs, Report};
 use crate::image::ova;
-use crate::image::{self, ImageError, OpenOptions};
+use crate::image::{self, ImageError};
 use crate::model::{Hypervisor, Location, NetworkPolicy};
 use crate::sandbox::{Limits, Request, SandboxDisk, run as run_sandbox};
 use crate::ui::human::guest::render_inspection;
@@ -35,16 +36,12 @@ pub struct Inspect {
 pub struct MachineArguments {
     /// The image (a disk image, or an appliance with all its disks; a path, or `s3://`, `https://`,
     /// `nbd://` and the like); further images are the machine's further disks.
-    #[arg(value_name = "IMAGE", required = true, value_parser = location())]
+    #[arg(value_name = "IMAGE", required = true, value_parser = LocationParser)]
     pub images: Vec<Location>,
 
-    /// The images' format, instead of finding it out from their content.
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<image::Format>,
-
-    /// Which disk of an appliance, instead of all of them.
-    #[arg(long, value_name = "DISK")]
-    pub member: Option<String>,
+    /// How the images are read.
+    #[command(flatten)]
+    pub reading: ImageArguments,
 
     /// What the restored instance runs on.
     #[arg(long, value_enum, default_value_t = HypervisorArgument::Nitro)]
@@ -101,8 +98,9 @@ impl MachineArguments {
                 disks.push(SandboxDisk {
                     name,
                     image: image.clone(),
-                    format: self.format.map(|format| format.as_str().to_owned()),
+                    format: self.reading.format.0.map(|format| format.to_string()),
                     member: member.id,
+                    snapshot: self.reading.snapshot.clone(),
                     size: 0,
                     grow: false,
                 });
@@ -113,15 +111,14 @@ impl MachineArguments {
 
     /// The disks of one image: itself, or an appliance's that have content, with their names.
     fn members(&self, image: &Location) -> Result<Vec<Member>, ImageError> {
-        let options = OpenOptions { format: self.format, member: self.member.clone() };
-        match image::open(image, &options) {
+        match image::open(image, &self.reading.options()) {
             Err(ImageError::WhichMember { .. }) => {
                 let appliance = ova::read(image)?;
                 let with_content = appliance.disks.into_iter().filter(|disk| disk.file.is_some());
                 Ok(with_content.map(|disk| Member { name: Some(disk.name), id: Some(disk.id) }).collect())
             }
             Err(error) => Err(error),
-            Ok(_) => Ok(vec![Member { name: None, id: self.member.clone() }]),
+            Ok(_) => Ok(vec![Member { name: None, id: self.reading.member.clone() }]),
         }
     }
 

@@ -37,6 +37,7 @@ impl Inspector for SandboxInspector<'_> {
                     image: image.facts.path.clone(),
                     format: Some(image.facts.format.clone()),
                     member: image.facts.member.clone(),
+                    snapshot: image.facts.snapshot.clone(),
                     size: disk.volume_bytes(),
                     grow: disk.spec.grow,
                 })

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::terminal;
-use super::workspace::{VariableArguments, Wishes, Workspace};
+use super::workspace::{Wishes, Workspace, WorkspaceArguments};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::{Address, InstanceAddress};
 use crate::plan::{Overlays, Plan, saved};
@@ -34,7 +34,7 @@ pub struct PlanArguments {
     pub context: usize,
     /// The configuration's variables.
     #[command(flatten)]
-    pub variables: VariableArguments,
+    pub variables: WorkspaceArguments,
 }
 
 impl PlanArguments {

@@ -144,7 +144,8 @@ fn changed_bytes(overlay: &Overlay) -> u64 {
 
 fn open(disk: &SandboxDisk) -> Result<image::Image, Diagnostic> {
     let format = disk.format.as_deref().and_then(|format| format.parse().ok());
-    let options = OpenOptions { format, member: disk.member.clone() };
+    let (member, snapshot) = (disk.member.clone(), disk.snapshot.clone());
+    let options = OpenOptions { format, member, snapshot, pinned: None };
     image::open(&disk.image, &options).map_err(|error| error.diagnostic())
 }
 

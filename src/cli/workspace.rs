@@ -7,52 +7,29 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::inspect_guest::SandboxInspector;
+use super::variables::Variables;
 use crate::apply::Specs;
 use crate::config::{self, Config, Evaluated, KnownFacts};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::{
     Address, DesiredState, DriversPolicy, InstanceAddress, InstanceSpec, LocalProviderSpec, ProviderSpec,
 };
-use crate::observe::{Inspection, Machine, Reality, resolve};
+use crate::observe::{Inspection, Machine, Pins, Reality, resolve};
 use crate::plan::{self, Action, Mode, Overlays, Plan};
 use crate::provider::Provider;
 use crate::provider::local::LocalProvider;
 use crate::state::format::v1::{LaunchPhase, Output};
 use crate::state::{Paths, Resource, State};
 
-/// Values for the configuration's variables.
+/// Which workspace, and values for its variables.
 #[derive(Debug, Clone, Default, Args)]
-pub struct VariableArguments {
-    /// Sets a variable; may be repeated.
-    #[arg(long = "var", value_name = "NAME=VALUE")]
-    pub variables: Vec<String>,
-    /// Reads variables from a file; may be repeated.
-    #[arg(long = "var-file", value_name = "FILE")]
-    pub variable_files: Vec<PathBuf>,
+pub struct WorkspaceArguments {
+    /// Values for variables.
+    #[command(flatten)]
+    pub values: Variables,
     /// The same configuration on the local provider, with a state of its own.
     #[arg(long)]
     pub rehearse: bool,
-}
-
-impl VariableArguments {
-    /// As the configuration wants them.
-    ///
-    /// # Errors
-    /// When a `--var` is not of the form name=value.
-    pub fn options(&self) -> Result<config::Options, Diagnostics> {
-        let mut variables = Vec::new();
-        for text in &self.variables {
-            let Some((name, value)) = text.split_once('=') else {
-                return Err(Diagnostic::error("config::bad_variable_argument", "A variable without a value")
-                    .detail("--var takes a name and a value.")
-                    .help("write it as --var name=value")
-                    .into());
-            };
-            variables.push((name.trim().to_owned(), value.to_owned()));
-        }
-        let environment = super::validate::environment();
-        Ok(config::Options { variables, variable_files: self.variable_files.clone(), environment })
-    }
 }
 
 /// What a plan is asked for.
@@ -87,10 +64,10 @@ impl Workspace {
     /// All mistakes of the configuration; the provider cannot be opened.
     pub fn open(
         directory: &Path,
-        arguments: &VariableArguments,
+        arguments: &WorkspaceArguments,
         destroys: bool,
     ) -> Result<Self, Diagnostics> {
-        let (checked, diagnostics) = config::check(directory, &arguments.options()?);
+        let (checked, diagnostics) = config::check(directory, &arguments.values.options()?);
         let stops = |diagnostic: &Diagnostic| {
             // Backups go their ways; what was restored from them can be destroyed all the same.
             let lost_image = diagnostic.code.as_str() == "config::missing_image";
@@ -211,7 +188,7 @@ impl Workspace {
             }
             None => {
                 let inspector = SandboxInspector::new(&self.directory, &reality.instance_types);
-                let (machines, diagnostics) = resolve(&specs, &inspector, &|machine| {
+                let (machines, diagnostics) = resolve(&specs, &Pins::of(state), &inspector, &|machine| {
                     inspected.contains(&machine.spec.address) || !has_started(machine, state)
                 });
                 if diagnostics.has_errors() {

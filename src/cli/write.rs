@@ -9,7 +9,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::exit::Exit;
-use super::location::location;
+use super::image_arguments::ImageArguments;
+use super::location::LocationParser;
 use super::meter::{Meter, duration};
 use super::{interrupt, terminal};
 use crate::copy::{
@@ -17,7 +18,7 @@ use crate::copy::{
     VerifyOptions, WriteOptions,
 };
 use crate::diagnostic::Diagnostic;
-use crate::image::{self, BlockSource, Format, Image};
+use crate::image::{self, BlockSource, Image};
 use crate::model::{Bytes, Location};
 use crate::ui::json::{Line, Said, line};
 
@@ -29,20 +30,16 @@ use crate::ui::json::{Line, Said, line};
 #[derive(Debug, Args)]
 pub struct Write {
     /// The image: a disk image, or an appliance; a path, or `s3://`, `https://`, `nbd://` and the like.
-    #[arg(value_name = "IMAGE", value_parser = location())]
+    #[arg(value_name = "IMAGE", value_parser = LocationParser)]
     pub image: Location,
 
     /// The block device, or the file (created when it does not exist, as a sparse raw image).
     #[arg(value_name = "TARGET")]
     pub target: PathBuf,
 
-    /// The image's format, instead of finding it out from its content.
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<Format>,
-
-    /// Which disk of an appliance.
-    #[arg(long, value_name = "DISK")]
-    pub member: Option<String>,
+    /// How the image is read.
+    #[command(flatten)]
+    pub reading: ImageArguments,
 
     /// Read everything back afterwards, holes included, and compare.
     #[arg(long)]
@@ -136,8 +133,7 @@ pub fn run(directory: &Path, arguments: &Write) -> Exit {
 fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
     let cancel = Cancel::new();
     interrupt::watch(&cancel).map_err(|source| CopyError::Thread { source })?;
-    let options = image::OpenOptions { format: arguments.format, member: arguments.member.clone() };
-    let image = image::open(arguments.image.clone().within(directory), &options)
+    let image = image::open(arguments.image.clone().within(directory), &arguments.reading.options())
         .map_err(|error| error.diagnostic())?;
     let data = image.data_bytes().map_err(|source| CopyError::Source { offset: 0, source })?;
     let manifest = arguments.manifest.as_ref().map(|path| directory.join(path));

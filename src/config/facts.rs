@@ -101,6 +101,8 @@ pub(super) fn instance_value(spec: &InstanceSpec, facts: Option<&InstanceFacts>)
     object.configured("private_ip", ip);
     object.configured("image", text(spec.image.as_ref().map(|image| image.path.to_string()).as_deref()));
     object.configured("image_format", text(spec.image.as_ref().and_then(|image| image.format.as_deref())));
+    object
+        .configured("image_snapshot", text(spec.image.as_ref().and_then(|image| image.snapshot.as_deref())));
     object.configured("instance_type", Value::string(spec.instance_type.as_str()));
     object.configured("subnet_id", text(spec.subnet_id.as_deref()));
     let groups = spec.security_group_ids.iter().map(|group| Value::string(group.as_str())).collect();

@@ -27,6 +27,7 @@ const DISK: Schema = Schema {
     attributes: Some(&[
         ("image", false),
         ("format", false),
+        ("snapshot", false),
         ("type", false),
         ("size", false),
         ("grow", false),
@@ -48,6 +49,7 @@ const INSTANCE: Schema = Schema {
     attributes: Some(&[
         ("image", false),
         ("image_format", false),
+        ("image_snapshot", false),
         ("instance_type", true),
         ("subnet_id", false),
         ("private_ip", false),

@@ -1,18 +1,15 @@
 //! Reading a target back and comparing it with its manifest, holes included.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::block::{self, BLOCK, Buffer, Content};
 use super::budget::{Budget, lock};
 use super::overlay::{self, Pieces};
-use super::write::default_threads;
+use super::pool::Pool;
 use super::{Cancel, CopyError, Event, Manifest, ManifestError, Observer, Target, retry};
 use crate::image::{BlockSource, Overlay};
-
-const TICK: Duration = Duration::from_millis(100);
 
 /// A preparation that lies over the content: the overlay, and the image, for what is below it.
 #[derive(Clone, Copy)]
@@ -74,19 +71,16 @@ pub fn verify(
         manifest,
         prepared,
         end,
-        cancel,
+        pool: Pool::new(&options.budget, cancel),
         next: AtomicU64::new(0),
         done: AtomicU64::new(0),
-        stop: AtomicBool::new(false),
         differences: Mutex::default(),
-        failure: Mutex::default(),
-        running: Mutex::new(0),
-        ended: Condvar::new(),
     };
-    reading.run(options, observer);
-    if let Some(failure) = lock(&reading.failure).take() {
-        return Err(failure);
-    }
+    reading.pool.run("verify", options.threads, &|| reading.work(), &mut || {
+        observer.event(&Event::Verified { done: reading.done.load(Ordering::Relaxed) });
+        Ok(())
+    })?;
+    reading.pool.failure()?;
     if cancel.is_cancelled() && reading.done.load(Ordering::Relaxed) < size {
         return Err(CopyError::Cancelled { done: manifest.done_bytes(), total: size });
     }
@@ -114,83 +108,30 @@ struct Reading<'a> {
     prepared: Option<Prepared<'a>>,
     /// Where the last byte that is compared ends; beyond the manifest's disk, only the overlay's.
     end: u64,
-    cancel: &'a Cancel,
+    pool: Pool<'a>,
     next: AtomicU64,
     done: AtomicU64,
-    stop: AtomicBool,
     differences: Mutex<Differences>,
-    failure: Mutex<Option<CopyError>>,
-    running: Mutex<usize>,
-    ended: Condvar,
 }
 
 impl Reading<'_> {
-    fn run(&self, options: &VerifyOptions, observer: &dyn Observer) {
-        let wanted = options.threads.unwrap_or_else(default_threads).max(1);
-        thread::scope(|scope| {
-            let mut workers = Vec::new();
-            for number in 0..wanted {
-                let reservation = match number {
-                    0 => options.budget.reserve(&|| self.cancel.is_cancelled()),
-                    _ => options.budget.try_reserve(),
-                };
-                let Some(reservation) = reservation else { break };
-                *lock(&self.running) += 1;
-                let ending = Ending(self);
-                let spawned =
-                    thread::Builder::new().name(format!("verify-{number}")).spawn_scoped(scope, move || {
-                        let _ending = ending;
-                        let _reservation = reservation;
-                        self.work();
-                    });
-                match spawned {
-                    Ok(worker) => workers.push(worker),
-                    Err(source) if number == 0 => self.fail(CopyError::Thread { source }),
-                    Err(_) => break,
-                }
-            }
-            let mut running = lock(&self.running);
-            while *running > 0 {
-                running = self.ended.wait_timeout(running, TICK).unwrap_or_else(PoisonError::into_inner).0;
-                drop(running);
-                observer.event(&Event::Verified { done: self.done.load(Ordering::Relaxed) });
-                running = lock(&self.running);
-            }
-            drop(running);
-            for worker in workers {
-                if worker.join().is_err() {
-                    self.fail(CopyError::WorkerDied);
-                }
-            }
-        });
-    }
-
-    fn fail(&self, error: CopyError) {
-        lock(&self.failure).get_or_insert(error);
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    fn work(&self) {
+    fn work(&self) -> Result<(), CopyError> {
         let mut buffer = Buffer::new();
-        while !self.stop.load(Ordering::Relaxed) && !self.cancel.is_cancelled() {
+        while !self.pool.must_stop() {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             if index >= block::count(self.end) {
-                return;
+                break;
             }
-            match self.is_as_recorded(index, &mut buffer) {
-                Ok(same) => {
-                    if let Some(zero) = same {
-                        let mut differences = lock(&self.differences);
-                        differences.blocks += 1;
-                        let first = differences.first.filter(|(first, _)| *first < index);
-                        differences.first = first.or(Some((index, zero)));
-                    }
-                    let length = block::length(index, self.manifest.header().disk_size);
-                    self.done.fetch_add(length, Ordering::Relaxed);
-                }
-                Err(error) => return self.fail(error),
+            if let Some(zero) = self.is_as_recorded(index, &mut buffer)? {
+                let mut differences = lock(&self.differences);
+                differences.blocks += 1;
+                let first = differences.first.filter(|(first, _)| *first < index);
+                differences.first = first.or(Some((index, zero)));
             }
+            let length = block::length(index, self.manifest.header().disk_size);
+            self.done.fetch_add(length, Ordering::Relaxed);
         }
+        Ok(())
     }
 
     /// `None` when the block is as it should be, otherwise whether it should be zero.
@@ -223,15 +164,6 @@ impl Reading<'_> {
         }
         let same = Content::of(&bytes[..in_disk]) == recorded;
         Ok((!same).then_some(recorded == Content::Zero))
-    }
-}
-
-struct Ending<'a, 'b>(&'a Reading<'b>);
-
-impl Drop for Ending<'_, '_> {
-    fn drop(&mut self) {
-        *lock(&self.0.running) -= 1;
-        self.0.ended.notify_all();
     }
 }
 

@@ -1,8 +1,11 @@
 //! Cutting a disk into units of work, lazily and in order.
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
 
-use super::block::{self, BLOCK};
+use super::CopyError;
+use super::block::{self, BLOCK, Buffer};
+use super::budget::lock;
 use super::manifest::Ranges;
 use super::retry;
 use super::survey::WINDOW;
@@ -29,6 +32,47 @@ pub(super) enum Unit {
     /// This block is on the target already; only compare what the image holds with what was
     /// expected of it.
     Check(u64),
+}
+
+/// Where workers get their units and the units' bytes: several ask at once.
+pub(super) trait Feed: Sync {
+    /// What a worker keeps of a unit between taking it and reading it: nothing where blocks are
+    /// read by position, the packed bytes where a stream gives them in passing.
+    type Held: Default;
+
+    /// The next thing to do, waited for where it has to be; `None` when nothing is left. May
+    /// leave the block's bytes in `buffer` already.
+    fn next(&self, held: &mut Self::Held, buffer: &mut Buffer) -> Result<Option<Unit>, CopyError>;
+
+    /// Fills `bytes` with a block that this worker was given last. They are the start of the
+    /// buffer that it was asked for with, untouched since.
+    fn read(&self, index: u64, held: &mut Self::Held, bytes: &mut [u8]) -> Result<(), CopyError>;
+}
+
+/// Blocks of a source that is read by position.
+pub(super) struct Positions<'a> {
+    source: &'a dyn BlockSource,
+    work: Mutex<Work<'a>>,
+}
+
+impl<'a> Positions<'a> {
+    pub(super) fn new(source: &'a dyn BlockSource, work: Work<'a>) -> Self {
+        Self { source, work: Mutex::new(work) }
+    }
+}
+
+impl Feed for Positions<'_> {
+    type Held = ();
+
+    fn next(&self, (): &mut (), _: &mut Buffer) -> Result<Option<Unit>, CopyError> {
+        lock(&self.work).next().map_err(|(offset, source)| CopyError::Source { offset, source })
+    }
+
+    fn read(&self, index: u64, (): &mut (), bytes: &mut [u8]) -> Result<(), CopyError> {
+        let offset = index * BLOCK;
+        retry::source(|| self.source.read_at(offset, bytes))
+            .map_err(|source| CopyError::Source { offset, source })
+    }
 }
 
 /// The units that are left, in the disk's order.

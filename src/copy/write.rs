@@ -1,22 +1,18 @@
 //! Writing a disk's content onto a target.
 
-use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::block::{self, BLOCK, Buffer, Content};
-use super::budget::{Budget, lock};
+use super::budget::Budget;
+use super::job::Job;
 use super::manifest::{Finished, v1};
-use super::work::{self, Unit, Work};
-use super::{Cancel, CopyError, Event, Header, Manifest, ManifestError, Observer, Target, retry, survey};
+use super::work::{Positions, Work};
+use super::{Cancel, CopyError, Event, Header, Manifest, ManifestError, Observer, Target, survey};
 use crate::image::{BlockSource, ReadSet};
 use crate::model::Digest;
 
-/// How often progress is told.
-const TICK: Duration = Duration::from_millis(100);
 /// How many blocks of a write that is resumed are read back first, as a sample: cheap, and
 /// catches a target that something else has written to since.
 const SAMPLE: u64 = 16;
@@ -117,24 +113,9 @@ pub fn write(
 
     let survey = survey(source).map_err(|source| CopyError::Source { offset: 0, source })?;
     observer.event(&Event::Started { total: size, data: survey.data, zero: survey.zero, resumed });
-    let job = Job {
-        source,
-        target,
-        options,
-        cancel,
-        work: Mutex::new(Work::new(source, manifest.done().clone(), &options.expect)),
-        finished: Mutex::default(),
-        failure: Mutex::default(),
-        stop: AtomicBool::new(false),
-        running: Mutex::new(0),
-        ended: Condvar::new(),
-        counts: Counts::default(),
-    };
-    let checkpoints = job.run(&mut manifest, resumed, observer);
-    if let Some(failure) = lock(&job.failure).take() {
-        return Err(failure);
-    }
-    checkpoints?;
+    let work = Work::new(source, manifest.done().clone(), &options.expect);
+    let feed = Positions::new(source, work);
+    let counts = Job::new(&feed, size, target, options, cancel).run(&mut manifest, resumed, observer)?;
     if cancel.is_cancelled() && manifest.done_bytes() < size {
         return Err(CopyError::Cancelled { done: manifest.done_bytes(), total: size });
     }
@@ -149,8 +130,8 @@ pub fn write(
         size,
         data_bytes: data,
         zero_bytes: zero,
-        written_bytes: job.counts.written.load(Ordering::Relaxed),
-        zeroed_bytes: job.counts.zeroed.load(Ordering::Relaxed),
+        written_bytes: counts.written,
+        zeroed_bytes: counts.zeroed,
         resumed_bytes: resumed,
         elapsed: begun.elapsed(),
         manifest,
@@ -202,234 +183,4 @@ fn check_sample(manifest: &Manifest, target: &Target) -> Result<(), CopyError> {
         }
     }
     Ok(())
-}
-
-/// Bytes so far.
-#[derive(Debug, Default)]
-struct Counts {
-    done: AtomicU64,
-    written: AtomicU64,
-    zero: AtomicU64,
-    zeroed: AtomicU64,
-}
-
-/// What the workers and their coordinator share.
-struct Job<'a> {
-    source: &'a dyn BlockSource,
-    target: &'a Target,
-    options: &'a WriteOptions,
-    cancel: &'a Cancel,
-    work: Mutex<Work<'a>>,
-    finished: Mutex<Vec<(u64, Content)>>,
-    failure: Mutex<Option<CopyError>>,
-    stop: AtomicBool,
-    running: Mutex<usize>,
-    ended: Condvar,
-    counts: Counts,
-}
-
-/// How many threads work when nobody says.
-pub(super) fn default_threads() -> usize {
-    thread::available_parallelism().map_or(4, |processors| (processors.get() * 2).clamp(4, 16))
-}
-
-impl Job<'_> {
-    /// Starts the workers, tells progress and makes checkpoints until they have ended; then the
-    /// last checkpoint.
-    fn run(&self, manifest: &mut Manifest, resumed: u64, observer: &dyn Observer) -> Result<(), CopyError> {
-        let wanted = self.options.threads.unwrap_or_else(default_threads).max(1);
-        thread::scope(|scope| {
-            let mut workers = Vec::new();
-            for number in 0..wanted {
-                let reservation = match number {
-                    0 => self.options.budget.reserve(&|| self.cancel.is_cancelled()),
-                    _ => self.options.budget.try_reserve(),
-                };
-                let Some(reservation) = reservation else { break };
-                *lock(&self.running) += 1;
-                let ending = Ending(self);
-                let spawned =
-                    thread::Builder::new().name(format!("copy-{number}")).spawn_scoped(scope, move || {
-                        let _ending = ending;
-                        let _reservation = reservation;
-                        self.work();
-                    });
-                match spawned {
-                    Ok(worker) => workers.push(worker),
-                    Err(source) if number == 0 => self.fail(CopyError::Thread { source }),
-                    Err(_) => break,
-                }
-            }
-            let checkpoints = self.coordinate(manifest, resumed, observer);
-            for worker in workers {
-                if worker.join().is_err() {
-                    self.fail(CopyError::WorkerDied);
-                }
-            }
-            checkpoints
-        })
-    }
-
-    fn coordinate(
-        &self,
-        manifest: &mut Manifest,
-        resumed: u64,
-        observer: &dyn Observer,
-    ) -> Result<(), CopyError> {
-        let mut last = Instant::now();
-        let mut running = lock(&self.running);
-        while *running > 0 {
-            running = self.ended.wait_timeout(running, TICK).unwrap_or_else(PoisonError::into_inner).0;
-            drop(running);
-            self.tell(resumed, observer);
-            if last.elapsed() >= self.options.checkpoint {
-                if let Err(error) = self.checkpoint(manifest, observer) {
-                    self.stop.store(true, Ordering::Relaxed);
-                    return Err(error);
-                }
-                last = Instant::now();
-            }
-            running = lock(&self.running);
-        }
-        drop(running);
-        self.checkpoint(manifest, observer)?;
-        self.tell(resumed, observer);
-        Ok(())
-    }
-
-    fn tell(&self, resumed: u64, observer: &dyn Observer) {
-        observer.event(&Event::Progress {
-            done: resumed + self.counts.done.load(Ordering::Relaxed),
-            written: self.counts.written.load(Ordering::Relaxed),
-            zero: self.counts.zero.load(Ordering::Relaxed),
-        });
-    }
-
-    /// Flushes the target, then records what had been written before.
-    fn checkpoint(&self, manifest: &mut Manifest, observer: &dyn Observer) -> Result<(), CopyError> {
-        let mut blocks = std::mem::take(&mut *lock(&self.finished));
-        if blocks.is_empty() {
-            return Ok(());
-        }
-        let path = || self.target.path().to_owned();
-        self.target.sync().map_err(|source| CopyError::Sync { path: path(), source })?;
-        manifest.checkpoint(&mut blocks)?;
-        observer.event(&Event::Checkpoint { done: manifest.done_bytes() });
-        Ok(())
-    }
-
-    fn fail(&self, error: CopyError) {
-        lock(&self.failure).get_or_insert(error);
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    fn must_stop(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.cancel.is_cancelled()
-    }
-
-    fn work(&self) {
-        let (mut buffer, mut scratch) = (Buffer::new(), None);
-        while !self.must_stop() {
-            let unit = lock(&self.work).next();
-            let done = match unit {
-                Ok(None) => return,
-                Ok(Some(unit)) => self.carry_out(unit, &mut buffer, &mut scratch),
-                Err((offset, source)) => Err(CopyError::Source { offset, source }),
-            };
-            if let Err(error) = done {
-                return self.fail(error);
-            }
-        }
-    }
-
-    fn carry_out(
-        &self,
-        unit: Unit,
-        buffer: &mut Buffer,
-        scratch: &mut Option<Buffer>,
-    ) -> Result<(), CopyError> {
-        match unit {
-            Unit::Check(index) => self.read(index, buffer).map(drop),
-            Unit::Zero { first, count } => {
-                let start = first * BLOCK;
-                let end = self.source.size().min((first + count) * BLOCK);
-                self.zero(start, end - start, buffer)?;
-                lock(&self.finished).extend((first..first + count).map(|index| (index, Content::Zero)));
-                self.count(end - start, true);
-                Ok(())
-            }
-            Unit::Data(index) => {
-                let bytes = self.read(index, buffer)?;
-                let (content, length) = (Content::of(bytes), bytes.len() as u64);
-                match content {
-                    Content::Zero => self.zero(index * BLOCK, length, buffer)?,
-                    Content::Data(_) => self.write(index, bytes, scratch)?,
-                }
-                lock(&self.finished).push((index, content));
-                self.count(length, content == Content::Zero);
-                Ok(())
-            }
-        }
-    }
-
-    fn count(&self, bytes: u64, zero: bool) {
-        self.counts.done.fetch_add(bytes, Ordering::Relaxed);
-        if zero {
-            self.counts.zero.fetch_add(bytes, Ordering::Relaxed);
-        }
-    }
-
-    /// Reads a block of the image and compares it with what is expected of it.
-    fn read<'b>(&self, index: u64, buffer: &'b mut Buffer) -> Result<&'b [u8], CopyError> {
-        let offset = index * BLOCK;
-        let bytes = buffer.bytes_mut(block::length(index, self.source.size()) as usize);
-        retry::source(|| self.source.read_at(offset, bytes))
-            .map_err(|source| CopyError::Source { offset, source })?;
-        match work::mismatch(&self.options.expect, index, bytes) {
-            Some((offset, expected, found)) => Err(CopyError::ImageMoved { offset, expected, found }),
-            None => Ok(bytes),
-        }
-    }
-
-    /// Writes a block, without its runs of zeros where those are cheaper to skip.
-    fn write(&self, index: u64, bytes: &[u8], scratch: &mut Option<Buffer>) -> Result<(), CopyError> {
-        let offset = index * BLOCK;
-        let runs = match self.target.skips_parts() {
-            true => block::runs(bytes, self.target.gap()),
-            false => vec![(0, bytes.len(), false)],
-        };
-        for (start, end, zero) in runs {
-            let (at, length) = (offset + start as u64, (end - start) as u64);
-            if zero {
-                self.zero(at, length, scratch.get_or_insert_with(Buffer::new))?;
-            } else {
-                self.options.budget.throttle(length, &|| self.must_stop());
-                self.target.write(at, &bytes[start..end]).map_err(|source| self.write_error(at, source))?;
-                self.counts.written.fetch_add(length, Ordering::Relaxed);
-            }
-        }
-        Ok(())
-    }
-
-    fn zero(&self, offset: u64, length: u64, scratch: &mut Buffer) -> Result<(), CopyError> {
-        let written =
-            self.target.zero(offset, length, scratch).map_err(|source| self.write_error(offset, source))?;
-        self.counts.zeroed.fetch_add(written, Ordering::Relaxed);
-        self.options.budget.throttle(written, &|| self.must_stop());
-        Ok(())
-    }
-
-    fn write_error(&self, offset: u64, source: io::Error) -> CopyError {
-        CopyError::Write { path: self.target.path().to_owned(), offset, source }
-    }
-}
-
-/// Counts a worker out when it ends, however it ends.
-struct Ending<'a, 'b>(&'a Job<'b>);
-
-impl Drop for Ending<'_, '_> {
-    fn drop(&mut self) {
-        *lock(&self.0.running) -= 1;
-        self.0.ended.notify_all();
-    }
 }

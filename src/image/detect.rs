@@ -110,6 +110,18 @@ pub(super) fn detect(file: &Window, said: Option<Format>, is_device: bool) -> Re
     detect_named(file, file.path(), said, is_device)
 }
 
+/// The format of a file that was of another time: that it was of then, unless its content shows
+/// another one.
+pub(super) fn detect_pinned(file: &Window, pinned: Format) -> Result<Format, ImageError> {
+    let moved = |found: String| ImageError::FormatMoved { file: file.path().to_owned(), pinned, found };
+    match by_content(file)? {
+        Some(found) if found == pinned => Ok(pinned),
+        Some(found) => Err(moved(found.to_string())),
+        None if pinned == Format::Raw => Ok(pinned),
+        None => Err(moved("of no format that Replant knows".to_owned())),
+    }
+}
+
 /// As [`detect`], of a file that has another name (in an appliance).
 pub(super) fn detect_named(
     file: &Window,

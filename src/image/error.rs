@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::format::Format;
+use super::parent;
 use super::source::SourceError;
 use crate::diagnostic::Diagnostic;
 
@@ -75,6 +76,18 @@ pub enum ImageError {
         /// The parent's name, when it is said.
         parent: Option<String>,
     },
+    /// What it stands on is not the image that it was made on, or was written to since.
+    #[error("{} does not fit on {parent}: {what}", file.display())]
+    OtherParent {
+        /// Which file.
+        file: PathBuf,
+        /// The parent's file.
+        parent: String,
+        /// What does not fit, in words.
+        what: String,
+        /// What to do when it is known to be right.
+        help: Option<String>,
+    },
     /// It names a file outside its own directory.
     #[error("{} names `{name}`, which is not below its own directory", file.display())]
     Escape {
@@ -93,16 +106,16 @@ pub enum ImageError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Its chain of backing files comes back to itself.
-    #[error("the backing files of {} come back to `{name}`", file.display())]
+    /// Its chain of parents comes back to itself.
+    #[error("the parents of {} come back to `{name}`", file.display())]
     Cycle {
         /// Which file.
         file: PathBuf,
         /// The name that was seen before.
         name: String,
     },
-    /// Its chain of backing files is too long.
-    #[error("{} stands on more than {most} backing files", file.display())]
+    /// Its chain of parents is too long.
+    #[error("{} is at the end of more than {most} images that stand on each other", file.display())]
     TooDeep {
         /// Which file.
         file: PathBuf,
@@ -134,6 +147,36 @@ pub enum ImageError {
         file: PathBuf,
         /// What was asked for.
         member: String,
+    },
+    /// It has no such internal snapshot.
+    #[error("{} has no snapshot `{snapshot}`{}", file.display(), listed(known))]
+    NoSnapshot {
+        /// Which file.
+        file: PathBuf,
+        /// What was asked for.
+        snapshot: String,
+        /// The ids and names of some of those that there are.
+        known: Vec<String>,
+    },
+    /// Several of its internal snapshots have that name.
+    #[error("{} has several snapshots named `{snapshot}`{}", file.display(), listed(known))]
+    WhichSnapshot {
+        /// Which file.
+        file: PathBuf,
+        /// What was asked for.
+        snapshot: String,
+        /// The ids and names of those that have it.
+        known: Vec<String>,
+    },
+    /// Its content is of another format than that it was written with before.
+    #[error("{} was restored as {pinned} before, but is {found} now", file.display())]
+    FormatMoved {
+        /// Which file.
+        file: PathBuf,
+        /// The format that is pinned.
+        pinned: Format,
+        /// What it is: a format's name, or words.
+        found: String,
     },
     /// A file changed since it was opened or since it was planned with.
     #[error("{} changed: {what}", file.display())]
@@ -205,6 +248,7 @@ impl ImageError {
             Self::Compressed { .. } => "image::compressed",
             Self::Unsupported { .. } => "image::unsupported",
             Self::NeedsParent { .. } => "image::needs_parent",
+            Self::OtherParent { .. } => "image::other_parent",
             Self::Escape { .. } => "image::escape",
             Self::Part { .. } => "image::part_missing",
             Self::Cycle { .. } => "image::cycle",
@@ -212,6 +256,9 @@ impl ImageError {
             Self::NoMember { .. } => "image::no_member",
             Self::WhichMember { .. } => "image::which_member",
             Self::NotAnAppliance { .. } => "image::not_an_appliance",
+            Self::NoSnapshot { .. } => "image::no_snapshot",
+            Self::WhichSnapshot { .. } => "image::which_snapshot",
+            Self::FormatMoved { .. } => "image::format_moved",
             Self::Changed { .. } => "image::changed",
             Self::Absent { .. } => "image::not_found",
             Self::NoRanges { .. } => "image::no_ranges",
@@ -238,13 +285,17 @@ impl ImageError {
             Self::Compressed { .. } => "the image is compressed as a whole",
             Self::Unsupported { .. } => "the image needs what Replant does not do",
             Self::NeedsParent { .. } => "the image is not complete without its parent",
+            Self::OtherParent { .. } => "the image was not made on this parent",
             Self::Escape { .. } => "the image names a file outside its directory",
             Self::Part { .. } => "a file of the image cannot be opened",
-            Self::Cycle { .. } => "the image's backing files form a circle",
-            Self::TooDeep { .. } => "the image has too many backing files",
+            Self::Cycle { .. } => "the image's parents form a circle",
+            Self::TooDeep { .. } => "the image has too many parents",
             Self::NoMember { .. } => "the appliance has no such disk",
             Self::WhichMember { .. } => "the appliance does not have exactly one disk",
             Self::NotAnAppliance { .. } => "the image has no disks to choose from",
+            Self::NoSnapshot { .. } => "the image has no such snapshot",
+            Self::WhichSnapshot { .. } => "the image has several snapshots of that name",
+            Self::FormatMoved { .. } => "the image is of another format than before",
             Self::Changed { .. } => "the image changed",
             Self::Absent { .. } => "the image does not exist",
             Self::NoRanges { .. } => "the image's server gives no ranges",
@@ -276,8 +327,10 @@ impl ImageError {
             }
             Self::Compressed { command, .. } => vec!["Unpack it first:".to_owned(), command.clone()],
             Self::Unsupported { help, .. } => one(help),
-            Self::NeedsParent { .. } => {
-                one("Restore from the backup's full image, or consolidate the snapshots in the source first.")
+            Self::NeedsParent { file, parent } => parent::advice(file, parent.as_deref()),
+            Self::OtherParent { help, .. } => {
+                let first = "Put the parent that it was made on into the directory, as it was at the time of the backup.";
+                std::iter::once(first.to_owned()).chain(help.clone()).collect()
             }
             Self::Escape { .. } => one(
                 "Put all files of the image into one directory. Replant follows no absolute path, no `..` and no symbolic link that an image names.",
@@ -294,6 +347,19 @@ impl ImageError {
                 one("An appliance without disks has nothing to restore.")
             }
             Self::NotAnAppliance { .. } => one("Leave the disk's name out."),
+            Self::NoSnapshot { known, .. } if known.is_empty() => one(
+                "Leave the snapshot out: only qcow2 images have internal snapshots, and this one has none.",
+            ),
+            Self::NoSnapshot { .. } => one("Name one of them, by its name or its id."),
+            Self::WhichSnapshot { .. } => one("Name it by its id."),
+            Self::FormatMoved { pinned, found, .. } => vec![
+                "A guest can write such content on a raw disk, to make the host read other files. Make sure that the file was replaced by whoever makes the backups.".to_owned(),
+                match found.parse::<Format>() {
+                    Ok(found) => format!("To accept it, say the format in the configuration: `format = \"{found}\"` (`image_format` beside an instance's `image`)."),
+                    Err(_) => "If it is a raw disk now, say so in the configuration: `format = \"raw\"` (`image_format` beside an instance's `image`).".to_owned(),
+                },
+                format!("To read it as before whatever it looks like, say `format = \"{pinned}\"`."),
+            ],
             Self::Changed { .. } => one("Plan again, so that the plan is of what the image holds now."),
             Self::Source(SourceError::Damaged { .. }) => {
                 one("Copy the image again from its source, and compare its checksum.")
@@ -342,4 +408,9 @@ impl ImageError {
             Diagnostic::help,
         )
     }
+}
+
+/// A sentence's rest that names what there is.
+fn listed(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!(": {}", known.join(", ")) }
 }

@@ -32,6 +32,8 @@ pub(super) struct Packed<'a> {
 pub(super) enum Place<'a> {
     /// Nowhere: all of them are zero.
     Zero,
+    /// In the image that this one stands on. Only a layer that has a parent says so.
+    Parent,
     /// In a file as they are, from this offset on.
     Plain(&'a Window, u64),
     /// In a compressed unit, of which the extent may be a part.
@@ -64,7 +66,7 @@ pub(super) fn push<'a>(extents: &mut Vec<Extent<'a>>, range: Range<u64>, place: 
         && last.range.end == range.start
     {
         let joins = match (&last.place, &place) {
-            (Place::Zero, Place::Zero) => true,
+            (Place::Zero, Place::Zero) | (Place::Parent, Place::Parent) => true,
             (Place::Plain(before, from), Place::Plain(file, offset)) => {
                 std::ptr::eq(*before, *file)
                     && from.checked_add(last.range.end - last.range.start) == Some(*offset)

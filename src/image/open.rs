@@ -5,12 +5,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::detect::{detect, detect_named};
+use super::chain::Chain;
+use super::detect::{detect, detect_named, detect_pinned};
 use super::error::ImageError;
 use super::extent::Layout;
 use super::format::Format;
 use super::identity::Identity;
-use super::opener::{Opened, Opener};
+use super::opener::{Finished, Opened, Opener};
 use super::ova;
 use super::qcow2;
 use super::raw::Raw;
@@ -20,7 +21,7 @@ use super::vhd;
 use super::vhdx;
 use super::vmdk;
 use super::window::Window;
-use crate::model::Location;
+use crate::model::{Digest, Location};
 
 /// What a user may say of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +30,11 @@ pub struct OpenOptions {
     pub format: Option<Format>,
     /// Which disk of an appliance: its id, its name or its file. `None`: its only one.
     pub member: Option<String>,
+    /// Which internal snapshot of a qcow2 image: its id or its name. `None`: what it holds now.
+    pub snapshot: Option<String>,
+    /// The format that it had before. When none is said and its content shows another one, it is
+    /// refused.
+    pub pinned: Option<Format>,
 }
 
 impl OpenOptions {
@@ -45,6 +51,13 @@ impl OpenOptions {
         self.member = Some(member.into());
         self
     }
+
+    /// Says which internal snapshot.
+    #[must_use]
+    pub fn snapshot(mut self, snapshot: impl Into<String>) -> Self {
+        self.snapshot = Some(snapshot.into());
+        self
+    }
 }
 
 /// A format's layout with what it is called.
@@ -57,14 +70,28 @@ pub(super) struct Found {
     pub unit: u64,
 }
 
+impl Found {
+    /// The format for people.
+    pub(super) fn description(&self) -> String {
+        if self.variant.is_empty() {
+            self.format.to_string()
+        } else {
+            format!("{} {}", self.format, self.variant)
+        }
+    }
+}
+
 /// An open disk image. All its files are open for reading, so that a process can give up its
 /// rights to them; everything is read by position, by any number of threads at once.
 pub struct Image {
     location: Location,
     path: PathBuf,
-    found: Found,
+    format: Format,
+    chain: Chain,
     files: Vec<Opened>,
     identity: Identity,
+    /// The digests of the layers, the top one first.
+    layers: Vec<Digest>,
     units: read::Units,
     data: OnceLock<u64>,
 }
@@ -76,15 +103,29 @@ pub struct Image {
 /// see [`ImageError`].
 pub fn open(image: impl Into<Location>, options: &OpenOptions) -> Result<Image, ImageError> {
     let image = image.into();
-    let (mut opener, file) = Opener::new(&image)?;
-    let format = detect(&file, options.format, opener.is_device())?;
+    let (opener, file) = Opener::new(&image)?;
+    open_over(image, opener, file, options)
+}
+
+/// Opens a disk image of which the first file is open.
+pub(super) fn open_over(
+    image: Location,
+    mut opener: Opener,
+    file: Window,
+    options: &OpenOptions,
+) -> Result<Image, ImageError> {
+    opener.want_snapshot(options.snapshot.clone());
+    let format = match (options.format, options.pinned) {
+        (None, Some(pinned)) => detect_pinned(&file, pinned)?,
+        (said, _) => detect(&file, said, opener.is_device())?,
+    };
     if matches!(format, Format::Ova | Format::Ovf) {
         return open_member(image, opener, &file, options.member.as_deref());
     }
     if let Some(member) = &options.member {
         return Err(ImageError::NotAnAppliance { file: image.called(), member: member.clone() });
     }
-    let found = open_as(format, &mut opener, file)?;
+    let found = open_disk(format, &mut opener, file)?;
     Ok(Image::new(image, found, opener, None))
 }
 
@@ -103,8 +144,19 @@ fn open_member(
     }
     let name = disk.file.as_deref().unwrap_or(&disk.id);
     let format = detect_named(&content, Path::new(name), None, false)?;
-    let found = open_as(format, &mut opener, content)?;
+    let found = open_disk(format, &mut opener, content)?;
     Ok(Image::new(image, found, opener, Some(disk.id.clone())))
+}
+
+/// Opens the disk that was asked for, in the snapshot that was asked for.
+fn open_disk(format: Format, opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
+    let path = file.path().to_owned();
+    let found = open_as(format, opener, file)?;
+    match opener.take_snapshot() {
+        // Only qcow2 takes it.
+        Some(snapshot) => Err(ImageError::NoSnapshot { file: path, snapshot, known: Vec::new() }),
+        None => Ok(found),
+    }
 }
 
 /// Opens a disk of a known format.
@@ -139,17 +191,26 @@ fn raw(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
 
 impl Image {
     fn new(location: Location, found: Found, opener: Opener, member: Option<String>) -> Self {
-        let (files, ids, metadata) = opener.finish();
-        let identity = Identity {
-            format: description(&found),
-            size: found.layout.size(),
-            member,
-            files: files.iter().map(|file| file.identity.clone()).collect(),
-            ids,
-            metadata,
-        };
-        let units = read::units(found.unit);
-        Self { path: location.called(), location, found, files, identity, units, data: OnceLock::new() }
+        let Finished { files, identity, below } = opener.finish(&found, member);
+        let layers = std::iter::once(identity.digest()).chain(below.iter().map(|layer| layer.digest));
+        let layers = layers.collect();
+        let unit = below.iter().map(|layer| layer.unit).fold(found.unit, u64::max);
+        Self {
+            path: location.called(),
+            location,
+            format: found.format,
+            chain: Chain::new(found.layout, below.into_iter().map(|layer| layer.layout)),
+            files,
+            identity,
+            layers,
+            units: read::units(unit),
+            data: OnceLock::new(),
+        }
+    }
+
+    /// Its files, the one that was named first.
+    pub(super) fn opened(&self) -> &[Opened] {
+        &self.files
     }
 
     /// Where it is.
@@ -167,7 +228,7 @@ impl Image {
     /// The format of the disk (for a disk of an appliance, not the appliance's).
     #[must_use]
     pub fn format(&self) -> Format {
-        self.found.format
+        self.format
     }
 
     /// The format for people, with its sub-format: `vmdk streamOptimized`.
@@ -197,7 +258,7 @@ impl Image {
         if let Some(bytes) = self.data.get() {
             return Ok(*bytes);
         }
-        let bytes = read::data_bytes(&*self.found.layout)?;
+        let bytes = read::data_bytes(&self.chain)?;
         Ok(*self.data.get_or_init(|| bytes))
     }
 
@@ -207,6 +268,32 @@ impl Image {
     /// As [`Image::data_bytes`].
     pub fn zero_bytes(&self) -> Result<u64, SourceError> {
         Ok(self.size().saturating_sub(self.data_bytes()?))
+    }
+
+    /// The digests of the identities of the images it consists of, the top one (its own
+    /// [`Identity::digest`]) first, then the one that stands on, and so on. Each is the digest
+    /// that the same file has when it is opened alone.
+    #[must_use]
+    pub fn layers(&self) -> &[Digest] {
+        &self.layers
+    }
+
+    /// Which parts of `range` may differ from the image of the digest `ancestor`, when that is one
+    /// of its [layers](Image::layers): those that the layers above it hold (data, or that there
+    /// are zeros), and what lies behind the ancestor's end. In order, joined; a superset of what
+    /// differs. `None` when the ancestor is none of its layers. Reads metadata only, and needs
+    /// memory by the range's length.
+    ///
+    /// # Errors
+    /// When the range is not within the disk, or as [`Image::data_bytes`].
+    pub fn changed_since(
+        &self,
+        ancestor: &Digest,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<Range<u64>>>, SourceError> {
+        let Some(count) = self.layers.iter().position(|layer| layer == ancestor) else { return Ok(None) };
+        read::check(&range, self.size())?;
+        self.chain.held(count, range).map(Some)
     }
 
     /// Checks that none of its files changed since it was opened.
@@ -246,14 +333,6 @@ impl Image {
     }
 }
 
-fn description(found: &Found) -> String {
-    if found.variant.is_empty() {
-        found.format.to_string()
-    } else {
-        format!("{} {}", found.format, found.variant)
-    }
-}
-
 impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Image").field("path", &self.path).field("identity", &self.identity).finish()
@@ -262,14 +341,14 @@ impl fmt::Debug for Image {
 
 impl BlockSource for Image {
     fn size(&self) -> u64 {
-        self.found.layout.size()
+        self.chain.size()
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
-        read::read_at(&*self.found.layout, &self.units, offset, buffer)
+        read::read_at(&self.chain, &self.units, offset, buffer)
     }
 
     fn runs(&self, range: Range<u64>) -> Result<Vec<Run>, SourceError> {
-        read::runs(&*self.found.layout, range)
+        read::runs(&self.chain, range)
     }
 }

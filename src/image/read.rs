@@ -12,8 +12,8 @@ use super::source::{Run, SourceError};
 const MOST_STORED: u64 = 4 << 20;
 /// A gap between two units in the file that is cheaper to read than to skip.
 const GAP: u64 = 64 << 10;
-/// How much of a disk's metadata is turned into extents at once.
-const STRIDE: u64 = 1 << 30;
+/// How much of a disk's metadata is turned into extents at once: few, should every sector be one.
+const STRIDE: u64 = 256 << 20;
 /// Bytes of decoded units kept for readers of less than whole units (a guest's file system).
 const UNITS_KEPT: u64 = 8 << 20;
 
@@ -58,7 +58,7 @@ pub(super) fn read_at(
         let at = usize::try_from(bytes).unwrap_or(usize::MAX).min(buffer.len());
         let (part, after) = buffer.split_at_mut(at);
         match &first.place {
-            Place::Zero => part.fill(0),
+            Place::Zero | Place::Parent => part.fill(0),
             Place::Plain(file, place) => file.read_exact_at(*place, part)?,
             Place::Packed(_) => unpack(units, group, part)?,
         }
@@ -193,16 +193,21 @@ pub(super) fn data_bytes(layout: &dyn Layout) -> Result<u64, SourceError> {
     Ok(bytes)
 }
 
+/// Checks that a range is within a disk.
+pub(super) fn check(range: &Range<u64>, size: u64) -> Result<(), SourceError> {
+    if range.end > size || range.start > range.end {
+        let length = range.end.saturating_sub(range.start);
+        return Err(SourceError::OutOfRange { offset: range.start, length, size });
+    }
+    Ok(())
+}
+
 fn each_run(
     layout: &dyn Layout,
     range: Range<u64>,
     mut seen: impl FnMut(Range<u64>, bool),
 ) -> Result<(), SourceError> {
-    let size = layout.size();
-    if range.end > size || range.start > range.end {
-        let length = range.end.saturating_sub(range.start);
-        return Err(SourceError::OutOfRange { offset: range.start, length, size });
-    }
+    check(&range, layout.size())?;
     let mut from = range.start;
     let mut extents = Vec::new();
     while from < range.end {
@@ -210,7 +215,7 @@ fn each_run(
         extents.clear();
         layout.extents(from..to, &mut extents)?;
         for extent in &extents {
-            seen(extent.range.clone(), matches!(extent.place, Place::Zero));
+            seen(extent.range.clone(), matches!(extent.place, Place::Zero | Place::Parent));
         }
         from = to;
     }

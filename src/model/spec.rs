@@ -23,6 +23,8 @@ pub struct ImageSpec {
     pub path: Location,
     /// The format when it is said, `None` for `auto`: `raw`, `vmdk`, `qcow2`, `ova`, …
     pub format: Option<String>,
+    /// The internal snapshot of a qcow2 image, by its name or id; `None`: what it holds now.
+    pub snapshot: Option<String>,
 }
 
 /// An EBS volume type under EC2's name.

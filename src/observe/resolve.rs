@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::{DiskImage, Hardware, Inspection, Machine, MachineDisk, Prepared};
+use super::{DiskImage, Hardware, Inspection, Machine, MachineDisk, Pins, Prepared};
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::image::{self, BlockSource, ImageError};
-use crate::model::{DiskSpec, DriversPolicy, ImageSpec, InstanceAddress, InstanceSpec, Location};
+use crate::image::{self, BlockSource, Format, ImageError};
+use crate::model::{DiskSpec, DriversPolicy, ImageSpec, InstanceAddress, InstanceSpec};
 use crate::state::ImageFacts;
 
 /// Inspections at once: each is a sandbox of its own, and mostly computes.
@@ -24,16 +24,17 @@ pub trait Inspector: Sync {
 
 /// Opens the images of all instances and inspects the guests of those that `wants_inspection`.
 ///
-/// Machines whose images cannot be opened are left out, each with a diagnostic.
+/// An image of which no format is said is read as what `pins` has of it. Machines whose images cannot be opened are left out, each with a diagnostic.
 pub fn resolve(
     specs: &BTreeMap<InstanceAddress, InstanceSpec>,
+    pins: &Pins,
     inspector: &dyn Inspector,
     wants_inspection: &(dyn Fn(&Machine) -> bool + Sync),
 ) -> (BTreeMap<InstanceAddress, Machine>, Diagnostics) {
     let mut diagnostics = Diagnostics::new();
     let mut machines = Vec::new();
     for spec in specs.values() {
-        match machine(spec) {
+        match machine(spec, pins) {
             Ok(machine) => machines.push(machine),
             Err(diagnostic) => diagnostics.push(*diagnostic),
         }
@@ -78,12 +79,12 @@ fn inspect_all(
     }
 }
 
-fn machine(spec: &InstanceSpec) -> Result<Machine, Box<Diagnostic>> {
+fn machine(spec: &InstanceSpec, pins: &Pins) -> Result<Machine, Box<Diagnostic>> {
     let mut hardware = None;
     let mut disks: Vec<MachineDisk> = Vec::new();
     if let Some(named) = &spec.image {
         let failed = |error: ImageError| at(error.diagnostic(), spec, "image");
-        if let Some(appliance) = appliance(named).map_err(failed)? {
+        if let Some(appliance) = appliance(named, pins).map_err(failed)? {
             hardware = Some(Hardware {
                 memory_mib: appliance.memory_mib,
                 vcpus: appliance.vcpus,
@@ -92,9 +93,7 @@ fn machine(spec: &InstanceSpec) -> Result<Machine, Box<Diagnostic>> {
             });
             for disk in &appliance.disks {
                 let image = match &disk.file {
-                    Some(_) => {
-                        Some(open(&named.path, named.format.as_deref(), Some(&disk.id)).map_err(failed)?)
-                    }
+                    Some(_) => Some(open(named, pins, Some(&disk.id)).map_err(failed)?),
                     None => None,
                 };
                 let mut effective = DiskSpec::new(disk.name.as_str());
@@ -104,7 +103,7 @@ fn machine(spec: &InstanceSpec) -> Result<Machine, Box<Diagnostic>> {
                 disks.push(MachineDisk { spec: effective, image });
             }
         } else {
-            let image = open(&named.path, named.format.as_deref(), None).map_err(failed)?;
+            let image = open(named, pins, None).map_err(failed)?;
             let name = spec
                 .disks
                 .iter()
@@ -117,7 +116,7 @@ fn machine(spec: &InstanceSpec) -> Result<Machine, Box<Diagnostic>> {
     for disk in &spec.disks {
         let own = match &disk.image {
             Some(named) => Some(
-                open(&named.path, named.format.as_deref(), None)
+                open(named, pins, None)
                     .map_err(|error| at(error.diagnostic(), spec, &format!("disk.{}.image", disk.name)))?,
             ),
             None => None,
@@ -139,33 +138,43 @@ fn at(mut diagnostic: Diagnostic, spec: &InstanceSpec, path: &str) -> Box<Diagno
 }
 
 /// The appliance behind an image, when it is one.
-fn appliance(named: &ImageSpec) -> Result<Option<image::ova::Appliance>, ImageError> {
+fn appliance(named: &ImageSpec, pins: &Pins) -> Result<Option<image::ova::Appliance>, ImageError> {
     let said = named.format.as_deref().map(|format| matches!(format, "ova" | "ovf"));
+    let pinned = pins.get(&named.path).map(|format| matches!(format, Format::Ova | Format::Ovf));
     let looks = || named.path.has_extension("ova") || named.path.has_extension("ovf");
-    if said.unwrap_or_else(looks) {
+    // Where a format is pinned, opening it looks whether it still is that.
+    if said.or(pinned.is_none().then(looks)) == Some(true) {
         return image::ova::read(&named.path).map(Some);
     }
-    if said == Some(false) {
+    if said.or(pinned.filter(|is_appliance| !is_appliance)) == Some(false) {
         return Ok(None);
     }
-    match image::open(&named.path, &image::OpenOptions::default()) {
+    match image::open(&named.path, &options(named, pins, None)) {
         Err(ImageError::WhichMember { .. }) => image::ova::read(&named.path).map(Some),
+        Err(error @ ImageError::FormatMoved { .. }) => Err(error),
+        Ok(opened) if opened.identity().member.is_some() => image::ova::read(&named.path).map(Some),
         _ => Ok(None),
     }
 }
 
-/// Opens one disk's image and takes what a plan needs of it.
-fn open(path: &Location, format: Option<&str>, member: Option<&str>) -> Result<DiskImage, ImageError> {
-    let options = image::OpenOptions {
-        format: format.and_then(|format| format.parse().ok()),
+fn options(named: &ImageSpec, pins: &Pins, member: Option<&str>) -> image::OpenOptions {
+    image::OpenOptions {
+        format: named.format.as_deref().and_then(|format| format.parse().ok()),
         member: member.map(str::to_owned),
-    };
-    let opened = image::open(path, &options)?;
+        snapshot: named.snapshot.clone(),
+        pinned: pins.get(&named.path),
+    }
+}
+
+/// Opens one disk's image and takes what a plan needs of it.
+fn open(named: &ImageSpec, pins: &Pins, member: Option<&str>) -> Result<DiskImage, ImageError> {
+    let path = &named.path;
+    let opened = image::open(path, &options(named, pins, member))?;
     let data_bytes = opened.data_bytes()?;
     let zero_bytes = opened.zero_bytes()?;
     let member = opened.identity().member.clone();
     let is_description = path.has_extension("ovf");
-    let format = match (&member, format) {
+    let format = match (&member, named.format.as_deref()) {
         (Some(_), Some(said)) => said.to_owned(),
         (Some(_), None) if is_description => "ovf".to_owned(),
         (Some(_), None) => "ova".to_owned(),
@@ -175,6 +184,7 @@ fn open(path: &Location, format: Option<&str>, member: Option<&str>) -> Result<D
         facts: ImageFacts {
             path: path.clone(),
             member,
+            snapshot: named.snapshot.clone(),
             format,
             size: opened.size(),
             identity: opened.identity().digest(),

@@ -123,11 +123,9 @@ fn table(settings: &VolumePlan, image: Option<&ImageFacts>, recipe: Option<Diges
         table.set_tags(tags);
     }
     if let Some(image) = image {
-        let path = image.path.to_string();
-        let name = match &image.member {
-            Some(member) => format!("{path} ({member})"),
-            None => path,
-        };
+        let member = image.member.as_ref().map(|member| format!(" ({member})")).unwrap_or_default();
+        let snapshot = image.snapshot.as_ref().map(|name| format!(", snapshot {name}")).unwrap_or_default();
+        let name = format!("{}{member}{snapshot}", image.path);
         table.set("image", Some(name));
         table.set("image_identity", Some(image.identity.short()));
     }

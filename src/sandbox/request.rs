@@ -17,6 +17,8 @@ pub struct SandboxDisk {
     pub format: Option<String>,
     /// The disk inside an OVA.
     pub member: Option<String>,
+    /// The internal snapshot of a qcow2 image.
+    pub snapshot: Option<String>,
     /// The volume's size in bytes; 0 for the image's own size.
     pub size: u64,
     /// Whether the last partition and its filesystem grow to the volume's size.

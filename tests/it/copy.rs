@@ -5,6 +5,6 @@ mod contents;
 mod failures;
 mod overlays;
 mod resume;
-mod support;
+pub mod support;
 mod targets;
 mod verify;

@@ -10,8 +10,11 @@ mod guest;
 mod guests;
 mod image;
 mod layers;
+mod pinning;
 mod plan;
 mod provider;
+#[cfg(feature = "remote")]
+mod remote;
 mod running;
 mod sandbox;
 mod scenarios;

@@ -5,6 +5,8 @@ mod guests;
 mod hostile;
 mod jailed;
 mod layout;
+#[cfg(feature = "remote")]
+mod remote;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +29,7 @@ pub fn request(images: &[&Path]) -> Request {
         image: Path::new(image).into(),
         format: Some("raw".to_owned()),
         member: None,
+        snapshot: None,
         size: 0,
         grow: false,
     };

@@ -9,7 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::model::{DiskSpec, ImageSpec, Location, VolumeType};
 
 /// The formats that can be said; `auto` is to look.
-const FORMATS: [(&str, Option<&str>); 7] = [
+const FORMATS: [(&str, Option<&str>); 8] = [
     ("auto", None),
     ("raw", Some("raw")),
     ("vmdk", Some("vmdk")),
@@ -17,18 +17,20 @@ const FORMATS: [(&str, Option<&str>); 7] = [
     ("vhd", Some("vhd")),
     ("vhdx", Some("vhdx")),
     ("ova", Some("ova")),
+    ("ovf", Some("ovf")),
 ];
 
 impl Decoder<'_, '_> {
-    /// An image and its format; the file must exist.
-    pub(super) fn image(&mut self, format_name: &str) -> Option<(ImageSpec, Place)> {
+    /// An image, its format and its snapshot; the file must exist.
+    pub(super) fn image(&mut self, format_name: &str, snapshot_name: &str) -> Option<(ImageSpec, Place)> {
         let format = self.word(format_name, &FORMATS).flatten();
+        let snapshot = self.string(snapshot_name).map(|(snapshot, _)| snapshot);
         let (text, place) = self.string("image")?;
         let place_of = self.place_of_image(&text, place)?.within(self.evaluator.directory);
         if let Location::Local(path) = &place_of {
             self.check_file(path, place);
         }
-        Some((ImageSpec { path: place_of, format: format.map(str::to_owned) }, place))
+        Some((ImageSpec { path: place_of, format: format.map(str::to_owned), snapshot }, place))
     }
 
     /// Where an image is: anywhere that needs no credentials in its name.
@@ -103,7 +105,7 @@ impl Decoder<'_, '_> {
     /// The disk of a block; `brought`: the instance's image brings its content.
     pub(super) fn disk(&mut self, root: bool, brought: bool) -> DiskSpec {
         let mut disk = DiskSpec::new(self.block.label());
-        let image = self.image("format");
+        let image = self.image("format", "snapshot");
         disk.image = image.map(|(image, _)| image);
         let types = VolumeType::ALL.map(|volume_type| (volume_type.as_str(), volume_type));
         if let Some(volume_type) = self.word("type", &types) {

@@ -22,7 +22,7 @@ pub(in crate::config) fn instance(
 ) -> InstanceSpec {
     let block = &declared.block;
     let mut decoder = Decoder { evaluator, scope, block, prefix: String::new(), sink };
-    let image = decoder.image("image_format").map(|(image, _)| image);
+    let image = decoder.image("image_format", "image_snapshot").map(|(image, _)| image);
     let instance_type = decoder.instance_type().unwrap_or_default();
     let subnet_id = decoder.late_string("subnet_id").map(|(id, _)| id);
     let private_ip = decoder.private_ip();

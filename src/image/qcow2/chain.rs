@@ -1,16 +1,14 @@
 //! An image and the files it stands on.
 
 use super::super::error::ImageError;
-use super::super::extent::Layout;
 use super::super::format::Format;
-use super::super::open::{Found, open_as};
+use super::super::open::Found;
 use super::super::opener::Opener;
+use super::super::parent::open_named;
 use super::super::window::Window;
 use super::header::{Backing, Header, HeaderError, MOST_BYTES};
 use super::layer::Layer;
-
-/// Most backing files that are followed.
-const MOST_DEPTH: usize = 32;
+use super::snapshot;
 
 /// Opens an image and its chain of backing files.
 pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
@@ -20,23 +18,28 @@ pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found,
         HeaderError::Unsupported(what) => unsupported(&file, what),
     })?;
     opener.metadata(&bytes[..bytes.len().min(1 << header.cluster_bits)]);
-    let below = match &header.backing {
-        Some(backing) => Some(open_backing(opener, &file, backing)?),
-        None => None,
-    };
-    let mut unit = 1 << header.cluster_bits;
-    let mut variant = format!("version {}", header.version);
+    let unit = 1 << header.cluster_bits;
+    let (header, mut variant) = choose(opener, &file, header)?;
+    if let Some(backing) = &header.backing {
+        open_backing(opener, &file, backing)?;
+        variant.push_str(", on backing files");
+    }
+    let (layer, table) = Layer::open(file, header)?;
+    opener.metadata(&table);
+    Ok(Found { layout: Box::new(layer), format: Format::Qcow2, variant, unit })
+}
+
+/// The header of what is to be read: the active layer, or the snapshot that is asked for; and what
+/// to call it.
+fn choose(opener: &mut Opener, file: &Window, header: Header) -> Result<(Header, String), ImageError> {
     if header.snapshots > 0 {
         opener.id("snapshots", header.snapshots.to_string());
     }
-    let below = below.map(|below| {
-        unit = unit.max(below.unit);
-        variant = format!("version {}, on backing files", header.version);
-        below.layout
-    });
-    let (layer, table) = Layer::open(file, header, below)?;
-    opener.metadata(&table);
-    Ok(Found { layout: Box::new(layer) as Box<dyn Layout>, format: Format::Qcow2, variant, unit })
+    let version = format!("version {}", header.version);
+    let Some(wanted) = opener.take_snapshot() else { return Ok((header, version)) };
+    let (header, snapshot) = snapshot::select(file, &header, &wanted)?;
+    opener.id("snapshot", format!("{} {}, {}", snapshot.id, snapshot.seconds, snapshot.name));
+    Ok((header, format!("{version}, snapshot {}", snapshot.name)))
 }
 
 fn unsupported(file: &Window, what: impl Into<String>) -> ImageError {
@@ -47,7 +50,7 @@ fn unsupported(file: &Window, what: impl Into<String>) -> ImageError {
     }
 }
 
-fn open_backing(opener: &mut Opener, file: &Window, backing: &Backing) -> Result<Found, ImageError> {
+fn open_backing(opener: &mut Opener, file: &Window, backing: &Backing) -> Result<(), ImageError> {
     let name = String::from_utf8_lossy(&backing.name).into_owned();
     if name.starts_with("json:") {
         return Err(unsupported(file, "stands on something that is no file"));
@@ -63,16 +66,14 @@ fn open_backing(opener: &mut Opener, file: &Window, backing: &Backing) -> Result
             ),
         });
     };
-    let format: Format = format
-        .parse()
-        .ok()
-        .filter(|format| matches!(format, Format::Raw | Format::Qcow2))
-        .ok_or_else(|| unsupported(file, format!("stands on `{name}`, a {format} image")))?;
-    let depth = opener.descend();
-    if depth > MOST_DEPTH {
-        return Err(ImageError::TooDeep { file: file.path().to_owned(), most: MOST_DEPTH });
+    let format = match format.as_str() {
+        // QEMU's word for a VHD.
+        "vpc" => Some(Format::Vhd),
+        other => {
+            other.parse().ok().filter(|format| !matches!(format, Format::Ova | Format::Ovf | Format::Vhd))
+        }
     }
-    let below = opener.beside_new(&backing.name, file.path())?;
-    let below = below.ok_or_else(|| ImageError::Cycle { file: file.path().to_owned(), name })?;
-    open_as(format, opener, below)
+    .ok_or_else(|| unsupported(file, format!("stands on `{name}`, a {format} image")))?;
+    open_named(opener, &backing.name, format, file)?;
+    Ok(())
 }

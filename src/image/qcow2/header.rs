@@ -10,7 +10,7 @@ const VERSION_3: u64 = 104;
 /// allows for the first cluster is less.
 pub(super) const MOST_BYTES: usize = 64 << 10;
 /// Most bytes of the L1 table, QEMU's own limit.
-const MOST_L1: u64 = 32 << 20;
+pub(super) const MOST_L1: u64 = 32 << 20;
 /// Most bytes of a backing file's name.
 const MOST_NAME: u64 = 1023;
 
@@ -42,7 +42,10 @@ pub(super) struct Header {
     pub l1_entries: u64,
     pub compression: Compression,
     pub backing: Option<Backing>,
+    /// How many internal snapshots there are.
     pub snapshots: u32,
+    /// Where their table is.
+    pub snapshot_table: u64,
 }
 
 /// What the image stands on.
@@ -119,8 +122,7 @@ impl Header {
         }
         let size = bytes.u64(24)?;
         let l1_entries = u64::from(bytes.u32(36)?);
-        // A table of one cluster has an eighth as many entries as a cluster has bytes.
-        let needed = size.div_ceil(1 << (2 * cluster_bits - 3));
+        let needed = tables(size, cluster_bits);
         if l1_entries < needed {
             let what = format!("its L1 table of {l1_entries} entries is too small for {size} bytes");
             return bad(36, what);
@@ -142,8 +144,19 @@ impl Header {
             compression,
             backing: backing(&bytes, extensions.backing_format)?,
             snapshots: bytes.u32(60)?,
+            snapshot_table: bytes.u64(64)?,
         })
     }
+
+    /// How many tables of the second level a disk of that size needs.
+    pub(super) fn tables_of(&self, size: u64) -> u64 {
+        tables(size, self.cluster_bits)
+    }
+}
+
+/// A table of one cluster has an eighth as many entries as a cluster has bytes.
+fn tables(size: u64, cluster_bits: u32) -> u64 {
+    size.div_ceil(1 << (2 * cluster_bits - 3))
 }
 
 fn backing(bytes: &Bytes<'_>, format: Option<String>) -> Result<Option<Backing>, HeaderError> {

@@ -25,21 +25,16 @@ pub(super) struct Layer {
     header: Header,
     l1: Vec<u64>,
     tables: Cache<Vec<u64>>,
-    below: Option<Box<dyn Layout>>,
 }
 
 impl Layer {
     /// Reads the first table. Also gives its bytes.
-    pub(super) fn open(
-        file: Window,
-        header: Header,
-        below: Option<Box<dyn Layout>>,
-    ) -> Result<(Self, Vec<u8>), SourceError> {
+    pub(super) fn open(file: Window, header: Header) -> Result<(Self, Vec<u8>), SourceError> {
         let length = usize::try_from(header.l1_entries * 8).unwrap_or(usize::MAX);
         let bytes = if length == 0 { Vec::new() } else { file.read_vec(header.l1_offset, length)? };
         let l1 = numbers(&bytes);
         let tables = Cache::new(TABLES_KEPT, 1 << header.cluster_bits);
-        Ok((Self { file, header, l1, tables, below }, bytes))
+        Ok((Self { file, header, l1, tables }, bytes))
     }
 
     fn table(&self, index: u64, entry: u64) -> Result<Arc<Vec<u64>>, SourceError> {
@@ -57,18 +52,9 @@ impl Layer {
         Ok(offset)
     }
 
-    /// What the layers below hold of a range.
-    fn beneath<'a>(&'a self, range: Range<u64>, found: &mut Vec<Extent<'a>>) -> Result<(), SourceError> {
-        let mut from = range.start;
-        if let Some(below) = &self.below {
-            let to = range.end.min(below.size());
-            if from < to {
-                below.extents(from..to, found)?;
-                from = to;
-            }
-        }
-        push(found, from..range.end, Place::Zero);
-        Ok(())
+    /// What it has where it has no cluster.
+    fn absent(&self) -> Place<'_> {
+        if self.header.backing.is_some() { Place::Parent } else { Place::Zero }
     }
 
     /// The place of a compressed cluster.
@@ -115,7 +101,8 @@ impl Layer {
         }
         let offset = self.aligned(entry, "cluster")?;
         if offset == 0 {
-            return self.beneath(range, found);
+            push(found, range, self.absent());
+            return Ok(());
         }
         let place = Place::Plain(&self.file, offset + (range.start - start));
         push(found, range, place);
@@ -141,7 +128,7 @@ impl Layout for Layer {
             let to = range.end.min((index + 1).saturating_mul(covered));
             let entry = usize::try_from(index).ok().and_then(|index| self.l1.get(index)).copied();
             let Some(entry) = entry.filter(|entry| entry & OFFSET != 0) else {
-                self.beneath(from..to, found)?;
+                push(found, from..to, self.absent());
                 from = to;
                 continue;
             };

@@ -7,15 +7,27 @@ pub(super) const MOST_BYTES: u64 = 1 << 20;
 /// Most extents that are opened: 8 TiB in pieces of 2 GiB.
 pub(super) const MOST_EXTENTS: usize = 4096;
 /// The content id that stands for "no parent".
-const NO_PARENT: &str = "ffffffff";
+const NO_PARENT: u32 = u32::MAX;
+/// Types of disks whose data is on a device, not in files.
+const ON_DEVICES: [&str; 7] = [
+    "fullDevice",
+    "partitionedDevice",
+    "vmfsRaw",
+    "vmfsRDM",
+    "vmfsRDMP",
+    "vmfsRawDeviceMap",
+    "vmfsPassthroughRawDeviceMap",
+];
 
 /// What kind of file an extent is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Bytes as they are (`FLAT`, and `VMFS` as ESX calls it).
     Flat,
-    /// Grains behind a header of its own.
+    /// Grains behind a header of its own (`SPARSE`, and `VMFSSPARSE` of ESX's snapshots).
     Sparse,
+    /// ESX's later snapshots, of small grains (`SESPARSE`).
+    SeSparse,
     /// No file: zeros.
     Zero,
 }
@@ -37,7 +49,8 @@ pub(super) struct Descriptor {
     pub content_id: String,
     /// The parent's content id, when there is a parent.
     pub parent_id: Option<String>,
-    pub parent_name: Option<String>,
+    /// The parent's path where the disk was made.
+    pub parent_name: Option<Vec<u8>>,
     pub create_type: String,
     pub uuid: Option<String>,
     pub extents: Vec<ExtentLine>,
@@ -73,6 +86,9 @@ impl Descriptor {
         if descriptor.create_type.is_empty() {
             return Err(DescriptorError::Bad("its descriptor has no `createType`".to_owned()));
         }
+        if ON_DEVICES.iter().any(|kind| kind.eq_ignore_ascii_case(&descriptor.create_type)) {
+            return Err(on_device(&descriptor.create_type));
+        }
         Ok(descriptor)
     }
 
@@ -81,14 +97,28 @@ impl Descriptor {
         match key.to_ascii_lowercase().as_slice() {
             b"cid" => self.content_id = text().to_ascii_lowercase(),
             b"parentcid" => {
-                self.parent_id = Some(text().to_ascii_lowercase()).filter(|id| id != NO_PARENT);
+                self.parent_id = Some(text().to_ascii_lowercase()).filter(|id| number(id) != Some(NO_PARENT));
             }
-            b"parentfilenamehint" => self.parent_name = Some(text()),
+            b"parentfilenamehint" => self.parent_name = Some(value.to_vec()).filter(|name| !name.is_empty()),
             b"createtype" => self.create_type = text(),
             b"ddb.uuid" => self.uuid = Some(text()),
             _ => {}
         }
     }
+}
+
+fn on_device(kind: &str) -> DescriptorError {
+    DescriptorError::Unsupported(format!("maps a raw device (`{kind}`), whose data is in no file"))
+}
+
+/// A content id as a number; software writes it with zeros in front or without.
+fn number(id: &str) -> Option<u32> {
+    u32::from_str_radix(id, 16).ok()
+}
+
+/// Whether two content ids are the same.
+pub(super) fn same_id(one: &str, other: &str) -> bool {
+    number(one).is_some_and(|one| number(other) == Some(one))
 }
 
 fn unquoted(value: &[u8]) -> &[u8] {
@@ -111,8 +141,10 @@ fn extent(line: &[u8]) -> Result<Option<ExtentLine>, DescriptorError> {
     let word = words.next().map(<[u8]>::to_ascii_uppercase).ok_or_else(bad)?;
     let kind = match word.as_slice() {
         b"FLAT" | b"VMFS" => Kind::Flat,
-        b"SPARSE" => Kind::Sparse,
+        b"SPARSE" | b"VMFSSPARSE" => Kind::Sparse,
+        b"SESPARSE" => Kind::SeSparse,
         b"ZERO" => Kind::Zero,
+        b"VMFSRDM" | b"VMFSRAW" => return Err(on_device(&String::from_utf8_lossy(&word))),
         other => {
             let other = String::from_utf8_lossy(other);
             return Err(DescriptorError::Unsupported(format!("has an extent of the kind {other}")));
@@ -189,7 +221,7 @@ mod tests {
             let parsed = Descriptor::parse(format!("createType=\"x\"\n{line}\n").as_bytes());
             assert!(matches!(&parsed, Err(DescriptorError::Bad(what)) if what.contains(line)), "{parsed:?}");
         }
-        for line in ["NOACCESS 1 ZERO", "RW 1 SESPARSE \"a\"", "RW 1 VMFSSPARSE \"a\""] {
+        for line in ["NOACCESS 1 ZERO", "RW 1 VMFSRDM \"a\"", "RW 1 VMFSRAW \"a\"", "RW 1 NEW \"a\""] {
             let parsed = Descriptor::parse(format!("createType=\"x\"\n{line}\n").as_bytes());
             assert!(matches!(parsed, Err(DescriptorError::Unsupported(_))), "{line}");
         }
@@ -202,6 +234,23 @@ mod tests {
             Descriptor::parse(b"createType=\"x\"\nparentCID=12345678\nparentFileNameHint=\"../base.vmdk\"\n");
         let parsed = parsed.unwrap();
         assert_eq!(parsed.parent_id.as_deref(), Some("12345678"));
-        assert_eq!(parsed.parent_name.as_deref(), Some("../base.vmdk"));
+        assert_eq!(parsed.parent_name.as_deref(), Some(&b"../base.vmdk"[..]));
+        for none in ["ffffffff", "FFFFFFFF"] {
+            let parsed = Descriptor::parse(format!("createType=\"x\"\nparentCID={none}\n").as_bytes());
+            assert_eq!(parsed.unwrap().parent_id, None);
+        }
+        assert!(same_id("0ab", "AB") && !same_id("ab", "ac") && !same_id("", "") && !same_id("x", "x"));
+    }
+
+    #[test]
+    fn devices_are_refused() {
+        for kind in ["fullDevice", "partitionedDevice", "vmfsRDM", "vmfsRDMP", "vmfsPassthroughRawDeviceMap"]
+        {
+            let text = format!("createType=\"{kind}\"\nRW 8 FLAT \"/dev/sda\" 0\n");
+            let parsed = Descriptor::parse(text.as_bytes());
+            assert!(
+                matches!(&parsed, Err(DescriptorError::Unsupported(what)) if what.contains("raw device"))
+            );
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The binary header of a sparse extent: 512 bytes, little-endian.
+//! The binary headers of sparse extents, little-endian: 512 bytes of a hosted one, the part that
+//! counts of an ESX host's.
 
 /// Bytes of a sector, the unit of every number in a header.
 pub(super) const SECTOR: u64 = 512;
@@ -44,6 +45,11 @@ pub(super) struct Header {
     /// Whether markers stand before grains.
     pub markers: bool,
 }
+
+/// Entries of a grain table of an ESX host's extent.
+const COWD_ENTRIES: u64 = 4096;
+/// Its only version.
+const COWD_VERSION: u32 = 1;
 
 /// Why a header cannot be used.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,6 +112,37 @@ impl Header {
             zeroed_grains: flags & ZEROED_GRAINS != 0,
             compressed,
             markers: flags & MARKERS != 0,
+        })
+    }
+    /// Reads and checks the header of an ESX host's sparse extent, in the shape of the other one.
+    pub(super) fn parse_cowd(bytes: &[u8; HEADER]) -> Result<Self, HeaderError> {
+        let u32_at = |at: usize| {
+            bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |four| u32::from_le_bytes(*four))
+        };
+        let in_bytes = |at: usize| u64::from(u32_at(at)) * SECTOR;
+        if u32_at(4) != COWD_VERSION {
+            return Err(HeaderError::Unsupported(format!("is a vmfsSparse extent of version {}", u32_at(4))));
+        }
+        let grain = in_bytes(16);
+        if !grain.is_power_of_two() || grain > MOST_GRAIN {
+            return Err(HeaderError::Bad(16, format!("a grain of {grain} bytes is impossible")));
+        }
+        let capacity = in_bytes(12);
+        let tables = u64::from(u32_at(24));
+        if capacity.div_ceil(grain * COWD_ENTRIES) > tables {
+            let what = format!("a grain directory of {tables} entries is too small for {capacity} bytes");
+            return Err(HeaderError::Bad(24, what));
+        }
+        Ok(Self {
+            capacity,
+            grain,
+            descriptor: 0,
+            descriptor_size: 0,
+            entries: COWD_ENTRIES,
+            directory: in_bytes(20),
+            zeroed_grains: false,
+            compressed: false,
+            markers: false,
         })
     }
 }

@@ -10,16 +10,36 @@ use super::super::source::SourceError;
 use super::super::window::Window;
 use super::header::{AT_END, HEADER, Header, HeaderError, SECTOR};
 
-/// Bytes of tables kept.
+/// Bytes of tables kept of all extents of a disk, of each of two kinds.
 const TABLES_KEPT: u64 = 2 << 20;
-/// Most tables of an extent: 8 TiB of grains of 64 KiB, in a directory of 1 MiB.
-const MOST_TABLES: u64 = 1 << 18;
+/// Bytes of a table that is kept: more than those of VMware's products, less than an ESX host's.
+const TABLE: u64 = 4 << 10;
+/// Most tables of an extent, in a directory of 4 MiB: 32 TiB of grains of 64 KiB; the 2 TiB that an
+/// ESX host's extent can have of grains of 512 bytes.
+const MOST_TABLES: u64 = 1 << 20;
 /// The markers and the header at the end of a stream: footer marker, footer, end marker.
 const FOOTER: u64 = 3 * SECTOR;
 /// The kind of marker that stands before a footer.
 const FOOTER_MARKER: u32 = 3;
+/// What an ESX host's extent begins with.
+pub(super) const COWD: &[u8] = b"COWD";
 /// The entry that stands for a grain of zeros.
 const ZEROED: u32 = 1;
+
+/// The tables of the extents of one disk, by their place in the files.
+#[derive(Debug)]
+pub(super) struct Tables {
+    /// Of entries of 32 bits.
+    narrow: Cache<Vec<u32>>,
+    /// Of entries of 64 bits.
+    pub wide: Cache<Vec<u64>>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self { narrow: Cache::new(TABLES_KEPT, TABLE), wide: Cache::new(TABLES_KEPT, super::sesparse::TABLE) }
+    }
+}
 
 /// A sparse extent, its directory in memory, its tables read when they are needed.
 #[derive(Debug)]
@@ -27,12 +47,16 @@ pub(super) struct Sparse {
     file: Window,
     header: Header,
     directory: Vec<u32>,
-    tables: Cache<Vec<u32>>,
+    tables: Arc<Tables>,
+    on_parent: bool,
 }
 
 /// A sparse extent's header, the last one where there are two.
 pub(super) fn read_header(file: &Window) -> Result<Header, OpenError> {
-    let header = header_at(file, 0)?;
+    if file.read_up_to(0, COWD.len())? == COWD {
+        return parsed(file, 0, Header::parse_cowd);
+    }
+    let header = parsed(file, 0, Header::parse)?;
     if header.directory != AT_END {
         return Ok(header);
     }
@@ -45,7 +69,10 @@ pub(super) fn read_header(file: &Window) -> Result<Header, OpenError> {
     if kind(&marker) != expected || end[..16] != [0; 16] {
         return Err(file.damaged(at, "it has no footer; the end of the file is missing").into());
     }
-    let footer = header_at(file, at + SECTOR)?;
+    let mut footer = parsed(file, at + SECTOR, Header::parse)?;
+    if footer.descriptor == 0 {
+        (footer.descriptor, footer.descriptor_size) = (header.descriptor, header.descriptor_size);
+    }
     if footer.directory == AT_END {
         return Err(file.damaged(at + SECTOR, "its footer does not say where the grain directory is").into());
     }
@@ -67,18 +94,28 @@ impl From<SourceError> for OpenError {
     }
 }
 
-fn header_at(file: &Window, at: u64) -> Result<Header, OpenError> {
+fn parsed(
+    file: &Window,
+    at: u64,
+    parse: fn(&[u8; HEADER]) -> Result<Header, HeaderError>,
+) -> Result<Header, OpenError> {
     let mut bytes = [0; HEADER];
     file.read_exact_at(at, &mut bytes)?;
-    Header::parse(&bytes).map_err(|error| match error {
+    parse(&bytes).map_err(|error| match error {
         HeaderError::Bad(byte, what) => OpenError::Source(file.damaged(at + byte, what)),
         HeaderError::Unsupported(what) => OpenError::Unsupported(what),
     })
 }
 
 impl Sparse {
-    /// Opens a sparse extent of that header. Also gives the directory's bytes.
-    pub(super) fn open(file: Window, header: Header) -> Result<(Self, Vec<u8>), SourceError> {
+    /// Opens a sparse extent of that header, of a disk with a parent or without. Also gives the
+    /// directory's bytes.
+    pub(super) fn open(
+        file: Window,
+        header: Header,
+        on_parent: bool,
+        tables: &Arc<Tables>,
+    ) -> Result<(Self, Vec<u8>), SourceError> {
         let covered = header.grain * header.entries;
         let count = header.capacity.div_ceil(covered);
         if count > MOST_TABLES {
@@ -87,8 +124,7 @@ impl Sparse {
         let length = usize::try_from(count * 4).unwrap_or(usize::MAX);
         let bytes = file.read_vec(header.directory, length)?;
         let directory = numbers(&bytes);
-        let tables = Cache::new(TABLES_KEPT, header.entries * 4);
-        Ok((Self { file, header, directory, tables }, bytes))
+        Ok((Self { file, header, directory, tables: Arc::clone(tables), on_parent }, bytes))
     }
 
     /// Its grain's size in bytes.
@@ -96,19 +132,25 @@ impl Sparse {
         self.header.grain
     }
 
-    fn table(&self, index: u64, sector: u32) -> Result<Arc<Vec<u32>>, SourceError> {
-        self.tables.get((0, index), || {
+    fn table(&self, sector: u32) -> Result<Arc<Vec<u32>>, SourceError> {
+        let at = u64::from(sector) * SECTOR;
+        self.tables.narrow.get(self.file.key(at), || {
             let length = usize::try_from(self.header.entries * 4).unwrap_or(usize::MAX);
-            let bytes = self.file.read_vec(u64::from(sector) * SECTOR, length)?;
+            let bytes = self.file.read_vec(at, length)?;
             // Large sparse disks have thousands of tables with nothing in them.
             Ok(if bytes.iter().all(|byte| *byte == 0) { Vec::new() } else { numbers(&bytes) })
         })
     }
 
+    /// What it has where it has no grain.
+    fn absent(&self) -> Place<'_> {
+        if self.on_parent { Place::Parent } else { Place::Zero }
+    }
+
     /// The place of a grain, of which `next` is the table's rest.
     fn place(&self, entry: u32, next: &[u32], grain_start: u64, skip: u64) -> Result<Place<'_>, SourceError> {
         if entry == 0 {
-            return Ok(Place::Zero);
+            return Ok(self.absent());
         }
         if entry == ZEROED {
             // Sector 1 is never a grain's: the header and the descriptor come first.
@@ -165,13 +207,13 @@ impl Layout for Sparse {
             let to = range.end.min((index + 1).saturating_mul(covered));
             let sector = usize::try_from(index).ok().and_then(|index| self.directory.get(index)).copied();
             let Some(sector) = sector.filter(|sector| *sector != 0) else {
-                push(found, from..to, Place::Zero);
+                push(found, from..to, self.absent());
                 from = to;
                 continue;
             };
-            let table = self.table(index, sector)?;
+            let table = self.table(sector)?;
             if table.is_empty() {
-                push(found, from..to, Place::Zero);
+                push(found, from..to, self.absent());
                 from = to;
             }
             while from < to {

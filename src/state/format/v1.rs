@@ -64,6 +64,9 @@ pub struct ImageFacts {
     pub path: Location,
     /// The disk inside an OVA.
     pub member: Option<String>,
+    /// The internal snapshot of a qcow2 image, as the configuration names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
     /// The detected format, pinned.
     pub format: String,
     /// The disk's size in bytes.

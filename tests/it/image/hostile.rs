@@ -349,7 +349,8 @@ fn qcow2_features_that_are_not_read() {
     };
     unsupported(&create("extended", "extended_l2=on,cluster_size=128k"), "subclusters");
     unsupported(&create("external", &format!("data_file={}", text(&at("data")))), "another file");
-    let path = at("luks");
+    // LUKS is only the other number (`with(35, 2)`); QEMU cannot make it on a busy machine.
+    let path = at("aes");
     run(
         "qemu-img",
         &[
@@ -360,7 +361,7 @@ fn qcow2_features_that_are_not_read() {
             "--object",
             "secret,id=s,data=secret123",
             "-o",
-            "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+            "encrypt.format=aes,encrypt.key-secret=s",
             text(&path),
             "1M",
         ],
@@ -416,7 +417,9 @@ fn qcow2_chains_end_somewhere() {
     let error = try_open(&image).unwrap_err();
     assert!(matches!(&error, ImageError::Unsupported { help, .. } if help.contains("rebase")), "{error:?}");
     unsupported(&create("json", "json:{\"driver\":\"null-co\"}", "raw"), "no file");
-    unsupported(&create("other", "0", "vmdk"), "vmdk");
+    unsupported(&create("other", "0", "vdi"), "vdi");
+    let error = try_open(&create("other", "0", "vmdk")).unwrap_err();
+    assert!(matches!(error, ImageError::OtherFormat { .. }), "{error:?}");
 }
 
 /// A raw disk whose guest wrote another format's header on it is never taken for that format.

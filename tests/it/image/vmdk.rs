@@ -220,17 +220,6 @@ fn a_delta_is_refused_with_its_parents_name() {
     );
 }
 
-#[test]
-fn snapshots_of_esx_are_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let se_sparse = [0xcafe_babe_u64.to_le_bytes().as_slice(), &[0; 504]].concat();
-    for bytes in [&b"COWD\x01\0\0\0\0\0\0\0\0\0\0\0"[..], &se_sparse] {
-        let error =
-            open(&written(directory.path(), "delta.vmdk", bytes), &OpenOptions::default()).unwrap_err();
-        assert!(matches!(error, ImageError::Unsupported { .. }), "{error:?}");
-    }
-}
-
 /// A descriptor as an ESX host writes it, with an extent at an offset and one of zeros.
 #[test]
 fn a_descriptor_with_every_kind_of_extent() {

@@ -47,8 +47,13 @@ fn run_script(script: &str, seconds: u32) -> Result<Finished, SandboxError> {
     let parent = i32::try_from(std::process::id()).unwrap();
     let boot = Boot { initrd: &initrd, devices: 2, limits: request.limits, parent };
     let jail = Uml::new(&programs).jail(&boot).unwrap();
-    let disk =
-        ServedDisk { image: image.into(), format: Some("raw".to_owned()), member: None, size: 8 * MIB };
+    let disk = ServedDisk {
+        image: image.into(),
+        format: Some("raw".to_owned()),
+        member: None,
+        snapshot: None,
+        size: 8 * MIB,
+    };
     let server = ServerSpec {
         parent,
         disks: vec![disk],
@@ -57,7 +62,7 @@ fn run_script(script: &str, seconds: u32) -> Result<Finished, SandboxError> {
         overlay_bytes: request.limits.overlay_bytes,
         seconds,
     };
-    Session::start(&programs, &server, &jail)?.finish(&request, seconds)
+    Session::start(&programs, &server, None, &jail)?.finish(&request, seconds)
 }
 
 #[test]

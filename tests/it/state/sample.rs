@@ -46,6 +46,7 @@ pub fn volume(number: u64) -> Resource {
             image: ImageFacts {
                 path: Path::new("backups/web.ova").into(),
                 member: Some("web-disk1.vmdk".to_owned()),
+                snapshot: None,
                 format: "vmdk/streamOptimized".to_owned(),
                 size: 42_949_672_960,
                 identity: Digest::of(b"image"),

@@ -33,6 +33,7 @@ fn image() -> ImageFacts {
     ImageFacts {
         path: Path::new("backups/web.ova").into(),
         member: Some("web-disk1.vmdk".to_owned()),
+        snapshot: None,
         format: "streamOptimized VMDK".to_owned(),
         size: 40 << 30,
         identity: Digest::of(b"image"),

@@ -1,0 +1,201 @@
+//! The workers of a write: each takes a unit, reads, hashes and writes it; their coordinator
+//! tells progress and makes checkpoints.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::block::{self, BLOCK, Buffer, Content};
+use super::budget::lock;
+use super::pool::Pool;
+use super::work::{self, Feed, Unit};
+use super::{Cancel, CopyError, Event, Manifest, Observer, Target, WriteOptions};
+
+/// Bytes that a run wrote.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    /// As data.
+    pub written: u64,
+    /// As zeros, over something else.
+    pub zeroed: u64,
+}
+
+/// Bytes so far.
+#[derive(Debug, Default)]
+struct Counts {
+    done: AtomicU64,
+    written: AtomicU64,
+    zero: AtomicU64,
+    zeroed: AtomicU64,
+}
+
+/// One write: what the workers and their coordinator share.
+pub(super) struct Job<'a, F> {
+    feed: &'a F,
+    /// Bytes of the disk.
+    size: u64,
+    target: &'a Target,
+    options: &'a WriteOptions,
+    pool: Pool<'a>,
+    finished: Mutex<Vec<(u64, Content)>>,
+    counts: Counts,
+}
+
+/// What a worker keeps from unit to unit.
+struct Bench<H> {
+    held: H,
+    buffer: Buffer,
+    scratch: Option<Buffer>,
+}
+
+impl<'a, F: Feed> Job<'a, F> {
+    /// The write of what `feed` gives, a disk of `size` bytes, onto `target`.
+    pub(super) fn new(
+        feed: &'a F,
+        size: u64,
+        target: &'a Target,
+        options: &'a WriteOptions,
+        cancel: &'a Cancel,
+    ) -> Self {
+        let pool = Pool::new(&options.budget, cancel);
+        Self { feed, size, target, options, pool, finished: Mutex::default(), counts: Counts::default() }
+    }
+
+    /// Starts the workers, tells progress and makes checkpoints until they have ended; then the
+    /// last checkpoint. `resumed` bytes were done before.
+    pub(super) fn run(
+        &self,
+        manifest: &mut Manifest,
+        resumed: u64,
+        observer: &dyn Observer,
+    ) -> Result<Written, CopyError> {
+        let mut last = Instant::now();
+        let ticked = self.pool.run("copy", self.options.threads, &|| self.work(), &mut || {
+            self.tell(resumed, observer);
+            if last.elapsed() >= self.options.checkpoint {
+                self.checkpoint(manifest, observer)?;
+                last = Instant::now();
+            }
+            Ok(())
+        });
+        // After a checkpoint that failed there is no other: what it was to record is lost.
+        let ended = ticked.and_then(|()| self.checkpoint(manifest, observer));
+        self.pool.failure()?;
+        ended?;
+        self.tell(resumed, observer);
+        let bytes = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Ok(Written { written: bytes(&self.counts.written), zeroed: bytes(&self.counts.zeroed) })
+    }
+
+    fn tell(&self, resumed: u64, observer: &dyn Observer) {
+        observer.event(&Event::Progress {
+            done: resumed + self.counts.done.load(Ordering::Relaxed),
+            written: self.counts.written.load(Ordering::Relaxed),
+            zero: self.counts.zero.load(Ordering::Relaxed),
+        });
+    }
+
+    /// Flushes the target, then records what had been written before.
+    fn checkpoint(&self, manifest: &mut Manifest, observer: &dyn Observer) -> Result<(), CopyError> {
+        let mut blocks = std::mem::take(&mut *lock(&self.finished));
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let path = || self.target.path().to_owned();
+        self.target.sync().map_err(|source| CopyError::Sync { path: path(), source })?;
+        manifest.checkpoint(&mut blocks)?;
+        observer.event(&Event::Checkpoint { done: manifest.done_bytes() });
+        Ok(())
+    }
+
+    fn work(&self) -> Result<(), CopyError> {
+        let mut bench = Bench { held: F::Held::default(), buffer: Buffer::new(), scratch: None };
+        while !self.pool.must_stop() {
+            match self.feed.next(&mut bench.held, &mut bench.buffer)? {
+                Some(unit) => self.carry_out(unit, &mut bench)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&self, unit: Unit, bench: &mut Bench<F::Held>) -> Result<(), CopyError> {
+        match unit {
+            Unit::Check(index) => self.read(index, &mut bench.held, &mut bench.buffer).map(drop),
+            Unit::Zero { first, count } => {
+                let start = first * BLOCK;
+                let end = self.size.min((first + count) * BLOCK);
+                self.zero(start, end - start, &mut bench.buffer)?;
+                lock(&self.finished).extend((first..first + count).map(|index| (index, Content::Zero)));
+                self.count(end - start, true);
+                Ok(())
+            }
+            Unit::Data(index) => {
+                let bytes = self.read(index, &mut bench.held, &mut bench.buffer)?;
+                let (content, length) = (Content::of(bytes), bytes.len() as u64);
+                match content {
+                    Content::Zero => self.zero(index * BLOCK, length, &mut bench.buffer)?,
+                    Content::Data(_) => self.write(index, bytes, &mut bench.scratch)?,
+                }
+                lock(&self.finished).push((index, content));
+                self.count(length, content == Content::Zero);
+                Ok(())
+            }
+        }
+    }
+
+    fn count(&self, bytes: u64, zero: bool) {
+        self.counts.done.fetch_add(bytes, Ordering::Relaxed);
+        if zero {
+            self.counts.zero.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads a block of the image and compares it with what is expected of it.
+    fn read<'b>(
+        &self,
+        index: u64,
+        held: &mut F::Held,
+        buffer: &'b mut Buffer,
+    ) -> Result<&'b [u8], CopyError> {
+        let bytes = buffer.bytes_mut(block::length(index, self.size) as usize);
+        self.feed.read(index, held, bytes)?;
+        match work::mismatch(&self.options.expect, index, bytes) {
+            Some((offset, expected, found)) => Err(CopyError::ImageMoved { offset, expected, found }),
+            None => Ok(bytes),
+        }
+    }
+
+    /// Writes a block, without its runs of zeros where those are cheaper to skip.
+    fn write(&self, index: u64, bytes: &[u8], scratch: &mut Option<Buffer>) -> Result<(), CopyError> {
+        let offset = index * BLOCK;
+        let runs = match self.target.skips_parts() {
+            true => block::runs(bytes, self.target.gap()),
+            false => vec![(0, bytes.len(), false)],
+        };
+        for (start, end, zero) in runs {
+            let (at, length) = (offset + start as u64, (end - start) as u64);
+            if zero {
+                self.zero(at, length, scratch.get_or_insert_with(Buffer::new))?;
+            } else {
+                self.options.budget.throttle(length, &|| self.pool.must_stop());
+                self.target.write(at, &bytes[start..end]).map_err(|source| self.write_error(at, source))?;
+                self.counts.written.fetch_add(length, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    fn zero(&self, offset: u64, length: u64, scratch: &mut Buffer) -> Result<(), CopyError> {
+        let written =
+            self.target.zero(offset, length, scratch).map_err(|source| self.write_error(offset, source))?;
+        self.counts.zeroed.fetch_add(written, Ordering::Relaxed);
+        self.options.budget.throttle(written, &|| self.pool.must_stop());
+        Ok(())
+    }
+
+    fn write_error(&self, offset: u64, source: io::Error) -> CopyError {
+        CopyError::Write { path: self.target.path().to_owned(), offset, source }
+    }
+}

@@ -1,0 +1,17 @@
+//! Exports of NBD servers: the plug for whatever another program can serve as a disk.
+//!
+//! A client of the fixed newstyle protocol (the document `proto.md` of the NBD project) that only
+//! ever reads: it sends READ, BLOCK_STATUS and DISC, and nothing else.
+
+mod address;
+mod chunk;
+mod connection;
+pub mod error;
+mod handshake;
+mod map;
+mod pool;
+mod read;
+mod status;
+mod wire;
+
+pub use error::NbdError;
