@@ -1,6 +1,7 @@
 //! The command line: one file a command, the error's kind decides the exit code.
 
 pub mod apply;
+pub mod check;
 pub mod completions;
 pub mod exit;
 pub mod fmt;
@@ -24,5 +25,6 @@ pub mod validate;
 pub mod variables;
 pub mod workspace;
 pub mod write;
+mod write_source;
 
 pub use run::main;

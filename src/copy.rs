@@ -1,7 +1,8 @@
 //! The data engine: a disk's content onto a device or a file, with proof of what is there.
 //!
 //! [`Target::open`] proves that a path may be written (promise 1), [`write()`] puts a source's
-//! content on it and leaves a [`Manifest`] (promise 5), [`verify()`] reads it back,
+//! content on it and leaves a [`Manifest`] (promise 5), [`write_stream`] does so with a disk that is
+//! read once, from front to back, [`verify()`] reads it back,
 //! [`write_overlay`] puts a preparation's blocks over it and [`undo_overlay`] takes them off
 //! again. Everything here blocks the calling thread and works with threads of its own: an
 //! asynchronous caller uses its runtime's pool for blocking work.
@@ -20,6 +21,7 @@ mod pool;
 pub mod progress;
 pub mod receipt;
 pub mod retry;
+pub mod stream;
 pub mod survey;
 pub mod target;
 pub mod verify;
@@ -33,6 +35,7 @@ pub use manifest::{Header, Manifest, ManifestError};
 pub use overlay::{OverlayOptions, OverlayOutcome, undo_overlay, write_overlay};
 pub use progress::{Cancel, Event, Observer, Silent};
 pub use receipt::Receipt;
+pub use stream::write_stream;
 pub use survey::{Survey, survey};
 pub use target::{Existing, Target, TargetError, TargetOptions};
 pub use verify::{Prepared, VerifyOptions, VerifyOutcome, verify};

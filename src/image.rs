@@ -1,12 +1,15 @@
 //! Disk images as extents: every format read-only, its metadata parsed to where the data is.
 
 mod backing;
+mod bitmap;
 mod cache;
 mod chain;
+pub mod check;
 mod codec;
 mod detect;
 pub mod error;
 mod extent;
+mod foreign;
 pub mod format;
 pub mod identity;
 mod local;
@@ -23,6 +26,7 @@ mod read;
 mod remote;
 pub mod served;
 pub mod source;
+pub mod stream;
 mod vhd;
 mod vhdx;
 mod vmdk;
@@ -34,3 +38,4 @@ pub use identity::{FileIdentity, Identity};
 pub use open::{Image, OpenOptions, open};
 pub use overlay::{Overlay, ReadSet};
 pub use source::{BlockSource, Run, SourceError};
+pub use stream::{Stream, StreamError, StreamOptions};

@@ -19,6 +19,9 @@ pub enum ApplyError {
     /// An image could not be opened.
     #[error("cannot open the image")]
     Image(#[source] Box<crate::image::ImageError>),
+    /// An appliance's disk is not what its manifest says.
+    #[error("the appliance does not pass its manifest")]
+    Manifest(#[source] Box<crate::image::ova::ManifestError>),
     /// Writing a volume failed.
     #[error("cannot write the volume")]
     Copy(#[source] Box<crate::copy::CopyError>),
@@ -124,6 +127,7 @@ impl ApplyError {
             Self::Provider(error) => provider(error),
             Self::State(error) => error.diagnostic(),
             Self::Image(error) => error.diagnostic(),
+            Self::Manifest(error) => error.diagnostic(),
             Self::Copy(error) => error.diagnostic(),
             Self::ImageMoved { path } => Diagnostic::error("apply::image_moved", "An image changed since the plan")
                 .detail(format!(

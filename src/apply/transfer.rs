@@ -174,6 +174,11 @@ impl Context {
         expect: image::ReadSet,
     ) -> Result<Written, ApplyError> {
         let image = Self::open_image(&plan.image)?;
+        if self.options.verify {
+            // Damage is found before anything of it is on the volume.
+            let stop = || self.cancel.stage() > 0;
+            image.check_manifest(&stop).map_err(|error| ApplyError::Manifest(Box::new(error)))?;
+        }
         let target = Self::open_target(device, &image, plan.data_bytes)?;
         let failed = |error| ApplyError::Copy(Box::new(error));
         if let Some(parent) = manifest.parent() {

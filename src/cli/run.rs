@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
 use super::{
-    apply, completions, fmt, graph, inspect, man, output, plan, prepare, schema, show, state, validate, write,
+    apply, check, completions, fmt, graph, inspect, man, output, plan, prepare, schema, show, state,
+    validate, write,
 };
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
@@ -28,6 +29,8 @@ pub struct Arguments {
 pub enum Command {
     /// Checks the configuration.
     Validate(validate::Validate),
+    /// Reads all of an image, and says whether it is damaged.
+    Check(check::Check),
     /// Looks into an image and says whether its guest will boot on EC2.
     Inspect(inspect::Inspect),
     /// Shows what makes an image's guest boot on EC2, and writes it with that done.
@@ -71,6 +74,7 @@ fn run(arguments: &Arguments) -> Exit {
     let directory = &arguments.directory;
     match &arguments.command {
         Command::Validate(command) => validate::run(directory, command),
+        Command::Check(command) => check::run(directory, command),
         Command::Inspect(command) => inspect::run(directory, command),
         Command::Prepare(command) => prepare::run(directory, command),
         Command::Fmt(command) => fmt::run(directory, command),

@@ -11,25 +11,41 @@ use clap::Args;
 use super::exit::Exit;
 use super::image_arguments::ImageArguments;
 use super::location::LocationParser;
-use super::meter::{Meter, duration};
+use super::meter::duration;
+use super::write_source::{Source, StreamArguments, WriteFailure};
 use super::{interrupt, terminal};
 use crate::copy::{
     self, Budget, Cancel, CopyError, Existing, ExistingManifest, Receipt, Target, TargetOptions,
     VerifyOptions, WriteOptions,
 };
 use crate::diagnostic::Diagnostic;
-use crate::image::{self, BlockSource, Image};
 use crate::model::{Bytes, Location};
 use crate::ui::json::{Line, Said, line};
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  replant write backups/web.ova /dev/nvme1n1 --member root --verify
+  replant write disk.raw.zst /dev/nvme1n1
+  restic dump latest /backup/web.vmdk | replant write - /dev/nvme1n1
+  borg extract --stdout REPO::ARCHIVE web.raw | replant write - /dev/nvme1n1 --format raw --size 40G
+  aws s3 cp s3://bucket/web.ova - | replant write - /dev/nvme1n1
+  ssh host cat /dev/vg/web | replant write - /dev/nvme1n1 --format raw --size 40G --manifest web.manifest";
 
 /// Writes an image's disk onto a block device or into a file, byte for byte.
 ///
 /// A target that is mounted, in use, too small, or the image itself is always refused. So is one
 /// that holds data (a file that is not empty, a device with a partition table or filesystem),
 /// unless --force says that it may be lost, or --resume goes on with an interrupted write to it.
+///
+/// A disk that comes as a stream is read once, from front to back: a raw disk (said with --format
+/// raw), a streamOptimized VMDK or an OVA, as it is or compressed with gzip, zstd, xz, bzip2 or
+/// lz4. Other formats need a file.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Write {
-    /// The image: a disk image, or an appliance; a path, or `s3://`, `https://`, `nbd://` and the like.
+    /// The image: a disk image, or an appliance; a path, `s3://`, `https://`, `nbd://` and the like,
+    /// or `-` for a disk that is sent to standard input.
     #[arg(value_name = "IMAGE", value_parser = LocationParser)]
     pub image: Location,
 
@@ -41,7 +57,12 @@ pub struct Write {
     #[command(flatten)]
     pub reading: ImageArguments,
 
-    /// Read everything back afterwards, holes included, and compare.
+    /// How a stream is read.
+    #[command(flatten)]
+    pub stream: StreamArguments,
+
+    /// Check an appliance's disk by its manifest first; read everything back afterwards, holes
+    /// included, and compare.
     #[arg(long)]
     pub verify: bool,
 
@@ -106,6 +127,15 @@ impl From<CopyError> for Failure {
     }
 }
 
+impl From<WriteFailure> for Failure {
+    fn from(failure: WriteFailure) -> Self {
+        match failure {
+            WriteFailure::Copy(error) => (*error).into(),
+            WriteFailure::Image(error) => error.diagnostic().into(),
+        }
+    }
+}
+
 impl From<Diagnostic> for Failure {
     fn from(diagnostic: Diagnostic) -> Self {
         Self { diagnostic: Box::new(diagnostic), exit: Exit::Failure }
@@ -133,17 +163,19 @@ pub fn run(directory: &Path, arguments: &Write) -> Exit {
 fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
     let cancel = Cancel::new();
     interrupt::watch(&cancel).map_err(|source| CopyError::Thread { source })?;
-    let image = image::open(arguments.image.clone().within(directory), &arguments.reading.options())
-        .map_err(|error| error.diagnostic())?;
-    let data = image.data_bytes().map_err(|source| CopyError::Source { offset: 0, source })?;
+    let source = Source::open(directory, arguments.image.clone(), &arguments.reading, &arguments.stream)?;
+    if arguments.verify {
+        source.check_manifest(&cancel)?;
+    }
+    let (size, data) = source.bytes()?;
     let manifest = arguments.manifest.as_ref().map(|path| directory.join(path));
     let resuming = arguments.resume && manifest.as_ref().is_some_and(|path| path.exists());
     let target = Target::open(
         &directory.join(&arguments.target),
         &TargetOptions {
-            size: image.size(),
+            size,
             data,
-            image_files: image.files().map(Path::to_owned).collect(),
+            image_files: source.files(),
             existing: match (resuming, arguments.force) {
                 (true, _) => Existing::Keep,
                 (false, true) => Existing::Replace,
@@ -155,7 +187,7 @@ fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
     )
     .map_err(CopyError::from)?;
 
-    let done = copy(&image, &target, manifest, arguments, &cancel);
+    let done = copy(source, &target, manifest, arguments, &cancel);
     if done.is_err() && target.is_created() && arguments.manifest.is_none() {
         // Half a disk that nothing can complete looks too much like a whole one. That it cannot
         // be taken away matters less than why the write failed.
@@ -165,7 +197,7 @@ fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
 }
 
 fn copy(
-    image: &Image,
+    source: Source,
     target: &Target,
     manifest: Option<PathBuf>,
     arguments: &Write,
@@ -176,7 +208,7 @@ fn copy(
         Some(limit) => Budget::new(Budget::MEMORY, Some(limit)),
         None => Budget::default(),
     });
-    let identity = image.identity().digest();
+    let (format, identity) = source.facts();
     let options = WriteOptions {
         manifest,
         existing_manifest: match (arguments.resume, arguments.force) {
@@ -189,8 +221,8 @@ fn copy(
         budget: Arc::clone(&budget),
         ..WriteOptions::new(identity)
     };
-    let meter = Meter::new(arguments.json);
-    let written = copy::write(image, target, &options, &meter, cancel).and_then(|outcome| {
+    let meter = source.meter(arguments.json);
+    let written = source.write(target, &options, &meter, cancel).and_then(|outcome| {
         let options = VerifyOptions { threads, budget };
         let verified = arguments
             .verify
@@ -200,8 +232,7 @@ fn copy(
     });
     meter.clear();
     let (outcome, verified) = written?;
-    image.reopen_check().map_err(|error| error.diagnostic())?;
-    let from = (arguments.image.called(), image.description().to_owned(), identity);
+    let from = (arguments.image.called(), format, identity);
     Ok(Receipt::new(from, arguments.target.clone(), &outcome, verified, arguments.manifest.clone()))
 }
 
@@ -209,7 +240,11 @@ fn render(receipt: &Receipt) -> String {
     let speed = receipt.written_bytes as f64 / receipt.seconds.max(0.001);
     let mut text = format!(
         "Wrote {} ({}, {}) to {}.\n  data      {} of {}, the rest is zero\n",
-        receipt.image.display(),
+        if receipt.image == Path::new("-") {
+            "standard input".into()
+        } else {
+            receipt.image.to_string_lossy()
+        },
         receipt.format,
         Bytes(receipt.size),
         receipt.target.display(),

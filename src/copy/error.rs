@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{ManifestError, TargetError};
 use crate::diagnostic::Diagnostic;
-use crate::image::SourceError;
+use crate::image::{SourceError, StreamError};
 use crate::model::{Bytes, Digest};
 
 /// Why a copy stopped. What was flushed before stays, and its manifest says so.
@@ -24,6 +24,25 @@ pub enum CopyError {
         offset: u64,
         /// What the image's format or the system said.
         source: SourceError,
+    },
+    /// The stream cannot be read, or not to its end.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The stream holds more than the target can.
+    #[error("the stream holds more than {} has, {}", path.display(), Bytes(*size))]
+    StreamTooLong {
+        /// The target.
+        path: PathBuf,
+        /// Its size in bytes: so much of the disk was written to it.
+        size: u64,
+    },
+    /// The stream does not hold what the first one held.
+    #[error("the stream is not the one that {} was begun with: it differs at byte {offset}", path.display())]
+    OtherStream {
+        /// The target.
+        path: PathBuf,
+        /// Where on the disk the block begins, in bytes.
+        offset: u64,
     },
     /// The target cannot be written.
     #[error("cannot write {} at byte {offset}", path.display())]
@@ -103,7 +122,7 @@ pub enum CopyError {
     Cancelled {
         /// Bytes that are flushed and in the manifest.
         done: u64,
-        /// The disk's size.
+        /// The disk's size; of a stream that does not say it, what had come of the disk.
         total: u64,
     },
 }
@@ -117,6 +136,7 @@ impl CopyError {
             Self::Target(error) => error.is_retryable(),
             Self::Manifest(error) => error.is_retryable(),
             Self::Source { source, .. } => source.is_retryable(),
+            Self::Stream(error) => error.is_retryable(),
             Self::Thread { .. } => true,
             _ => false,
         }
@@ -138,10 +158,26 @@ impl CopyError {
         match self {
             Self::Target(refused) => refused.diagnostic(),
             Self::Manifest(refused) => refused.diagnostic(),
+            Self::Stream(error) => error.diagnostic(),
+            Self::StreamTooLong { .. } => error(
+                "copy::stream_too_long",
+                "The stream is longer than the target",
+                "Use a target at least as large as the disk. What was written to this one is only its beginning.",
+            ),
+            Self::OtherStream { .. } => error(
+                "copy::other_stream",
+                "This is not the stream that the write was begun with",
+                "Send the same stream again, or begin again without --resume.",
+            ),
             Self::Source { source: SourceError::Damaged { .. }, .. } => error(
                 "copy::image_damaged",
                 "The image is damaged",
                 "Check the image (qemu-img check) and restore from another copy of the backup.",
+            ),
+            Self::Source { source: SourceError::Changed { .. } | SourceError::Gone { .. }, .. } => error(
+                "copy::image_changed",
+                "The image changed while it was read",
+                "What is on the target is of no one image. Make sure that nothing replaces the image, then begin again; in S3, name one version of the object: `s3://bucket/key?versionId=…`.",
             ),
             Self::Source { .. } => error("copy::image_read", "The image cannot be read", RESUME),
             Self::Write { .. } => error("copy::target_write", "The target cannot be written", RESUME),

@@ -33,8 +33,6 @@ struct Counts {
 /// One write: what the workers and their coordinator share.
 pub(super) struct Job<'a, F> {
     feed: &'a F,
-    /// Bytes of the disk.
-    size: u64,
     target: &'a Target,
     options: &'a WriteOptions,
     pool: Pool<'a>,
@@ -50,16 +48,15 @@ struct Bench<H> {
 }
 
 impl<'a, F: Feed> Job<'a, F> {
-    /// The write of what `feed` gives, a disk of `size` bytes, onto `target`.
+    /// The write of what `feed` gives onto `target`.
     pub(super) fn new(
         feed: &'a F,
-        size: u64,
         target: &'a Target,
         options: &'a WriteOptions,
         cancel: &'a Cancel,
     ) -> Self {
         let pool = Pool::new(&options.budget, cancel);
-        Self { feed, size, target, options, pool, finished: Mutex::default(), counts: Counts::default() }
+        Self { feed, target, options, pool, finished: Mutex::default(), counts: Counts::default() }
     }
 
     /// Starts the workers, tells progress and makes checkpoints until they have ended; then the
@@ -73,8 +70,11 @@ impl<'a, F: Feed> Job<'a, F> {
         let mut last = Instant::now();
         let ticked = self.pool.run("copy", self.options.threads, &|| self.work(), &mut || {
             self.tell(resumed, observer);
+            if self.pool.must_stop() {
+                self.feed.stop();
+            }
             if last.elapsed() >= self.options.checkpoint {
-                self.checkpoint(manifest, observer)?;
+                self.checkpoint(manifest, observer).inspect_err(|_| self.feed.stop())?;
                 last = Instant::now();
             }
             Ok(())
@@ -94,6 +94,9 @@ impl<'a, F: Feed> Job<'a, F> {
             written: self.counts.written.load(Ordering::Relaxed),
             zero: self.counts.zero.load(Ordering::Relaxed),
         });
+        if let Some(bytes) = self.feed.received() {
+            observer.event(&Event::Received { bytes });
+        }
     }
 
     /// Flushes the target, then records what had been written before.
@@ -104,6 +107,11 @@ impl<'a, F: Feed> Job<'a, F> {
         }
         let path = || self.target.path().to_owned();
         self.target.sync().map_err(|source| CopyError::Sync { path: path(), source })?;
+        if self.feed.size() < manifest.header().disk_size {
+            // A stream has come to its end: from now on the manifest is of a disk of that size, so
+            // that its last block is known to be a short one.
+            *manifest = manifest.resized(self.options.manifest.as_deref(), self.feed.size())?;
+        }
         manifest.checkpoint(&mut blocks)?;
         observer.event(&Event::Checkpoint { done: manifest.done_bytes() });
         Ok(())
@@ -125,7 +133,7 @@ impl<'a, F: Feed> Job<'a, F> {
             Unit::Check(index) => self.read(index, &mut bench.held, &mut bench.buffer).map(drop),
             Unit::Zero { first, count } => {
                 let start = first * BLOCK;
-                let end = self.size.min((first + count) * BLOCK);
+                let end = self.feed.size().min((first + count) * BLOCK);
                 self.zero(start, end - start, &mut bench.buffer)?;
                 lock(&self.finished).extend((first..first + count).map(|index| (index, Content::Zero)));
                 self.count(end - start, true);
@@ -159,7 +167,7 @@ impl<'a, F: Feed> Job<'a, F> {
         held: &mut F::Held,
         buffer: &'b mut Buffer,
     ) -> Result<&'b [u8], CopyError> {
-        let bytes = buffer.bytes_mut(block::length(index, self.size) as usize);
+        let bytes = buffer.bytes_mut(block::length(index, self.feed.size()) as usize);
         self.feed.read(index, held, bytes)?;
         match work::mismatch(&self.options.expect, index, bytes) {
             Some((offset, expected, found)) => Err(CopyError::ImageMoved { offset, expected, found }),

@@ -5,10 +5,11 @@
 //! manifest that claims no more than what was flushed.
 
 mod error;
+mod resize;
 mod store;
 pub mod v1;
 
 pub use error::ManifestError;
-pub(crate) use store::Ranges;
 pub use store::{Finished, Manifest};
+pub(crate) use store::{Ranges, Recorded};
 pub use v1::Header;

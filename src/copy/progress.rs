@@ -23,6 +23,19 @@ pub enum Event {
         /// Bytes that an earlier run has finished already.
         resumed: u64,
     },
+    /// A stream is being read, of which nothing is known but perhaps its disk's size; writing
+    /// begins.
+    Streaming {
+        /// The disk's size, when it is known.
+        total: Option<u64>,
+        /// Bytes that an earlier run has finished already: they are read again and compared.
+        resumed: u64,
+    },
+    /// How much of a stream has come; at most ten a second.
+    Received {
+        /// Bytes of the stream as they come: compressed ones count as such.
+        bytes: u64,
+    },
     /// Where it stands; at most ten a second.
     Progress {
         /// Bytes of the disk that are finished, those of earlier runs included.

@@ -15,7 +15,7 @@ use crate::model::Digest;
 
 /// Most blocks of zeros in one unit: large enough that deallocating is cheap, small enough that
 /// progress and checkpoints stay lively where zeros have to be read back or written.
-const ZERO_BLOCKS: u64 = 64;
+pub(super) const ZERO_BLOCKS: u64 = 64;
 
 /// One thing for a worker to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,17 @@ pub(super) trait Feed: Sync {
     /// Fills `bytes` with a block that this worker was given last. They are the start of the
     /// buffer that it was asked for with, untouched since.
     fn read(&self, index: u64, held: &mut Self::Held, bytes: &mut [u8]) -> Result<(), CopyError>;
+
+    /// Bytes of the disk; of a stream whose size is not known yet, the most that they can be.
+    fn size(&self) -> u64;
+
+    /// How many bytes have come, where they come as a stream.
+    fn received(&self) -> Option<u64> {
+        None
+    }
+
+    /// Ends a wait in [`next`](Self::next), where there can be one.
+    fn stop(&self) {}
 }
 
 /// Blocks of a source that is read by position.
@@ -72,6 +83,10 @@ impl Feed for Positions<'_> {
         let offset = index * BLOCK;
         retry::source(|| self.source.read_at(offset, bytes))
             .map_err(|source| CopyError::Source { offset, source })
+    }
+
+    fn size(&self) -> u64 {
+        self.source.size()
     }
 }
 

@@ -115,7 +115,7 @@ pub fn write(
     observer.event(&Event::Started { total: size, data: survey.data, zero: survey.zero, resumed });
     let work = Work::new(source, manifest.done().clone(), &options.expect);
     let feed = Positions::new(source, work);
-    let counts = Job::new(&feed, size, target, options, cancel).run(&mut manifest, resumed, observer)?;
+    let counts = Job::new(&feed, target, options, cancel).run(&mut manifest, resumed, observer)?;
     if cancel.is_cancelled() && manifest.done_bytes() < size {
         return Err(CopyError::Cancelled { done: manifest.done_bytes(), total: size });
     }
@@ -138,7 +138,11 @@ pub fn write(
     })
 }
 
-fn open_manifest(size: u64, target: &Target, options: &WriteOptions) -> Result<Manifest, ManifestError> {
+pub(super) fn open_manifest(
+    size: u64,
+    target: &Target,
+    options: &WriteOptions,
+) -> Result<Manifest, ManifestError> {
     let header = Header {
         version: v1::VERSION,
         block_size: BLOCK,
@@ -167,7 +171,7 @@ fn open_manifest(size: u64, target: &Target, options: &WriteOptions) -> Result<M
 }
 
 /// Reads back some of the blocks that the manifest claims.
-fn check_sample(manifest: &Manifest, target: &Target) -> Result<(), CopyError> {
+pub(super) fn check_sample(manifest: &Manifest, target: &Target) -> Result<(), CopyError> {
     if manifest.overlay().is_some() {
         // The target rightly differs from the image where the overlay is.
         return Ok(());

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::error::ImageError;
+use super::foreign;
 use super::format::Format;
 use super::source::SourceError;
 use super::window::Window;
@@ -24,23 +25,9 @@ const COMPRESSORS: [(&[u8], &str, &str); 8] = [
     (b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x"),
 ];
 
-/// Formats that are known, but not read.
-const OTHERS: [(usize, &[u8], &str); 5] = [
-    (0, b"QED\0", "is a QED image"),
-    (0, b"WithoutFreeSpace", "is a Parallels image"),
-    (0, b"WithouFreSpacExt", "is a Parallels image"),
-    (0x40, b"\x7f\x10\xda\xbe", "is a VirtualBox VDI image"),
-    (0x8001, b"CD001", "is a CD or DVD image"),
-];
-
 /// The format that a file's content shows, or `None` when it shows none.
 fn by_content(file: &Window) -> Result<Option<Format>, ImageError> {
     let head = file.read_up_to(0, HEAD)?;
-    let unsupported = |what: &str| ImageError::Unsupported {
-        file: file.path().to_owned(),
-        what: what.to_owned(),
-        help: "Convert it first, for example with `qemu-img convert -O qcow2`.".to_owned(),
-    };
     for (magic, compressor, command) in COMPRESSORS {
         if head.starts_with(magic) {
             return Err(ImageError::Compressed {
@@ -50,13 +37,8 @@ fn by_content(file: &Window) -> Result<Option<Format>, ImageError> {
             });
         }
     }
-    for (offset, magic, what) in OTHERS {
-        if file.read_up_to(offset as u64, magic.len())? == magic {
-            return Err(unsupported(what));
-        }
-    }
-    if head.starts_with(b"QFI\xfb\0\0\0\x01") {
-        return Err(unsupported("is a qcow image of version 1"));
+    if let Some(what) = signature(file, &foreign::SIGNATURES)? {
+        return Err(unsupported(file, what));
     }
     if head.starts_with(b"KDMV") || head.starts_with(b"COWD") || head.starts_with(b"\xbe\xba\xfe\xca\0\0\0\0")
     {
@@ -75,13 +57,45 @@ fn by_content(file: &Window) -> Result<Option<Format>, ImageError> {
         return Ok(Some(Format::Ova));
     }
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head).trim_ascii_start();
-    if is_vmdk_descriptor(text) {
+    if is_descriptor(text) {
         return Ok(Some(Format::Vmdk));
     }
-    if text.starts_with(b"<") && contains(text, b"Envelope") {
+    if is_ovf(text) {
         return Ok(Some(Format::Ovf));
     }
     Ok(None)
+}
+
+/// What the first signature that a file has says of it.
+fn signature(file: &Window, of: &[foreign::Signature]) -> Result<Option<&'static str>, SourceError> {
+    for (offset, magic, what) in of {
+        if file.read_up_to(*offset as u64, magic.len())? == *magic {
+            return Ok(Some(what));
+        }
+    }
+    Ok(None)
+}
+
+fn unsupported(file: &Window, what: &str) -> ImageError {
+    ImageError::Unsupported {
+        file: file.path().to_owned(),
+        what: what.to_owned(),
+        help: foreign::help(what, file.path()),
+    }
+}
+
+/// What is to be said of a file that nothing says the format of: what it may be, at least.
+fn unknown(file: &Window, name: &Path) -> Result<ImageError, SourceError> {
+    let (trailer, dmg) = foreign::DMG_TRAILER;
+    let at = file.len().saturating_sub(512);
+    if file.read_up_to(at, trailer.len())? == trailer {
+        return Ok(unsupported(file, dmg));
+    }
+    if let Some(what) = foreign::by_name(name) {
+        return Ok(unsupported(file, what));
+    }
+    let looks = signature(file, &foreign::CONTENTS)?;
+    Ok(ImageError::UnknownFormat { file: file.path().to_owned(), looks })
 }
 
 /// A fixed VHD has nothing but a footer in its last 512 bytes (511 in very old ones).
@@ -93,15 +107,22 @@ fn has_vhd_footer(file: &Window) -> Result<bool, SourceError> {
 }
 
 /// Comments and empty lines may stand before the line that says what it is; it is a comment too.
-fn is_vmdk_descriptor(text: &[u8]) -> bool {
+pub(super) fn is_descriptor(text: &[u8]) -> bool {
     text.split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii)
         .take_while(|line| line.is_empty() || line.starts_with(b"#"))
         .any(|line| line.eq_ignore_ascii_case(b"# Disk DescriptorFile"))
 }
 
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|part| part == word)
+/// Whether a text begins as an appliance's description does.
+pub(super) fn is_ovf(text: &[u8]) -> bool {
+    text.starts_with(b"<") && text.windows(8).any(|part| part == b"Envelope")
+}
+
+/// Whether a file's name says that it is a disk's bytes as they are.
+pub(super) fn is_raw_name(name: &Path) -> bool {
+    let extension = name.extension().map(|extension| extension.to_ascii_lowercase());
+    extension.is_some_and(|extension| RAW_NAMES.iter().any(|name| extension == *name))
 }
 
 /// Decides the format of a file: what was said, else what its content shows, else raw when its
@@ -145,14 +166,12 @@ pub(super) fn detect_named(
             None => Err(other("of no format that Replant knows", said)),
         };
     }
-    let extension = name.extension().map(|extension| extension.to_ascii_lowercase());
-    let named_raw =
-        is_device || extension.is_some_and(|extension| RAW_NAMES.iter().any(|name| extension == *name));
+    let named_raw = is_device || is_raw_name(name);
     match found {
         // A guest can write a qcow2 header on its raw disk, to make the host read other files.
         Some(found) if named_raw => Err(ImageError::AmbiguousFormat { file: file.path().to_owned(), found }),
         Some(found) => Ok(found),
         None if named_raw => Ok(Format::Raw),
-        None => Err(ImageError::UnknownFormat { file: file.path().to_owned() }),
+        None => Err(unknown(file, name)?),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::foreign;
 use super::format::Format;
+use super::nbd::NbdError;
 use super::parent;
 use super::source::SourceError;
 use crate::diagnostic::Diagnostic;
@@ -25,10 +27,12 @@ pub enum ImageError {
         file: PathBuf,
     },
     /// Nothing says what its format is.
-    #[error("{} has no format that Replant knows, and its name does not say that it is a raw disk", file.display())]
+    #[error("{} has no format that Replant knows, and its name does not say that it is a raw disk{}", file.display(), looks.map(|looks| format!("; it {looks}")).unwrap_or_default())]
     UnknownFormat {
         /// Which file.
         file: PathBuf,
+        /// What it may be, as the rest of a sentence.
+        looks: Option<&'static str>,
     },
     /// Its name says raw, its content says something else; a guest can write such content.
     #[error("{} is named like a raw disk, but begins like a {found} image", file.display())]
@@ -206,6 +210,14 @@ pub enum ImageError {
         /// What is wrong with its answer.
         what: String,
     },
+    /// An export of an NBD server cannot be opened.
+    #[error("cannot open {location}")]
+    Nbd {
+        /// Which server and export.
+        location: String,
+        /// Why.
+        source: NbdError,
+    },
     /// This Replant was built without what reads from such places.
     #[error("{} is on the network, and this Replant was built without the feature `remote`", file.display())]
     NoFeature {
@@ -226,6 +238,7 @@ impl ImageError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Source(source) => source.is_retryable(),
+            Self::Nbd { source, .. } => source.is_retryable(),
             Self::Open { source, .. } | Self::Part { source, .. } => matches!(
                 source.kind(),
                 std::io::ErrorKind::Interrupted
@@ -263,6 +276,7 @@ impl ImageError {
             Self::Absent { .. } => "image::not_found",
             Self::NoRanges { .. } => "image::no_ranges",
             Self::BadAnswer { .. } => "image::bad_answer",
+            Self::Nbd { source, .. } => source.code(),
             Self::NoFeature { .. } => "image::no_feature",
             Self::Input => "image::input",
             Self::Source(SourceError::Damaged { .. }) => "image::damaged",
@@ -300,6 +314,7 @@ impl ImageError {
             Self::Absent { .. } => "the image does not exist",
             Self::NoRanges { .. } => "the image's server gives no ranges",
             Self::BadAnswer { .. } => "the image's server cannot be used",
+            Self::Nbd { source, .. } => source.summary(),
             Self::NoFeature { .. } => "this Replant reads no images from the network",
             Self::Input => "the image cannot be read from standard input here",
             Self::Source(SourceError::Damaged { .. }) => "the image is damaged",
@@ -317,7 +332,7 @@ impl ImageError {
         match self {
             Self::Open { .. } => one("Check the path and the permissions of the file and its directories."),
             Self::NotAFile { .. } => one("Name the disk image itself."),
-            Self::UnknownFormat { .. } => one("If it is a raw disk, say so with `format = \"raw\"`."),
+            Self::UnknownFormat { file, looks } => vec![foreign::help(looks.unwrap_or_default(), file)],
             Self::AmbiguousFormat { found, .. } => vec![
                 format!("If it is a {found} image, say `format = \"{found}\"`."),
                 "If it is a raw disk (whose guest wrote these bytes), say `format = \"raw\"`.".to_owned(),
@@ -360,6 +375,7 @@ impl ImageError {
                 },
                 format!("To read it as before whatever it looks like, say `format = \"{pinned}\"`."),
             ],
+            Self::Nbd { source, .. } => source.help(),
             Self::Changed { .. } => one("Plan again, so that the plan is of what the image holds now."),
             Self::Source(SourceError::Damaged { .. }) => {
                 one("Copy the image again from its source, and compare its checksum.")

@@ -3,15 +3,18 @@
 //! A client of the fixed newstyle protocol (the document `proto.md` of the NBD project) that only
 //! ever reads: it sends READ, BLOCK_STATUS and DISC, and nothing else.
 
-mod address;
 mod chunk;
 mod connection;
 pub mod error;
+mod export;
 mod handshake;
 mod map;
 mod pool;
 mod read;
+#[cfg(test)]
+mod scripted;
 mod status;
 mod wire;
 
 pub use error::NbdError;
+pub(super) use export::open;

@@ -12,7 +12,7 @@ use super::extent::Layout;
 use super::format::Format;
 use super::identity::Identity;
 use super::opener::{Finished, Opened, Opener};
-use super::ova;
+use super::ova::{self, FileDigest, Listed, ManifestError};
 use super::qcow2;
 use super::raw::Raw;
 use super::read;
@@ -94,6 +94,7 @@ pub struct Image {
     layers: Vec<Digest>,
     units: read::Units,
     data: OnceLock<u64>,
+    listed: Option<Listed>,
 }
 
 /// Opens a disk image.
@@ -115,7 +116,9 @@ pub(super) fn open_over(
     options: &OpenOptions,
 ) -> Result<Image, ImageError> {
     opener.want_snapshot(options.snapshot.clone());
-    let format = match (options.format, options.pinned) {
+    // An export is the disk itself: what a guest wrote there must not be taken for a format.
+    let said = options.format.or(matches!(image, Location::Nbd(_)).then_some(Format::Raw));
+    let format = match (said, options.pinned) {
         (None, Some(pinned)) => detect_pinned(&file, pinned)?,
         (said, _) => detect(&file, said, opener.is_device())?,
     };
@@ -139,13 +142,15 @@ fn open_member(
     let container = ova::open_container(&mut opener, file)?;
     let disk = container.appliance.disk(member)?;
     let content = container.disk(&mut opener, disk)?;
+    let lines = container.manifest(&mut opener, file)?;
+    let listed = Listed::find(&lines, disk.file.as_deref().unwrap_or_default(), &content);
     if container.is_archive() {
         opener.close();
     }
     let name = disk.file.as_deref().unwrap_or(&disk.id);
     let format = detect_named(&content, Path::new(name), None, false)?;
     let found = open_disk(format, &mut opener, content)?;
-    Ok(Image::new(image, found, opener, Some(disk.id.clone())))
+    Ok(Image { listed, ..Image::new(image, found, opener, Some(disk.id.clone())) })
 }
 
 /// Opens the disk that was asked for, in the snapshot that was asked for.
@@ -205,6 +210,7 @@ impl Image {
             layers,
             units: read::units(unit),
             data: OnceLock::new(),
+            listed: None,
         }
     }
 
@@ -247,6 +253,21 @@ impl Image {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let files = self.location.local().map(|_| self.files.iter());
         files.into_iter().flatten().map(|file| file.path.as_path())
+    }
+
+    /// The line of its appliance's manifest for its file. Nothing is checked by it yet.
+    #[must_use]
+    pub fn manifest_line(&self) -> Option<&FileDigest> {
+        self.listed.as_ref().map(|listed| &listed.line)
+    }
+
+    /// Checks its file by its appliance's manifest: a full read of it. Gives whether it was checked:
+    /// not when no manifest names it, nor when `stop` ended it.
+    ///
+    /// # Errors
+    /// When the file is not what the manifest says, or cannot be read.
+    pub fn check_manifest(&self, stop: &dyn Fn() -> bool) -> Result<bool, ManifestError> {
+        self.listed.as_ref().map_or(Ok(false), |listed| listed.check(stop))
     }
 
     /// How many of its bytes are data, by its metadata (the first call reads all of that, later

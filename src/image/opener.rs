@@ -11,6 +11,7 @@ use super::error::ImageError;
 use super::extent::Layout;
 use super::identity::{FileIdentity, Identity};
 use super::local;
+use super::nbd;
 use super::open::Found;
 #[cfg(feature = "remote")]
 use super::remote;
@@ -55,7 +56,7 @@ fn open_named(image: &Location) -> Result<(Box<dyn Store>, Arc<dyn Backing>), Im
         Location::S3(_) | Location::Http(_) => remote::open(image),
         #[cfg(not(feature = "remote"))]
         Location::S3(_) | Location::Http(_) => Err(ImageError::NoFeature { file: image.called() }),
-        Location::Nbd(_) => Err(ImageError::NoFeature { file: image.called() }),
+        Location::Nbd(export) => nbd::open(export),
         Location::Input => Err(ImageError::Input),
     }
 }
@@ -129,6 +130,8 @@ impl Opener {
         let (store, backing) = open_named(image)?;
         let name = match image {
             Location::Local(path) => path.file_name().map_or_else(|| path.clone(), PathBuf::from),
+            // An export has no file name; where it is served is what tells it from others.
+            Location::Nbd(_) => image.called(),
             other => PathBuf::from(&*other.file_name()),
         };
         Self::over(store, backing, image.called(), name)
@@ -183,6 +186,11 @@ impl Opener {
         let child = std::mem::replace(&mut self.frame, Frame { directory, ..Frame::default() });
         self.waiting.push(child);
         self.adopt(backing, path, first)
+    }
+
+    /// How many images stand on the one that is being opened.
+    pub(super) fn depth(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Remembers which internal snapshot is asked for.

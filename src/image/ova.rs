@@ -6,6 +6,7 @@ mod appliance;
 mod archive;
 mod description;
 mod hardware;
+mod hasher;
 mod manifest;
 mod read;
 mod units;
@@ -14,4 +15,6 @@ pub use appliance::{Appliance, ApplianceDisk, Nic, OsHint};
 pub use manifest::{FileDigest, ManifestError, check_manifest};
 pub use read::read;
 
-pub(super) use read::open_container;
+pub(super) use description::MOST_BYTES as MOST_DESCRIPTION;
+pub(super) use manifest::{Listed, MOST_BYTES as MOST_MANIFEST, parse as parse_manifest};
+pub(super) use read::{described_disk, open_container, unescaped};

@@ -15,7 +15,7 @@ mod sparse;
 mod tables;
 mod tar;
 
-pub use compression::Compression;
+pub use compression::{Compression, Unpack};
 pub use error::StreamError;
 pub use input::Watch;
 pub use open::{Stream, StreamOptions, is_for_stream};

@@ -1,9 +1,10 @@
-//! Microsoft's second virtual hard disk, fixed and dynamic, with its log replayed in memory.
+//! Microsoft's second virtual hard disk, fixed, dynamic and differencing, with its log replayed in memory.
 //! Written to the specification MS-VHDX.
 
 mod bytes;
 mod disk;
 mod header;
+mod locator;
 mod log;
 mod metadata;
 

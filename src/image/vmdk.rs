@@ -8,4 +8,6 @@ mod header;
 mod sesparse;
 mod sparse;
 
+pub(super) use descriptor::{Descriptor, DescriptorError, MOST_BYTES};
 pub(super) use disk::open;
+pub(super) use header::{AT_END, HEADER, Header, HeaderError, SECTOR};

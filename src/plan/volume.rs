@@ -123,9 +123,12 @@ fn table(settings: &VolumePlan, image: Option<&ImageFacts>, recipe: Option<Diges
         table.set_tags(tags);
     }
     if let Some(image) = image {
-        let member = image.member.as_ref().map(|member| format!(" ({member})")).unwrap_or_default();
-        let snapshot = image.snapshot.as_ref().map(|name| format!(", snapshot {name}")).unwrap_or_default();
-        let name = format!("{}{member}{snapshot}", image.path);
+        let path = image.path.to_string();
+        let name = image.member.as_ref().map_or_else(|| path.clone(), |member| format!("{path} ({member})"));
+        let name = image
+            .snapshot
+            .as_ref()
+            .map_or_else(|| name.clone(), |snapshot| format!("{name}, snapshot {snapshot}"));
         table.set("image", Some(name));
         table.set("image_identity", Some(image.identity.short()));
     }

@@ -144,7 +144,11 @@ fn server_spec(request: &Request, images: &[Arc<Image>], parent: i32) -> Result<
                     Some(path) => ServedImage::File(path.to_owned()),
                     None => ServedImage::Brokered(disk.image.called()),
                 },
-                format: disk.format.clone(),
+                // What is brokered is opened as what it was found to be here.
+                format: match (image.location().local(), &disk.member) {
+                    (None, None) => Some(image.format().to_string()),
+                    _ => disk.format.clone(),
+                },
                 member: disk.member.clone(),
                 snapshot: disk.snapshot.clone(),
                 size: device_size(disk, image),

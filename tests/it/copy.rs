@@ -5,6 +5,7 @@ mod contents;
 mod failures;
 mod overlays;
 mod resume;
+mod streams;
 pub mod support;
 mod targets;
 mod verify;

@@ -2,14 +2,22 @@
 
 mod appliance;
 mod chains;
+mod differencing;
 mod esx;
 mod fixture;
+mod foreign;
 mod formats;
 mod hostile;
 mod identity;
+mod manifest;
 mod matrix;
 mod overlay;
 mod random;
 mod snapshots;
+mod stream_appliances;
+mod stream_hostile;
+mod streams;
+mod vhd_chains;
 mod vhdx;
+mod vhdx_chains;
 mod vmdk;

@@ -95,6 +95,23 @@ impl Manifest {
         })
     }
 
+    /// Gives it another name, in the place of one that may have it.
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> Result<(), ManifestError> {
+        let failed = |source| ManifestError::Create { path: to.to_owned(), source };
+        std::fs::rename(from, to).map_err(failed)?;
+        to.clone_into(&mut self.path);
+        let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = File::open(directory.unwrap_or(Path::new("."))).map_err(failed)?;
+        directory.sync_all().map_err(failed)
+    }
+
+    /// What it says of blocks that are done now, for reading while others are added.
+    pub(crate) fn recorded(&self) -> Result<Recorded, ManifestError> {
+        let file = self.file.try_clone();
+        let file = file.map_err(|source| ManifestError::Open { path: self.path.clone(), source })?;
+        Ok(Recorded { path: self.path.clone(), file, done: self.done.clone() })
+    }
+
     /// Opens a manifest to go on with it. What a crash left half written is not believed.
     ///
     /// # Errors
@@ -388,11 +405,42 @@ impl Manifest {
     }
 }
 
+/// Blocks that were done at a moment, and what they hold.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    path: PathBuf,
+    file: File,
+    done: Ranges,
+}
+
+impl Recorded {
+    /// The block after the last one that was done.
+    pub(crate) fn end(&self) -> u64 {
+        self.done.0.last().map_or(0, |(_, end)| *end)
+    }
+
+    /// What a block holds; `None` when it was not done.
+    pub(crate) fn content(&self, index: u64) -> Result<Option<Content>, ManifestError> {
+        if !self.done.contains(index) {
+            return Ok(None);
+        }
+        let mut slot = [0; v1::SLOT as usize];
+        retry::target(|| self.file.read_exact_at(&mut slot, v1::TABLE + index * v1::SLOT))
+            .map_err(|source| ManifestError::Read { path: self.path.clone(), source })?;
+        Ok(Some(Content::from_slot(slot)))
+    }
+}
+
 /// A set of blocks as sorted ranges `(first, end)` that neither touch nor overlap.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Ranges(Vec<(u64, u64)>);
 
 impl Ranges {
+    /// The ranges, in order.
+    pub(super) fn all(&self) -> &[(u64, u64)] {
+        &self.0
+    }
+
     pub(crate) fn insert(&mut self, first: u64, end: u64) {
         if first >= end {
             return;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{Advice, FallocateFlags};
 
@@ -40,12 +40,14 @@ pub(super) struct Parts {
 #[derive(Debug)]
 pub struct Target {
     parts: Parts,
+    size: AtomicU64,
     punches: AtomicBool,
 }
 
 impl Target {
     pub(super) fn new(parts: Parts) -> Self {
-        Self { parts, punches: AtomicBool::new(true) }
+        let size = AtomicU64::new(parts.size);
+        Self { parts, size, punches: AtomicBool::new(true) }
     }
 
     /// The path, as it was given.
@@ -57,7 +59,16 @@ impl Target {
     /// Its size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.parts.size
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// Makes a file longer, when it is shorter than `size`; a device stays as it is.
+    pub(crate) fn grow(&self, size: u64) -> io::Result<()> {
+        if self.parts.kind == Kind::File && size > self.size() {
+            retry::target(|| self.parts.buffered.set_len(size))?;
+            self.size.store(size, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// What it is known by when it is opened again.
@@ -204,7 +215,7 @@ impl Target {
 
     fn within(&self, offset: u64, length: u64) -> io::Result<()> {
         match offset.checked_add(length) {
-            Some(end) if end <= self.parts.size => Ok(()),
+            Some(end) if end <= self.size() => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "beyond the target's end")),
         }
     }
@@ -228,6 +239,7 @@ mod tests {
                 created: false,
                 identity: String::new(),
             },
+            size: AtomicU64::new(content.len() as u64),
             punches: AtomicBool::new(false),
         };
         (file, target)

@@ -217,12 +217,13 @@ impl Connection {
             left -= usize::from(answered[piece]);
             let mut turn = self.turn();
             turn.reading = false;
-            // This thread goes on by itself; when it is done, another one must.
-            let other = |(waiting, asker): &(&u64, &Asker)| **waiting != number && asker.sent;
-            if left == 0
-                && let Some((_, next)) = turn.waiting.iter().find(other)
-            {
-                next.thread.unpark();
+            // This thread goes on by itself; when it is done, another one must: one that waits,
+            // which this one does no longer.
+            if left == 0 {
+                turn.waiting.remove(&number);
+                if let Some(next) = turn.waiting.values().find(|asker| asker.sent) {
+                    next.thread.unpark();
+                }
             }
         }
         Ok(())
@@ -310,4 +311,157 @@ fn encode(bytes: &mut Vec<u8>, command: u16, cookie: u64, offset: u64, length: u
 
 fn unasked(cookie: u64) -> NbdError {
     NbdError::Protocol { what: format!("it answers what was not asked (cookie {cookie:#x})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use super::super::scripted::{Asked, Peer, Says, Scripted, content, failure, reads};
+    use super::*;
+
+    #[test]
+    fn many_threads_share_one_connection_whatever_the_order_of_answers() {
+        let server = Scripted::new(|number, mut peer| {
+            assert_eq!(number, 0, "one connection is allowed, one is made");
+            peer.greet(&Says { size: 64 << 20, ..Says::default() });
+            // Gathers what has come and answers the latest first, each in two parts and a hole.
+            while let Some(first) = peer.asked() {
+                let mut asked = vec![first];
+                peer.0.set_nonblocking(true).unwrap();
+                let mut peeked = [0; 28];
+                while asked.len() < 5
+                    && matches!(
+                        rustix::net::recv(&peer.0, &mut peeked[..], rustix::net::RecvFlags::PEEK),
+                        Ok((28, _))
+                    )
+                {
+                    asked.extend(peer.asked());
+                }
+                peer.0.set_nonblocking(false).unwrap();
+                for one in asked.iter().rev() {
+                    let half = u64::from(one.length / 2);
+                    let (low, high) = (one.offset, one.offset + half);
+                    let rest = (u64::from(one.length) - half) as usize;
+                    peer.chunk(
+                        one.cookie,
+                        false,
+                        1,
+                        &[&high.to_be_bytes()[..], &content(high, rest)].concat(),
+                    );
+                    if half > 0 {
+                        peer.chunk(
+                            one.cookie,
+                            false,
+                            1,
+                            &[&low.to_be_bytes()[..], &content(low, half as usize)].concat(),
+                        );
+                    }
+                }
+                for one in &asked {
+                    peer.chunk(one.cookie, true, 0, b"");
+                }
+            }
+        });
+        let pool = server.pool();
+        thread::scope(|scope| {
+            for thread in 0..12u64 {
+                let pool = &pool;
+                scope.spawn(move || {
+                    for step in 0..20u64 {
+                        let offset = (thread * 7919 + step * 104_729) % (60 << 20);
+                        reads(pool, offset, 1 + (step as usize * 77_777) % 700_000);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_servers_error_is_given_at_once_and_leaves_the_connection_usable() {
+        let server = Scripted::new(|number, mut peer| {
+            assert_eq!(number, 0);
+            peer.greet(&Says::default());
+            while let Some(asked) = peer.asked() {
+                match asked.offset {
+                    0 => {
+                        peer.chunk(asked.cookie, true, 0x8002, b"\0\0\0\x05\0\x0abad sector\0\0\0\0\0\0\0\0")
+                    }
+                    4096 => peer.simple(asked.cookie, 1, b""),
+                    8192 => {
+                        peer.chunk(asked.cookie, false, 0x8fff, b"\0\0\0\x63\0\0");
+                        peer.chunk(asked.cookie, true, 0, b"")
+                    }
+                    _ => peer.data(asked),
+                };
+            }
+        });
+        let pool = server.pool();
+        let error = |offset| pool.read(offset, &mut [0; 512]).unwrap_err().error;
+        assert_eq!(
+            error(0).to_string(),
+            "the server answered EIO: an input/output error and says: bad sector"
+        );
+        assert!(matches!(error(4096), NbdError::Denied { .. }));
+        assert!(matches!(error(8192), NbdError::Answer { name, .. } if name == "error 99"));
+        reads(&pool, 16384, 4096);
+    }
+
+    #[test]
+    fn hostile_answers_are_refused() {
+        type Part = fn(&mut Peer, Asked) -> bool;
+        let parts: [(&str, Part); 13] = [
+            ("cookie", |peer, asked| peer.chunk(asked.cookie + 1, true, 0, b"")),
+            ("other thread's cookie", |peer, asked| peer.chunk(asked.cookie + 256, true, 0, b"")),
+            ("simple", |peer, asked| peer.simple(asked.cookie, 0, &[0; 4096])),
+            ("nothing came", |peer, asked| peer.chunk(asked.cookie, true, 0, b"")),
+            ("magic", |peer, _| peer.send(&[0x55; 64])),
+            ("too long", |peer, asked| peer.chunk(asked.cookie, true, 1, &[0; 8 + 4097])),
+            ("before", |peer, asked| peer.chunk(asked.cookie, true, 1, &[0xff; 8 + 16])),
+            ("empty", |peer, asked| peer.chunk(asked.cookie, true, 1, &[0; 8])),
+            ("huge hole", |peer, asked| {
+                peer.chunk(asked.cookie, true, 2, &[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0, 0, 0])
+            }),
+            ("overlap", |peer, asked| {
+                peer.chunk(asked.cookie, false, 1, &[0; 8 + 512]);
+                peer.chunk(asked.cookie, true, 1, &[0; 8 + 4096])
+            }),
+            ("unknown type", |peer, asked| peer.chunk(asked.cookie, true, 99, &[0; 100])),
+            ("no error", |peer, asked| peer.chunk(asked.cookie, true, 0x8001, &[0; 6])),
+            ("endless", |peer, asked| {
+                while peer.chunk(asked.cookie, false, 0x8001, b"\0\0\0\x05\0\0") {}
+                false
+            }),
+        ];
+        for (name, part) in parts {
+            let failed = failure(move |mut peer| {
+                peer.greet(&Says::default());
+                if let Some(asked) = peer.asked() {
+                    part(&mut peer, asked);
+                    while peer.asked().is_some() {}
+                }
+            });
+            assert!(matches!(failed.error, NbdError::Protocol { .. }), "{name}: {failed:?}");
+            assert_eq!(failed.attempts, 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn goodbye_is_said() {
+        let heard = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&heard);
+        let server = Scripted::new(move |_, mut peer| {
+            peer.greet(&Says::default());
+            let bytes = peer.take(28).unwrap();
+            told.store(bytes[6..8] == [0, 2], Ordering::SeqCst);
+        });
+        drop(server.pool());
+        let begun = Instant::now();
+        while !heard.load(Ordering::SeqCst) {
+            assert!(begun.elapsed() < Duration::from_secs(5));
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

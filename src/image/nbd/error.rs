@@ -6,15 +6,6 @@ use std::io;
 /// them puts in front.
 #[derive(Debug, thiserror::Error)]
 pub enum NbdError {
-    /// The location is no NBD URI.
-    #[error("it is no NBD location: {what}")]
-    Address {
-        /// What is wrong with it.
-        what: String,
-    },
-    /// The location asks for TLS.
-    #[error("it asks for TLS, which Replant does not speak with NBD servers")]
-    TlsAsked,
     /// The server insists on TLS.
     #[error("the server demands TLS, which Replant does not speak with NBD servers")]
     TlsDemanded,
@@ -118,8 +109,6 @@ impl NbdError {
     pub(super) fn again(&self) -> Self {
         let io = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
         match self {
-            Self::Address { what } => Self::Address { what: what.clone() },
-            Self::TlsAsked => Self::TlsAsked,
             Self::TlsDemanded => Self::TlsDemanded,
             Self::Connect { source } => Self::Connect { source: io(source) },
             Self::Lost { doing, source } => Self::Lost { doing, source: io(source) },
@@ -143,8 +132,7 @@ impl NbdError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Address { .. } => "image::nbd_address",
-            Self::TlsAsked | Self::TlsDemanded => "image::nbd_tls",
+            Self::TlsDemanded => "image::nbd_tls",
             Self::Connect { .. } => "image::nbd_connect",
             Self::Lost { .. } | Self::Busy { .. } => "image::nbd_lost",
             Self::Stalled { .. } => "image::nbd_stalled",
@@ -162,8 +150,7 @@ impl NbdError {
     #[must_use]
     pub fn summary(&self) -> &'static str {
         match self {
-            Self::Address { .. } => "the location is no NBD export",
-            Self::TlsAsked | Self::TlsDemanded => "the NBD server needs TLS",
+            Self::TlsDemanded => "the NBD server needs TLS",
             Self::Connect { .. } => "the NBD server cannot be reached",
             Self::Lost { .. } | Self::Busy { .. } => "the NBD server went away",
             Self::Stalled { .. } => "the NBD server stays silent",
@@ -182,10 +169,7 @@ impl NbdError {
     pub fn help(&self) -> Vec<String> {
         let one = |text: &str| vec![text.to_owned()];
         match self {
-            Self::Address { .. } => one(
-                "Write nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH; other characters than letters, digits and -._~/ as %XX.",
-            ),
-            Self::TlsAsked | Self::TlsDemanded => vec![
+            Self::TlsDemanded => vec![
                 "Let nbdkit speak TLS on this machine, and read from its socket:".to_owned(),
                 "nbdkit --unix /run/plain.sock nbd uri=nbds://HOST/EXPORT".to_owned(),
                 "Then name nbd+unix:///?socket=/run/plain.sock.".to_owned(),

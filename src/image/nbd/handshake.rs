@@ -1,6 +1,5 @@
 //! The handshake: from a connected socket to an export's size, limits and abilities.
 
-use super::address::LONGEST_NAME;
 use super::error::{NbdError, shown};
 use super::wire::Wire;
 
@@ -41,6 +40,8 @@ const CAN_MULTI_CONN: u16 = 1 << 8;
 
 /// The most bytes of one reply to an option: a name and a description, with room.
 const LONGEST_REPLY: u32 = 16 << 10;
+/// The longest name of an export, by the protocol.
+const LONGEST_NAME: usize = 4096;
 /// The most replies to one option.
 const MOST_REPLIES: usize = 10_000;
 /// The most names of a list that are kept to be shown.
@@ -380,4 +381,184 @@ fn number(bytes: [u8; 8]) -> u64 {
 /// A length as it stands before its bytes; names were checked to be short.
 fn length(bytes: &[u8]) -> [u8; 4] {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::thread;
+
+    use super::super::scripted::{Peer, SHORT, Says};
+    use super::*;
+
+    /// Greets a server that plays this part.
+    fn greeted(export: &str, part: impl FnOnce(Peer) + Send + 'static) -> Result<Export, NbdError> {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let server = thread::spawn(move || part(Peer(theirs)));
+        let found = greet(&Wire::over(ours, SHORT.stall), export, "base:allocation");
+        server.join().unwrap();
+        found
+    }
+
+    fn broken(found: Result<Export, NbdError>) -> bool {
+        matches!(found, Err(NbdError::Protocol { .. }))
+    }
+
+    #[test]
+    fn a_modern_server_says_everything() {
+        let says = Says {
+            multi: true,
+            blocks: Some((512, 4096, 1 << 30)),
+            description: "a\ndisk",
+            ..Says::default()
+        };
+        let found = greeted("x", move |mut peer| peer.greet(&says)).unwrap();
+        let expected = Export {
+            size: 1 << 20,
+            description: "adisk".to_owned(),
+            multi: true,
+            minimum: 512,
+            maximum: 32 << 20,
+            structured: true,
+            context: Some(7),
+        };
+        assert_eq!(found, expected);
+        let says = Says { structured: false, ..Says::default() };
+        let found = greeted("x", move |mut peer| peer.greet(&says)).unwrap();
+        assert_eq!((found.structured, found.context, found.maximum), (false, None, 32 << 20));
+    }
+
+    #[test]
+    fn old_servers_have_export_name_only() {
+        for (flags, zeroes) in [(0, 124), (1, 124), (3, 0)] {
+            let found = greeted("disk", move |mut peer| {
+                peer.hello(flags);
+                loop {
+                    match peer.option().unwrap() {
+                        (1, name) => break assert_eq!(name, b"disk"),
+                        (other, _) => peer.reply(other, ERR_UNSUP, b""),
+                    }
+                }
+                peer.send(&4096u64.to_be_bytes());
+                peer.send(&[1, 3]);
+                peer.send(&vec![0; zeroes]);
+            });
+            let found = found.unwrap();
+            assert_eq!((found.size, found.multi, found.structured), (4096, true, false), "{flags}");
+        }
+        let oldest = greeted("", |mut peer| {
+            peer.send(b"NBDMAGIC");
+            peer.send(&OLD.to_be_bytes());
+            peer.send(&8192u64.to_be_bytes());
+            peer.send(&[0; 4 + 124]);
+        });
+        assert_eq!(oldest.unwrap().size, 8192);
+        let gone = greeted("x", |mut peer| {
+            peer.hello(0);
+            peer.option();
+        });
+        assert!(matches!(gone, Err(NbdError::UnknownExport { .. })), "{gone:?}");
+    }
+
+    /// Answers every option up to GO with "not supported", GO with this.
+    fn refuse_go(mut peer: Peer, kind: u32, data: &[u8]) -> Peer {
+        peer.hello(3);
+        loop {
+            match peer.option() {
+                Some((7, _)) => break peer.reply(7, kind, data),
+                Some((other, _)) => peer.reply(other, ERR_UNSUP, b""),
+                None => break,
+            }
+        }
+        peer
+    }
+
+    #[test]
+    fn an_unknown_export_is_told_with_those_there_are() {
+        let found = greeted("x", |peer| {
+            let mut peer = refuse_go(peer, ERR_UNKNOWN, b"no such");
+            assert_eq!(peer.option().unwrap().0, OPT_LIST);
+            peer.reply(3, REP_SERVER, b"\0\0\0\x04root");
+            peer.reply(3, REP_SERVER, b"\0\0\0\x05data\x07a disk");
+            peer.reply(3, REP_SERVER, b"\xff\xff\xff\xffdata");
+            peer.reply(3, REP_ACK, b"");
+            assert_eq!(peer.option().unwrap().0, OPT_ABORT);
+        });
+        let Err(error) = found else { panic!("{found:?}") };
+        assert_eq!(error.to_string(), "the server has no export `x`; it has: root, data");
+    }
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let denied = greeted("x", |peer| drop(refuse_go(peer, ERR_POLICY, b"not \x1b[31mtoday")));
+        assert!(
+            matches!(&denied, Err(NbdError::Denied { message }) if message == "not [31mtoday"),
+            "{denied:?}"
+        );
+        let tls = greeted("x", |peer| drop(refuse_go(peer, ERR_TLS_REQD, b"")));
+        assert!(matches!(tls, Err(NbdError::TlsDemanded)), "{tls:?}");
+        let busy = greeted("x", |peer| drop(refuse_go(peer, ERR_SHUTDOWN, b"")));
+        assert!(busy.unwrap_err().is_retryable());
+        let other = greeted("x", |peer| drop(refuse_go(peer, REP_ERROR + 99, &[b'x'; 5000])));
+        let Err(NbdError::Refused { message, .. }) = other else { panic!("{other:?}") };
+        assert!(message.chars().count() <= 201, "a server's text is cut");
+    }
+
+    #[test]
+    fn hostile_greetings_are_refused() {
+        assert!(broken(greeted("", |mut peer| assert!(peer.send(b"SSH-2.0-OpenSSH_9")))));
+        assert!(broken(greeted("", |mut peer| assert!(peer.send(b"NBDMAGICNBDMAGIC")))));
+        // A reply of 4 GiB, one to another option, one that is none.
+        assert!(broken(greeted("", |mut peer| {
+            peer.hello(3);
+            peer.option();
+            peer.send(&OPTION_REPLY.to_be_bytes());
+            peer.send(&[0, 0, 0, 8, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]);
+        })));
+        assert!(broken(greeted("", |mut peer| {
+            peer.hello(3);
+            peer.option();
+            peer.reply(7, REP_ACK, b"");
+        })));
+        assert!(broken(greeted("", |mut peer| {
+            peer.hello(3);
+            peer.option();
+            peer.send(&[0; 20]);
+        })));
+        // An export without a size, of a size that no file has, and block sizes that do not fit.
+        assert!(broken(greeted("", |peer| drop(refuse_go(peer, REP_ACK, b"")))));
+        let says = Says { size: u64::MAX, ..Says::default() };
+        assert!(broken(greeted("", move |mut peer| peer.greet(&says))));
+        for blocks in [
+            (0, 4096, 4096),
+            (3, 4096, 4096),
+            (1 << 20, 1 << 20, 1 << 20),
+            (4096, 512, 4096),
+            (4096, 4096, 1),
+        ] {
+            let says = Says { blocks: Some(blocks), ..Says::default() };
+            assert!(broken(greeted("", move |mut peer| peer.greet(&says))), "{blocks:?}");
+        }
+    }
+
+    #[test]
+    fn endless_replies_end() {
+        let found = greeted("", |mut peer| {
+            peer.hello(3);
+            peer.option();
+            let mut reply = OPTION_REPLY.to_be_bytes().to_vec();
+            reply.extend([0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 0]);
+            while peer.send(&reply) {}
+        });
+        assert!(broken(found));
+    }
+
+    #[test]
+    fn a_silent_server_is_given_up() {
+        let found = greeted("", |mut peer| {
+            peer.hello(3);
+            peer.take(1000);
+        });
+        assert!(matches!(found, Err(NbdError::Stalled { .. })), "{found:?}");
+    }
 }

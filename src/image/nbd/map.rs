@@ -150,7 +150,14 @@ impl Map {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::scripted::{Asked, Peer, Says, Scripted};
     use super::*;
+
+    fn zeros() -> Map {
+        Map::new(|flags| flags & 2 != 0)
+    }
 
     fn segment(pieces: &[(u64, bool)]) -> Segment {
         let mut segment = Segment::new();
@@ -198,5 +205,71 @@ mod tests {
         }
         assert!(found.bounds.len() <= 2 * MOST_BOUNDS + 1, "{}", found.bounds.len());
         assert_eq!(found.next(true, SEGMENT - SHORTEST), Some(SEGMENT - SHORTEST));
+    }
+
+    #[test]
+    fn zeros_are_asked_for_once() {
+        let questions = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&questions);
+        let server = Scripted::new(move |_, mut peer| {
+            peer.greet(&Says { size: 3 << 30, ..Says::default() });
+            while let Some(asked) = peer.asked() {
+                count.fetch_add(1, Ordering::SeqCst);
+                // A hole that is not zero, zeros, data; the last goes on behind what was asked.
+                match asked.offset {
+                    0 => peer.extents(asked, &[(4096, 1), (8192, 3), (4096, 0)]),
+                    _ => peer.extents(asked, &[(u32::MAX, 2)]),
+                };
+            }
+        });
+        let (pool, zeros) = (server.pool(), zeros());
+        let end = 3 << 30;
+        let rest = zeros.rest(&pool, 0..end).unwrap();
+        assert_eq!(rest, [0..4096, 12288..16384]);
+        assert_eq!(zeros.next(&pool, true, 0, end).unwrap(), 4096);
+        assert_eq!(zeros.next(&pool, true, 0, 100).unwrap(), 100);
+        assert_eq!(zeros.next(&pool, false, 16384, end).unwrap(), end);
+        assert_eq!(questions.load(Ordering::SeqCst), 4, "two for the first segment, one for each other");
+    }
+
+    #[test]
+    fn a_server_that_cannot_say_what_is_zero_is_read() {
+        let server = Scripted::new(|_, mut peer| {
+            peer.greet(&Says::default());
+            while let Some(asked) = peer.asked() {
+                peer.chunk(asked.cookie, true, 0x8001, b"\0\0\0\x5f\0\0");
+            }
+        });
+        let pool = server.pool();
+        assert_eq!(zeros().rest(&pool, 0..1 << 20).unwrap(), [0..1 << 20]);
+    }
+
+    #[test]
+    fn hostile_extents_are_refused() {
+        let parts: [fn(&mut Peer, Asked) -> bool; 7] = [
+            |peer, asked| peer.extents(asked, &[(4096, 0), (0, 0)]),
+            |peer, asked| peer.extents(asked, &[(u32::MAX, 0), (1, 0)]),
+            |peer, asked| peer.extents(asked, &[]),
+            |peer, asked| peer.chunk(asked.cookie, true, 5, &[0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0]),
+            |peer, asked| peer.chunk(asked.cookie, true, 5, &[0; 13]),
+            |peer, asked| peer.chunk(asked.cookie, true, 0, &[]),
+            |peer, asked| {
+                let cookie = asked.cookie.to_be_bytes();
+                peer.send(
+                    &[&[0x66, 0x8e, 0x33, 0xef, 0, 1, 0, 5][..], &cookie, &[0xff, 0xff, 0xff, 0xfc]].concat(),
+                )
+            },
+        ];
+        for (number, part) in parts.into_iter().enumerate() {
+            let server = Scripted::new(move |_, mut peer| {
+                peer.greet(&Says::default());
+                if let Some(asked) = peer.asked() {
+                    part(&mut peer, asked);
+                    while peer.asked().is_some() {}
+                }
+            });
+            let failed = zeros().rest(&server.pool(), 0..1 << 20).unwrap_err();
+            assert!(matches!(failed.error, NbdError::Protocol { .. }), "{number}: {failed:?}");
+        }
     }
 }

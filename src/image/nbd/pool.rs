@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::address::Address;
 use super::connection::Connection;
 use super::error::NbdError;
 use super::handshake::{Export, greet};
 use super::wire::{Limits, Wire};
+use crate::model::NbdLocation;
 
 /// The most connections to a server that admits several.
 const MOST: usize = 8;
@@ -69,7 +69,7 @@ struct State {
 /// An open export.
 #[derive(Debug)]
 pub(super) struct Pool {
-    address: Address,
+    address: NbdLocation,
     context: String,
     limits: Limits,
     /// What the server said of the export at first.
@@ -80,7 +80,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// Connects, and asks for a metadata context.
-    pub(super) fn open(address: Address, context: &str, limits: Limits) -> Result<Self, NbdError> {
+    pub(super) fn open(address: NbdLocation, context: &str, limits: Limits) -> Result<Self, NbdError> {
         let first = connect(&address, context, &limits, limits)?;
         let export = first.export.clone();
         let most = if export.multi { MOST } else { 1 };
@@ -206,7 +206,7 @@ impl Pool {
 
 /// Connects within some limits to a connection that lives within others.
 fn connect(
-    address: &Address,
+    address: &NbdLocation,
     context: &str,
     greeting: &Limits,
     limits: Limits,
@@ -252,4 +252,125 @@ fn read(connection: &Connection, offset: u64, buffer: &mut [u8]) -> Result<(), N
         offset += length as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{Says, Scripted, content, failure, reads};
+    use super::*;
+
+    #[test]
+    fn several_connections_where_the_server_admits_them() {
+        let clients = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&clients);
+        let server = Scripted::new(move |number, mut peer| {
+            if number >= 3 {
+                // As qemu-nbd with --shared=3: connected, but never served.
+                thread::sleep(Duration::from_secs(5));
+                return;
+            }
+            seen.fetch_add(1, Ordering::SeqCst);
+            peer.greet(&Says { multi: true, ..Says::default() });
+            while let Some(asked) = peer.asked() {
+                thread::sleep(Duration::from_millis(5));
+                peer.data(asked);
+            }
+        });
+        let pool = server.pool();
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..20).for_each(|step| reads(&pool, step * 4096, 4096)));
+            }
+        });
+        assert_eq!(clients.load(Ordering::SeqCst), 3);
+        assert!(begun.elapsed() < Duration::from_secs(3), "the further connection is given up soon");
+    }
+
+    #[test]
+    fn blocks_are_as_the_server_demands() {
+        let server = Scripted::new(|_, mut peer| {
+            let size = (1 << 20) + 100;
+            peer.greet(&Says { size, blocks: Some((4096, 4096, 8192)), ..Says::default() });
+            while let Some(asked) = peer.asked() {
+                let end = asked.offset + u64::from(asked.length);
+                assert!(asked.offset % 4096 == 0 && (end % 4096 == 0 || end == size), "{asked:?}");
+                assert!(asked.length <= 8192, "{asked:?}");
+                peer.data(asked);
+            }
+        });
+        let pool = server.pool();
+        for (offset, length) in [
+            (0, 1 << 20),
+            (1, 1),
+            (4095, 2),
+            (4095, 20_000),
+            (100, 4096),
+            (8192, 5),
+            (1 << 20, 100),
+            ((1 << 20) + 99, 1),
+            (5000, (1 << 20) - 4900),
+        ] {
+            reads(&pool, offset, length);
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_is_made_again() {
+        let server = Scripted::new(|number, mut peer| {
+            peer.greet(&Says { structured: number != 1, ..Says::default() });
+            let mut left = 3;
+            while let Some(asked) = peer.asked() {
+                match (number, left) {
+                    (0 | 1, 0) => return,
+                    (1, _) => peer.simple(asked.cookie, 0, &content(asked.offset, asked.length as usize)),
+                    _ => peer.data(asked),
+                };
+                left -= i32::from(number < 2);
+            }
+        });
+        let pool = server.pool();
+        (0..10).for_each(|step| reads(&pool, step * 4096, 4096));
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_given_up_in_time() {
+        let server = Scripted::new(|number, mut peer| {
+            if number == 0 {
+                peer.greet(&Says::default());
+                peer.asked();
+            }
+        });
+        let pool = server.pool();
+        let begun = Instant::now();
+        let failed = pool.read(4096, &mut [0; 512]).unwrap_err();
+        assert!(failed.attempts > 1 && failed.error.is_retryable(), "{failed:?}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_server_that_stays_silent_is_given_up_in_time() {
+        let begun = Instant::now();
+        let failed = failure(|mut peer| {
+            peer.greet(&Says::default());
+            while peer.asked().is_some() {}
+        });
+        assert!(matches!(failed.error, NbdError::Stalled { .. }), "{failed:?}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn another_export_behind_the_same_name_is_noticed() {
+        for (size, description) in [(2 << 20, ""), (1 << 20, "another")] {
+            let server = Scripted::new(move |number, mut peer| {
+                match number {
+                    0 => peer.greet(&Says::default()),
+                    _ => peer.greet(&Says { size, description, ..Says::default() }),
+                }
+                peer.asked();
+            });
+            let failed = server.pool().read(0, &mut [0; 512]).unwrap_err();
+            assert!(matches!(failed.error, NbdError::Changed { .. }), "{failed:?}");
+        }
+    }
 }

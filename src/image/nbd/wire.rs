@@ -2,16 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::address::{Address, Server};
 use super::error::NbdError;
+use crate::model::{NbdLocation, NbdServer};
 
 /// How slow a server may be while it sends what it began: bytes a second.
 const SLOWEST: u64 = 8 << 10;
@@ -58,16 +55,16 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Connects to a server.
-    pub(super) fn connect(address: &Address, limits: &Limits) -> Result<Self, NbdError> {
+    pub(super) fn connect(address: &NbdLocation, limits: &Limits) -> Result<Self, NbdError> {
         let failed = |source| NbdError::Connect { source };
         let stream = match &address.server {
-            Server::Tcp(host, port) => {
+            NbdServer::Tcp { host, port } => {
                 let stream = tcp(host, *port, limits.connect).map_err(failed)?;
                 // Requests are a few bytes each and must not wait for one another.
                 stream.set_nodelay(true).map_err(failed)?;
                 Stream::Tcp(stream)
             }
-            Server::Unix(path) => Stream::Unix(unix(path).map_err(failed)?),
+            NbdServer::Unix { socket } => Stream::Unix(UnixStream::connect(socket).map_err(failed)?),
         };
         Self::new(stream, limits.stall).map_err(failed)
     }
@@ -150,15 +147,6 @@ impl Wire {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
         };
-    }
-}
-
-fn unix(path: &Path) -> io::Result<UnixStream> {
-    match path.as_os_str().as_bytes() {
-        [0, name @ ..] => {
-            UnixStream::connect_addr(&std::os::unix::net::SocketAddr::from_abstract_name(name)?)
-        }
-        _ => UnixStream::connect(path),
     }
 }
 

@@ -8,7 +8,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 use super::units;
 
 /// Most bytes of a description; real ones have some kilobytes.
-pub(super) const MOST_BYTES: u64 = 4 << 20;
+pub(in super::super) const MOST_BYTES: u64 = 4 << 20;
 /// Most nodes of a description.
 const MOST_NODES: u32 = 200_000;
 

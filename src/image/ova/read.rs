@@ -6,6 +6,7 @@ use super::super::detect::detect;
 use super::super::error::ImageError;
 use super::super::format::Format;
 use super::super::opener::Opener;
+use super::super::source::SourceError;
 use super::super::window::Window;
 use super::appliance::{Appliance, ApplianceDisk};
 use super::archive::{Member, members};
@@ -68,14 +69,7 @@ pub(in super::super) fn open_container(opener: &mut Opener, file: &Window) -> Re
     };
     let xml = small(&description, MOST_BYTES, "description")?;
     opener.metadata(&xml);
-    let parsed = Description::parse(&xml).map_err(|error| match error {
-        DescriptionError::Bad(what) => description.damaged(0, format!("its OVF description: {what}")).into(),
-        DescriptionError::Unsupported(what) => ImageError::Unsupported {
-            file: file.path().to_owned(),
-            what,
-            help: "Export every machine as an appliance of its own.".to_owned(),
-        },
-    })?;
+    let parsed = parse(file.path(), &xml)?;
     let mut content = Content {
         appliance: Appliance { path: file.path().to_owned(), ..machine(&parsed) },
         place,
@@ -84,6 +78,37 @@ pub(in super::super) fn open_container(opener: &mut Opener, file: &Window) -> Re
     };
     content.name_files()?;
     Ok(content)
+}
+
+/// Reads the description of the appliance in `file`.
+fn parse(file: &Path, xml: &[u8]) -> Result<Description, ImageError> {
+    Description::parse(xml).map_err(|error| match error {
+        DescriptionError::Bad(what) => {
+            let (file, what) = (file.to_owned(), format!("its OVF description: {what}"));
+            SourceError::Damaged { file, offset: 0, what }.into()
+        }
+        DescriptionError::Unsupported(what) => ImageError::Unsupported {
+            file: file.to_owned(),
+            what,
+            help: "Export every machine as an appliance of its own.".to_owned(),
+        },
+    })
+}
+
+/// The id and the file of the disk that is meant, by the description alone.
+pub(in super::super) fn described_disk(
+    file: &Path,
+    xml: &[u8],
+    member: Option<&str>,
+) -> Result<(String, String), ImageError> {
+    let parsed = parse(file, xml)?;
+    let mut appliance = Appliance { path: file.to_owned(), ..machine(&parsed) };
+    for disk in &mut appliance.disks {
+        let reference = disk.file.take();
+        disk.file = reference.map(|id| parsed.files.get(&id).map_or(id, |file| file.href.clone()));
+    }
+    let disk = appliance.disk(member)?;
+    Ok((disk.id.clone(), disk.file.clone().unwrap_or_default()))
 }
 
 impl Content {
@@ -179,7 +204,7 @@ impl Content {
     }
 
     /// The digests of its manifest; none when it has no manifest.
-    pub(super) fn manifest(
+    pub(in super::super) fn manifest(
         &self,
         opener: &mut Opener,
         file: &Window,
@@ -223,7 +248,7 @@ fn has_extension(name: &str, extension: &str) -> bool {
 }
 
 /// A name in which `%20` and the like stand for bytes, as in a URI.
-fn unescaped(href: &str) -> String {
+pub(in super::super) fn unescaped(href: &str) -> String {
     let mut bytes = Vec::with_capacity(href.len());
     let mut rest = href.as_bytes();
     while let Some((first, after)) = rest.split_first() {

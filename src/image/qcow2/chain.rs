@@ -24,7 +24,7 @@ pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found,
         open_backing(opener, &file, backing)?;
         variant.push_str(", on backing files");
     }
-    let (layer, table) = Layer::open(file, header)?;
+    let (layer, table) = Layer::open(file, header, opener.depth())?;
     opener.metadata(&table);
     Ok(Found { layout: Box::new(layer), format: Format::Qcow2, variant, unit })
 }

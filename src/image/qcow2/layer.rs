@@ -10,7 +10,7 @@ use super::super::source::SourceError;
 use super::super::window::Window;
 use super::header::{Compression, Header};
 
-/// Bytes of tables kept.
+/// Bytes of tables kept of an image that was named; those below it share as much again.
 const TABLES_KEPT: u64 = 8 << 20;
 /// The bits of an entry that are an offset.
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
@@ -28,12 +28,12 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// Reads the first table. Also gives its bytes.
-    pub(super) fn open(file: Window, header: Header) -> Result<(Self, Vec<u8>), SourceError> {
+    /// Reads the first table of an image that `depth` others stand on. Also gives the table's bytes.
+    pub(super) fn open(file: Window, header: Header, depth: usize) -> Result<(Self, Vec<u8>), SourceError> {
         let length = usize::try_from(header.l1_entries * 8).unwrap_or(usize::MAX);
         let bytes = if length == 0 { Vec::new() } else { file.read_vec(header.l1_offset, length)? };
         let l1 = numbers(&bytes);
-        let tables = Cache::new(TABLES_KEPT, 1 << header.cluster_bits);
+        let tables = Cache::new(TABLES_KEPT >> depth.min(8), 1 << header.cluster_bits);
         Ok((Self { file, header, l1, tables }, bytes))
     }
 

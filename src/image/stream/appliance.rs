@@ -58,7 +58,15 @@ impl Appliance {
                 drop(tar);
                 let Chosen { disk, metadata, .. } = chosen;
                 let watch = Arc::clone(watch);
-                return Ok(Self { archive, watch, disk, file: found.name, size: found.size, metadata, manifest });
+                return Ok(Self {
+                    archive,
+                    watch,
+                    disk,
+                    file: found.name,
+                    size: found.size,
+                    metadata,
+                    manifest,
+                });
             }
             match extension(&found.name).as_deref() {
                 Some("ovf") if chosen.is_none() => {
@@ -71,7 +79,8 @@ impl Appliance {
                         return Err(StreamError::NeedsFile {
                             name: name(),
                             compression,
-                            what: "is an appliance whose description does not come before its disks".to_owned(),
+                            what: "is an appliance whose description does not come before its disks"
+                                .to_owned(),
                         });
                     }
                     chosen = Some(described);

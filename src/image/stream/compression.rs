@@ -55,7 +55,9 @@ impl Compression {
     fn begins(self, head: &[u8]) -> bool {
         match self {
             // Deflate, no reserved flag.
-            Self::Gzip => head.starts_with(b"\x1f\x8b\x08") && head.get(3).is_some_and(|flags| flags & 0xe0 == 0),
+            Self::Gzip => {
+                head.starts_with(b"\x1f\x8b\x08") && head.get(3).is_some_and(|flags| flags & 0xe0 == 0)
+            }
             // A frame, or one of those to skip that parallel compressors write first.
             Self::Zstd => {
                 head.starts_with(b"\x28\xb5\x2f\xfd")
@@ -66,7 +68,10 @@ impl Compression {
             Self::Bzip2 => {
                 head.starts_with(b"BZh")
                     && head.get(3).is_some_and(|level| matches!(level, b'1'..=b'9'))
-                    && matches!(head.get(4..10), Some(b"\x31\x41\x59\x26\x53\x59" | b"\x17\x72\x45\x38\x50\x90"))
+                    && matches!(
+                        head.get(4..10),
+                        Some(b"\x31\x41\x59\x26\x53\x59" | b"\x17\x72\x45\x38\x50\x90")
+                    )
             }
             Self::Lz4 => head.starts_with(b"\x04\x22\x4d\x18"),
         }
@@ -122,10 +127,9 @@ impl Compression {
                 Box::new(Ended { reader: XzDecoder::new_stream(packed, stream), ended: false })
             }
             Self::Bzip2 => Box::new(Ended { reader: MultiBzDecoder::new(packed), ended: false }),
-            Self::Lz4 => Box::new(Lz4 {
-                frames: FrameDecoder::new(Noting { reader: packed, at_end: false }),
-                ended: false,
-            }),
+            Self::Lz4 => {
+                Box::new(Lz4 { frame: Some(FrameDecoder::new(Noting { reader: packed, at_end: false })) })
+            }
         })
     }
 }
@@ -138,7 +142,7 @@ impl fmt::Display for Compression {
 
 /// A text that names no compression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no compression: gzip, zstd, xz, bzip2 or lz4")]
+#[error("`{0}` is no compression: auto, none, gzip, zstd, xz, bzip2 or lz4")]
 pub struct ParseCompressionError(pub String);
 
 impl FromStr for Compression {
@@ -147,6 +151,30 @@ impl FromStr for Compression {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.into_iter().find(|compression| compression.as_str() == text);
         found.ok_or_else(|| ParseCompressionError(text.to_owned()))
+    }
+}
+
+/// How a stream is to be unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unpack {
+    /// As its beginning shows, where that is not ambiguous.
+    #[default]
+    Auto,
+    /// Not at all: its bytes are what is meant.
+    Never,
+    /// As it was said.
+    With(Compression),
+}
+
+impl FromStr for Unpack {
+    type Err = ParseCompressionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::Never),
+            other => other.parse().map(Self::With),
+        }
     }
 }
 
@@ -212,25 +240,26 @@ impl<R: Read> Read for Noting<R> {
     }
 }
 
-/// Frames one after the other. The decoder takes an end of its input between two blocks for the
-/// end of a frame, so that it is looked for here.
+/// Frames one after the other, each with a decoder of its own. That takes an end of its input
+/// between two blocks for the end of the frame, so that it is looked for here.
 struct Lz4 {
-    frames: FrameDecoder<Noting<BufReader<Bytes>>>,
-    ended: bool,
+    frame: Option<FrameDecoder<Noting<BufReader<Bytes>>>>,
 }
 
 impl Read for Lz4 {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while !self.ended && !buffer.is_empty() {
-            let count = self.frames.read(buffer)?;
+        while let Some(frame) = self.frame.as_mut().filter(|_| !buffer.is_empty()) {
+            let count = frame.read(buffer)?;
             if count > 0 {
                 return Ok(count);
             }
-            let input = self.frames.get_mut();
+            let input = frame.get_mut();
             if input.at_end {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.ended = input.reader.fill_buf()?.is_empty();
+            let ended = input.reader.fill_buf()?.is_empty();
+            self.frame =
+                self.frame.take().filter(|_| !ended).map(|frame| FrameDecoder::new(frame.into_inner()));
         }
         Ok(0)
     }

@@ -181,16 +181,24 @@ impl StreamError {
             Self::Terminal => error(
                 "image::stream_terminal",
                 "Nothing is sent to standard input",
-                &["Send a disk to it, for example:", "restic dump latest /backup/disk.vmdk | replant write - TARGET"],
+                &[
+                    "Send a disk to it, for example:",
+                    "restic dump latest /backup/disk.vmdk | replant write - TARGET",
+                ],
             ),
-            Self::Open { .. } => {
-                error("image::stream_open", "The stream cannot be opened", &["Check the path, and the permission to read it."])
-            }
+            Self::Open { .. } => error(
+                "image::stream_open",
+                "The stream cannot be opened",
+                &["Check the path, and the permission to read it."],
+            ),
             Self::Read { .. } => error("image::stream_read", "The stream cannot be read", &[AGAIN]),
             Self::Stalled { .. } => error(
                 "image::stream_stalled",
                 "The stream has stalled",
-                &["See why its sender sends nothing. Where that may take long, allow it with --stall-timeout (in seconds, 0 for any time).", AGAIN],
+                &[
+                    "See why its sender sends nothing. Where that may take long, allow it with --stall-timeout (in seconds, 0 for any time).",
+                    AGAIN,
+                ],
             ),
             Self::Stopped => error("image::stream_stopped", "Reading was stopped", &[AGAIN]),
             Self::CutShort { .. } => error(
@@ -244,7 +252,11 @@ impl StreamError {
                     _ => error(
                         "image::stream_needs_file",
                         "The image cannot be read as a stream",
-                        &[WHY, "Save the stream in a file first, and write that, for example:", "restic dump latest /backup/disk > disk && replant write disk TARGET"],
+                        &[
+                            WHY,
+                            "Save the stream in a file first, and write that, for example:",
+                            "restic dump latest /backup/disk > disk && replant write disk TARGET",
+                        ],
                     ),
                 }
             }
@@ -266,7 +278,9 @@ impl StreamError {
             Self::Digest { .. } => error(
                 "image::stream_digest",
                 "The appliance does not pass its manifest",
-                &["The appliance was changed or damaged after its export. Take another copy of it; what was written must not be used."],
+                &[
+                    "The appliance was changed or damaged after its export. Take another copy of it; what was written must not be used.",
+                ],
             ),
             Self::Image(refused) => refused.diagnostic(),
         }

@@ -1,6 +1,7 @@
 //! What a stream is by its first bytes.
 
-use super::super::detect::{OTHERS, is_descriptor, is_ovf};
+use super::super::detect::{is_descriptor, is_ovf};
+use super::super::foreign::SIGNATURES;
 use super::super::format::Format;
 
 /// How much of a stream's beginning is looked at: as far as a CD's signature.
@@ -35,7 +36,7 @@ impl Shape {
 pub(super) fn recognise(head: &[u8]) -> Option<Shape> {
     let tables = |format, what| Some(Shape::NotInOrder(format, what));
     if let Some((_, _, what)) =
-        OTHERS.iter().find(|(at, magic, _)| head.get(*at..at + magic.len()) == Some(*magic))
+        SIGNATURES.iter().find(|(at, magic, _)| head.get(*at..at + magic.len()) == Some(*magic))
     {
         return Some(Shape::NotRead(what));
     }

@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use super::super::codec::{Codec, GRAIN_MARKER};
 use super::super::error::ImageError;
-use super::super::vmdk::{AT_END, Descriptor, DescriptorError, HEADER, Header, HeaderError, MOST_BYTES, MOST_TABLES, SECTOR};
+use super::super::vmdk::{
+    AT_END, Descriptor, DescriptorError, HEADER, Header, HeaderError, MOST_BYTES, SECTOR,
+};
 use super::input::{Bytes, fill};
 use super::tables::Tables;
 use super::{Compression, PIECE, Packed, Piece, StreamError, Watch};
 
 /// Bytes read from below at a time.
 const BUFFER: usize = 256 << 10;
+/// Most tables of a disk: 8 TiB of grains of 64 KiB. Some bytes of each are kept.
+const MOST_TABLES: u64 = 1 << 18;
 /// The sector after which grains begin, in the header: the end of what is fixed.
 const OVERHEAD: usize = 64;
 
@@ -93,6 +97,11 @@ impl Sparse {
         let overhead = u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|at| bytes[OVERHEAD + at]))
             .checked_mul(SECTOR)
             .ok_or_else(|| damaged(OVERHEAD as u64, "its overhead is absurdly large".to_owned()))?;
+        // Two copies of directory and tables, the descriptor, and room to align all of them.
+        let most = 2 * count * (header.entries * 4 + 2 * SECTOR) + MOST_BYTES + (64 << 20);
+        if overhead > most {
+            return Err(damaged(OVERHEAD as u64, format!("an overhead of {overhead} bytes is impossible")));
+        }
         let mut metadata = blake3::Hasher::new();
         metadata.update(&bytes);
         let tables =
@@ -150,8 +159,7 @@ impl Sparse {
     fn skip_to(&mut self, place: u64) -> Result<(), StreamError> {
         let length = place.saturating_sub(self.at);
         let mut between = (&mut self.reader).take(length);
-        let skipped =
-            io::copy(&mut between, &mut io::sink()).map_err(|error| self.watch.error(error))?;
+        let skipped = io::copy(&mut between, &mut io::sink()).map_err(|error| self.watch.error(error))?;
         self.at += skipped;
         match skipped == length {
             true => Ok(()),
@@ -171,10 +179,8 @@ impl Sparse {
             return Ok(());
         }
         if size > MOST_BYTES {
-            return Err(self.damaged(
-                36,
-                format!("its descriptor has {size} bytes, at most {MOST_BYTES} are possible"),
-            ));
+            return Err(self
+                .damaged(36, format!("its descriptor has {size} bytes, at most {MOST_BYTES} are possible")));
         }
         if at < self.at {
             return Err(self.damaged(28, "its descriptor is said to lie in its header"));
@@ -196,10 +202,13 @@ impl Sparse {
             DescriptorError::Unsupported(what) => unsupported(what).into(),
         })?;
         if descriptor.extents.len() > 1 {
-            return Err(unsupported("has a descriptor of several extents inside the first of them".to_owned()).into());
+            return Err(unsupported(
+                "has a descriptor of several extents inside the first of them".to_owned(),
+            )
+            .into());
         }
         if descriptor.parent_id.is_some() {
-            let parent = descriptor.parent_name;
+            let parent = descriptor.parent_name.map(|name| String::from_utf8_lossy(&name).into_owned());
             return Err(ImageError::NeedsParent { file: self.name.as_ref().clone(), parent }.into());
         }
         self.ids.insert("cid".to_owned(), descriptor.content_id);
@@ -403,7 +412,10 @@ impl Sparse {
             .checked_mul(SECTOR)
             .filter(|start| *start < capacity && start.is_multiple_of(grain))
             .ok_or_else(|| {
-                self.damaged(offset, format!("the grain here says that it is of sector {sector}, where none can be"))
+                self.damaged(
+                    offset,
+                    format!("the grain here says that it is of sector {sector}, where none can be"),
+                )
             })?;
         // As read from a file: deflate makes the worst data a little longer, never much.
         if u64::from(length) > grain + grain / 8 + 2 * SECTOR {

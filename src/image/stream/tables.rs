@@ -118,7 +118,9 @@ impl Tables {
                 Some(claimed) if claimed == seen => {}
                 Some(_) => return Err(format!("its grain table {number} names other grains than came")),
                 None => {
-                    return Err(format!("its grain table {number} should be at sector {table}, where none came"));
+                    return Err(format!(
+                        "its grain table {number} should be at sector {table}, where none came"
+                    ));
                 }
             }
         }

@@ -147,9 +147,8 @@ impl Tar {
             if header.cksum().ok() != Some(sum) {
                 return Err(self.damaged(at, "as a tar file: a header's checksum is wrong"));
             }
-            let size = header
-                .entry_size()
-                .map_err(|error| self.damaged(at, format!("as a tar file: {error}")))?;
+            let size =
+                header.entry_size().map_err(|error| self.damaged(at, format!("as a tar file: {error}")))?;
             self.members += 1;
             if self.members > MOST_MEMBERS {
                 return Err(self.damaged(at, format!("an appliance has at most {MOST_MEMBERS} members")));
@@ -162,7 +161,8 @@ impl Tar {
             self.begin(size).ok_or_else(|| self.damaged(at, "a member's size is impossible"))?;
             match kind {
                 EntryType::Regular | EntryType::Continuous => {
-                    let name = extended.name.or(long_name).unwrap_or_else(|| header.path_bytes().into_owned());
+                    let name =
+                        extended.name.or(long_name).unwrap_or_else(|| header.path_bytes().into_owned());
                     let name = String::from_utf8_lossy(&name).trim_start_matches("./").to_owned();
                     self.current.clone_from(&name);
                     return Ok(Some(Member { name, size }));

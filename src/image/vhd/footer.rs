@@ -45,6 +45,22 @@ pub(super) struct Header {
     pub entries: u64,
     /// A block's bytes.
     pub block: u64,
+    /// The footer's uuid of the disk it was made on (differencing disks).
+    pub parent_id: String,
+    /// That disk's file, as the header itself names it.
+    pub parent_name: Vec<u8>,
+    pub locators: Vec<Locator>,
+}
+
+/// Where the path of a differencing disk's parent is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Locator {
+    /// What kind of path: `W2ru` and others.
+    pub platform: [u8; 4],
+    /// Where in the file.
+    pub offset: u64,
+    /// Its bytes.
+    pub length: u32,
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -84,8 +100,7 @@ impl Footer {
         let geometry = u64::from(cylinders) * u64::from(heads) * u64::from(sectors);
         let by_geometry = BY_GEOMETRY.iter().any(|creator| bytes[28..32] == creator[..]);
         let size = if by_geometry && geometry != MOST_GEOMETRY { geometry * 512 } else { u64_at(bytes, 48) };
-        let uuid = bytes[68..84].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { kind, size, uuid })
+        Ok(Self { kind, size, uuid: hex(&bytes[68..84]) })
     }
 }
 
@@ -106,6 +121,29 @@ impl Header {
         if entries > MOST_BLOCKS {
             return Err(Bad(32, format!("a disk of {size} bytes in blocks of {block} is not supported")));
         }
-        Ok(Self { table: u64_at(bytes, 16), entries, block: u64::from(block) })
+        let locators = bytes[576..768].as_chunks::<24>().0.iter().map(|locator| Locator {
+            platform: [locator[0], locator[1], locator[2], locator[3]],
+            offset: u64_at(locator, 16),
+            length: u32_at(locator, 8),
+        });
+        Ok(Self {
+            table: u64_at(bytes, 16),
+            entries,
+            block: u64::from(block),
+            parent_id: hex(&bytes[40..56]),
+            parent_name: utf16(&bytes[64..576], u16::from_be_bytes),
+            locators: locators.collect(),
+        })
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A text of UTF-16 up to its first zero, in UTF-8.
+pub(super) fn utf16(bytes: &[u8], number: fn([u8; 2]) -> u16) -> Vec<u8> {
+    let units: Vec<u16> =
+        bytes.as_chunks::<2>().0.iter().map(|two| number(*two)).take_while(|unit| *unit != 0).collect();
+    String::from_utf16_lossy(&units).into_bytes()
 }

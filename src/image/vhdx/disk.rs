@@ -1,7 +1,10 @@
 //! The disk's blocks.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::super::bitmap::{Order, runs};
 use super::super::cache::Cache;
 use super::super::error::ImageError;
 use super::super::extent::{Extent, Layout, Place, push};
@@ -30,38 +33,48 @@ const HEADERS: Region = Region { offset: 0, length: 1 << 20 };
 const PRESENT: u64 = 6;
 /// An entry's state: parts of the block are the parent's.
 const PARTLY_PRESENT: u64 = 7;
+/// An entry's state: the block is not in the file, but the parent's, if there is one.
+const ABSENT: u64 = 0;
 
 /// Opens a VHDX.
 pub(in super::super) fn open(opener: &mut Opener, file: Window) -> Result<Found, ImageError> {
     let (header, bytes) = read_header(&file)?;
     opener.metadata(&bytes);
     let patches = replay(&file, &header)?;
-    let (blocks, region) = read_regions(&file, &patches)?;
-    if let Some(offset) = patches.outside(&[HEADERS, blocks, region]) {
-        return Err(file.damaged(offset, "its log changes what is no metadata").into());
-    }
+    let (table, region) = read_regions(&file, &patches)?;
     let (metadata, bytes) = read_metadata(&file, region, &patches)?;
     opener.metadata(&bytes);
     opener.id("data", hex(&header.data_id));
     if let Some(id) = &metadata.disk_id {
         opener.id("disk", hex(id));
     }
+    if let Some(parent) = &metadata.parent {
+        parent.open(opener, &file)?;
+    }
     let count = metadata.size.div_ceil(metadata.block);
-    let entries = count + count.saturating_sub(1) / metadata.chunk;
-    if entries * 8 > blocks.length {
-        let what = format!("its table of {} bytes is too small for {count} blocks", blocks.length);
-        return Err(file.damaged(blocks.offset, what).into());
+    let entries = match metadata.parent {
+        // Every chunk has its bitmap, the last one, too.
+        Some(_) => count.div_ceil(metadata.chunk) * (metadata.chunk + 1),
+        None => count + count.saturating_sub(1) / metadata.chunk,
+    };
+    if entries * 8 > table.length {
+        let what = format!("its table of {} bytes is too small for {count} blocks", table.length);
+        return Err(file.damaged(table.offset, what).into());
     }
     let sample = usize::try_from((entries * 8).min(SAMPLE)).unwrap_or(usize::MAX);
-    opener.metadata(&file.read_vec(blocks.offset, sample)?);
-    let variant = if metadata.fixed { "fixed" } else { "dynamic" };
-    let pages = Cache::new(PAGES_KEPT, PAGE);
-    Ok(Found {
-        layout: Box::new(Blocks { file, metadata, table: blocks, entries, patches, pages }),
-        format: Format::Vhdx,
-        variant: variant.to_owned(),
-        unit: NO_UNIT,
-    })
+    opener.metadata(&file.read_vec(table.offset, sample)?);
+    let variant = match &metadata {
+        Metadata { parent: Some(_), .. } => "differencing",
+        Metadata { fixed: true, .. } => "fixed",
+        _ => "dynamic",
+    };
+    let (pages, bitmaps) = (Cache::new(PAGES_KEPT, PAGE), Cache::new(PAGES_KEPT, PAGE));
+    let blocks = Blocks { file, metadata, table, entries, patches, pages, bitmaps };
+    let bitmaps = blocks.bitmap_blocks()?;
+    if let Some(offset) = blocks.patches.outside(&[HEADERS, table, region], &bitmaps) {
+        return Err(blocks.file.damaged(offset, "its log changes what is no metadata").into());
+    }
+    Ok(Found { layout: Box::new(blocks), format: Format::Vhdx, variant: variant.to_owned(), unit: NO_UNIT })
 }
 
 fn hex(id: &Guid) -> String {
@@ -77,12 +90,13 @@ struct Blocks {
     entries: u64,
     patches: Patches,
     pages: Cache<Vec<u64>>,
+    /// Of the bitmaps of blocks that are partly the parent's.
+    bitmaps: Cache<Vec<u8>>,
 }
 
 impl Blocks {
-    /// The entry of a block.
-    fn entry(&self, block: u64) -> Result<u64, SourceError> {
-        let index = block + block / self.metadata.chunk;
+    /// The `index`th entry of the table.
+    fn entry(&self, index: u64) -> Result<u64, SourceError> {
         let page = index * 8 / PAGE;
         let entries = self.pages.get((0, page), || {
             let left = (self.entries * 8).saturating_sub(page * PAGE).min(PAGE);
@@ -93,6 +107,53 @@ impl Blocks {
         let within = usize::try_from(index % (PAGE / 8)).unwrap_or(usize::MAX);
         Ok(entries.get(within).copied().unwrap_or(0))
     }
+
+    /// The entry of a block.
+    fn block_entry(&self, block: u64) -> Result<u64, SourceError> {
+        self.entry(block + block / self.metadata.chunk)
+    }
+
+    /// The entry of a chunk's bitmap, which stands behind those of the chunk's blocks.
+    fn bitmap_entry(&self, chunk: u64) -> Result<u64, SourceError> {
+        self.entry((chunk + 1) * self.metadata.chunk + chunk)
+    }
+
+    /// Where the bitmaps are that a log may change.
+    fn bitmap_blocks(&self) -> Result<BTreeSet<u64>, SourceError> {
+        let mut blocks = BTreeSet::new();
+        if self.metadata.parent.is_some() && !self.patches.is_empty() {
+            for chunk in 0..self.entries / (self.metadata.chunk + 1) {
+                let entry = self.bitmap_entry(chunk)?;
+                if entry & 7 == PRESENT {
+                    blocks.insert(offset(entry));
+                }
+            }
+        }
+        Ok(blocks)
+    }
+
+    /// The part of the bitmaps that a block's bitmap is in, and its first bit in there.
+    fn bitmap(&self, block: u64) -> Result<(Arc<Vec<u8>>, u64), SourceError> {
+        let Metadata { chunk, block: size, sector, .. } = self.metadata;
+        let entry = self.bitmap_entry(block / chunk)?;
+        if entry & 7 != PRESENT {
+            let what = "a block is partly its parent's, but which parts is not in the file";
+            return Err(self.file.damaged(self.table.offset, what));
+        }
+        let bit = block % chunk * (size / sector);
+        let at = offset(entry).saturating_add(bit / 8 / PAGE * PAGE);
+        let bits = self.bitmaps.get((0, at), || {
+            let mut bytes = vec![0; usize::try_from(PAGE).unwrap_or(0)];
+            self.patches.read(&self.file, at, &mut bytes)?;
+            Ok(bytes)
+        })?;
+        Ok((bits, bit % (PAGE * 8)))
+    }
+}
+
+/// Where in the file an entry leads: its upper bits count MiB.
+fn offset(entry: u64) -> u64 {
+    entry >> 20 << 20
 }
 
 impl Layout for Blocks {
@@ -101,24 +162,37 @@ impl Layout for Blocks {
     }
 
     fn extents<'a>(&'a self, range: Range<u64>, found: &mut Vec<Extent<'a>>) -> Result<(), SourceError> {
-        let size = self.metadata.block;
+        let Metadata { block: size, sector, .. } = self.metadata;
         let mut from = range.start;
         while from < range.end {
-            let to = range.end.min((from / size + 1).saturating_mul(size));
-            let entry = self.entry(from / size)?;
-            // The entry's upper bits count MiB.
-            let offset = entry >> 20 << 20;
-            let place = match entry & 7 {
-                PRESENT => Place::Plain(&self.file, offset.saturating_add(from % size)),
-                PARTLY_PRESENT => {
-                    return Err(self
-                        .file
-                        .damaged(offset, "a block is partly its parent's, but it has no parent"));
+            let block = from / size;
+            let to = range.end.min((block + 1).saturating_mul(size));
+            let entry = self.block_entry(block)?;
+            let data = offset(entry);
+            match entry & 7 {
+                PRESENT => push(found, from..to, Place::Plain(&self.file, data.saturating_add(from % size))),
+                ABSENT if self.metadata.parent.is_some() => push(found, from..to, Place::Parent),
+                PARTLY_PRESENT if self.metadata.parent.is_none() => {
+                    let what = "a block is partly its parent's, but it has no parent";
+                    return Err(self.file.damaged(data, what));
                 }
-                // Not present, undefined, zero, unmapped: all read as zeros.
-                _ => Place::Zero,
-            };
-            push(found, from..to, place);
+                PARTLY_PRESENT => {
+                    let (bits, first) = self.bitmap(block)?;
+                    let start = block * size;
+                    let sectors = first + (from - start) / sector..first + (to - start).div_ceil(sector);
+                    runs(&bits, Order::LowFirst, sectors, |sectors, own| {
+                        let begin = (start + (sectors.start - first) * sector).max(from);
+                        let end = (start + (sectors.end - first) * sector).min(to);
+                        let place = match own {
+                            true => Place::Plain(&self.file, data.saturating_add(begin - start)),
+                            false => Place::Parent,
+                        };
+                        push(found, begin..end, place);
+                    });
+                }
+                // Absent without a parent, undefined, zero, unmapped: all read as zeros.
+                _ => push(found, from..to, Place::Zero),
+            }
             from = to;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The log: changes of the metadata that may not have reached their places. They are replayed in
 //! memory; the file stays as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::error::ImageError;
 use super::super::source::SourceError;
@@ -52,10 +52,21 @@ impl Patches {
         Ok(())
     }
 
-    /// The first change that is in none of these regions.
-    pub(super) fn outside(&self, regions: &[Region]) -> Option<u64> {
-        let inside = |patch: &Patch| regions.iter().any(|region| region.contains(patch.offset, patch.length));
+    /// Where the first change is that is in none of these regions, nor in a block of 1 MiB that is
+    /// one of `also`.
+    pub(super) fn outside(&self, regions: &[Region], also: &BTreeSet<u64>) -> Option<u64> {
+        let inside = |patch: &Patch| {
+            regions.iter().any(|region| region.contains(patch.offset, patch.length))
+                || also.range(..=patch.offset).next_back().is_some_and(|block| {
+                    Region { offset: *block, length: 1 << 20 }.contains(patch.offset, patch.length)
+                })
+        };
         self.0.iter().find(|patch| !inside(patch)).map(|patch| patch.offset)
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

@@ -4,6 +4,7 @@ use super::super::error::ImageError;
 use super::super::window::Window;
 use super::bytes::{Guid, guid, guid_at, u16_at, u32_at, u64_at};
 use super::header::Region;
+use super::locator::{Locator, MOST_LOCATOR};
 use super::log::Patches;
 
 /// Bytes of the region's table.
@@ -25,12 +26,16 @@ const PARENT: Guid = guid(0xa8d3_5f2d, 0xb30b, 0x454d, [0xab, 0xf7, 0xd3, 0xd8, 
 pub(super) struct Metadata {
     pub size: u64,
     pub block: u64,
+    /// Bytes of a logical sector.
+    pub sector: u64,
     /// Payload entries of the table of blocks before each entry of a bitmap.
     pub chunk: u64,
     /// The disk's own id.
     pub disk_id: Option<Guid>,
     /// Blocks were all allocated when it was made.
     pub fixed: bool,
+    /// What it stands on.
+    pub parent: Option<Locator>,
 }
 
 /// Reads the metadata; also gives its bytes.
@@ -58,6 +63,7 @@ pub(super) fn read_metadata(
         Ok(patches.read(file, at, buffer)?)
     };
     let (mut parameters, mut size, mut sector, mut disk_id) = (None, None, None, None);
+    let mut locator = None;
     for entry in (0..count).map(|index| 32 + index * 32) {
         let (offset, length) = (u32_at(&table, entry + 16), u32_at(&table, entry + 20));
         match guid_at(&table, entry) {
@@ -81,7 +87,15 @@ pub(super) fn read_metadata(
                 item(offset, length, &mut bytes)?;
                 disk_id = Some(bytes);
             }
-            PHYSICAL | PARENT => {}
+            PARENT => {
+                if length > MOST_LOCATOR {
+                    return Err(damaged("what it says of its parent is absurdly long"));
+                }
+                let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+                item(offset, length, &mut bytes)?;
+                locator = Some(bytes);
+            }
+            PHYSICAL => {}
             // The third flag: who does not know it must not open the disk.
             _ if u32_at(&table, entry + 24) & 4 != 0 => {
                 return Err(ImageError::Unsupported {
@@ -96,9 +110,13 @@ pub(super) fn read_metadata(
     let (Some((block, flags)), Some(size), Some(sector)) = (parameters, size, sector) else {
         return Err(damaged("its metadata lacks the block size, the size or the sector size"));
     };
-    if flags & 2 != 0 {
-        return Err(ImageError::NeedsParent { file: file.path().to_owned(), parent: None });
-    }
+    let parent = match locator {
+        _ if flags & 2 == 0 => None,
+        None => return Err(ImageError::NeedsParent { file: file.path().to_owned(), parent: None }),
+        Some(bytes) => {
+            Some(Locator::parse(&bytes).ok_or_else(|| damaged("what it says of its parent is malformed"))?)
+        }
+    };
     if !block.is_power_of_two() || !(1 << 20..=256 << 20).contains(&block) {
         return Err(damaged("its block size is impossible"));
     }
@@ -108,7 +126,7 @@ pub(super) fn read_metadata(
     if size > MOST_SIZE {
         return Err(damaged("its size is impossible"));
     }
-    let block = u64::from(block);
-    let chunk = (u64::from(sector) << 23) / block;
-    Ok((Metadata { size, block, chunk, disk_id, fixed: flags & 1 != 0 }, table))
+    let (block, sector) = (u64::from(block), u64::from(sector));
+    let chunk = (sector << 23) / block;
+    Ok((Metadata { size, block, sector, chunk, disk_id, fixed: flags & 1 != 0, parent }, table))
 }

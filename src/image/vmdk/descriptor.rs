@@ -3,9 +3,9 @@
 use std::str::FromStr;
 
 /// Most bytes that a descriptor may have: room for more extents than can be opened.
-pub(super) const MOST_BYTES: u64 = 1 << 20;
+pub(in super::super) const MOST_BYTES: u64 = 1 << 20;
 /// Most extents that are opened: 8 TiB in pieces of 2 GiB.
-pub(super) const MOST_EXTENTS: usize = 4096;
+pub(in super::super) const MOST_EXTENTS: usize = 4096;
 /// The content id that stands for "no parent".
 const NO_PARENT: u32 = u32::MAX;
 /// Types of disks whose data is on a device, not in files.
@@ -21,7 +21,7 @@ const ON_DEVICES: [&str; 7] = [
 
 /// What kind of file an extent is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in super::super) enum Kind {
     /// Bytes as they are (`FLAT`, and `VMFS` as ESX calls it).
     Flat,
     /// Grains behind a header of its own (`SPARSE`, and `VMFSSPARSE` of ESX's snapshots).
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 
 /// One extent's line: `RW 4192256 SPARSE "disk-s001.vmdk"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ExtentLine {
+pub(in super::super) struct ExtentLine {
     pub sectors: u64,
     pub kind: Kind,
     /// The file's name, in the descriptor's own encoding.
@@ -45,7 +45,7 @@ pub(super) struct ExtentLine {
 
 /// What is read of a descriptor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Descriptor {
+pub(in super::super) struct Descriptor {
     pub content_id: String,
     /// The parent's content id, when there is a parent.
     pub parent_id: Option<String>,
@@ -58,7 +58,7 @@ pub(super) struct Descriptor {
 
 /// Why a descriptor cannot be used: a sentence's rest, and whether it is damage.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum DescriptorError {
+pub(in super::super) enum DescriptorError {
     /// It is not what a descriptor may be.
     Bad(String),
     /// It is, but of a kind that is not read: what, and what to do.
@@ -67,7 +67,7 @@ pub(super) enum DescriptorError {
 
 impl Descriptor {
     /// Reads a descriptor. Zero bytes end it (an embedded one is padded with them).
-    pub(super) fn parse(text: &[u8]) -> Result<Self, DescriptorError> {
+    pub(in super::super) fn parse(text: &[u8]) -> Result<Self, DescriptorError> {
         let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
         let mut descriptor = Self::default();
         for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {

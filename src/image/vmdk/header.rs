@@ -2,11 +2,11 @@
 //! counts of an ESX host's.
 
 /// Bytes of a sector, the unit of every number in a header.
-pub(super) const SECTOR: u64 = 512;
+pub(in super::super) const SECTOR: u64 = 512;
 /// Bytes of a header.
-pub(super) const HEADER: usize = 512;
+pub(in super::super) const HEADER: usize = 512;
 /// The directory's offset that stands for "see the footer".
-pub(super) const AT_END: u64 = u64::MAX;
+pub(in super::super) const AT_END: u64 = u64::MAX;
 
 /// An entry of one may say that its grain is zero.
 const ZEROED_GRAINS: u32 = 1 << 2;
@@ -25,7 +25,7 @@ const MOST_ENTRIES: u32 = 512;
 
 /// The header, checked. Sizes and offsets in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Header {
+pub(in super::super) struct Header {
     /// The extent's size.
     pub capacity: u64,
     /// A grain's size.
@@ -53,7 +53,7 @@ const COWD_VERSION: u32 = 1;
 
 /// Why a header cannot be used.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum HeaderError {
+pub(in super::super) enum HeaderError {
     /// It is damaged at this byte of it.
     Bad(u64, String),
     /// It is of a kind that is not read.
@@ -62,7 +62,7 @@ pub(super) enum HeaderError {
 
 impl Header {
     /// Reads and checks a header.
-    pub(super) fn parse(bytes: &[u8; HEADER]) -> Result<Self, HeaderError> {
+    pub(in super::super) fn parse(bytes: &[u8; HEADER]) -> Result<Self, HeaderError> {
         let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;

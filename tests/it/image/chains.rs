@@ -15,51 +15,55 @@ fn digest(path: &Path) -> Digest {
 /// An image's file, and QEMU's name of its format.
 pub type File = (PathBuf, &'static str);
 
-/// The bytes of two disks that differ, as ranges of 512 bytes, the shorter one's rest included.
-fn differing(one: &File, other: &File) -> Vec<Range<u64>> {
-    let directory = tempfile::tempdir().unwrap();
-    let raw = |(path, format): &File| std::fs::read(by_qemu(path, format, directory.path())).unwrap();
-    let (one, other) = (raw(one), raw(other));
+/// The parts of 512 bytes in which two disks differ, the shorter one's rest included.
+fn differing(one: &[u8], other: &[u8]) -> Vec<Range<u64>> {
     (0..one.len())
         .step_by(512)
-        .filter(|at| other.get(*at..at + 512) != one.get(*at..at + 512))
-        .map(|at| at as u64..at as u64 + 512)
+        .map(|at| at..one.len().min(at + 512))
+        .filter(|range| other.get(range.clone()) != Some(&one[range.clone()]))
+        .map(|range| range.start as u64..range.end as u64)
         .collect()
 }
 
-/// Checks that every layer is known as the file that it is alone, and that the hints cover what
-/// differs from each of them. `files`: the top one first.
+/// As [`by_layers`], of what QEMU reads of each of the files.
 #[track_caller]
 pub fn layers_are(files: &[File]) {
-    let image = opened(&files[0].0);
-    let alone: Vec<Digest> = files.iter().map(|(file, _)| digest(file)).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let contents: Vec<Vec<u8>> = files
+        .iter()
+        .map(|(path, format)| std::fs::read(by_qemu(path, format, directory.path())).unwrap())
+        .collect();
+    let files: Vec<&Path> = files.iter().map(|(path, _)| path.as_path()).collect();
+    by_layers(&files, &contents.iter().map(Vec::as_slice).collect::<Vec<_>>());
+}
+
+/// Checks that every layer is known as the file that it is alone, and that the hints cover what
+/// differs from each of them. `files`: the top one first, and what each of them holds.
+#[track_caller]
+pub fn by_layers(files: &[&Path], contents: &[&[u8]]) {
+    let image = opened(files[0]);
+    let alone: Vec<Digest> = files.iter().map(|file| digest(file)).collect();
     assert_eq!(image.layers(), alone);
     assert_eq!(image.layers()[0], image.identity().digest());
     let size = image.size();
-    for (file, digest) in files.iter().zip(&alone) {
+    let bytes = |ranges: &[Range<u64>]| ranges.iter().map(|range| range.end - range.start).sum::<u64>();
+    for ((file, content), digest) in files.iter().zip(contents).zip(&alone) {
         let changed = image.changed_since(digest, 0..size).unwrap().unwrap();
         assert!(changed.windows(2).all(|two| two[0].end < two[1].start), "joined, in order");
-        for range in differing(&files[0], file) {
+        for range in differing(contents[0], content) {
             assert!(
                 changed.iter().any(|changed| changed.start <= range.start && changed.end >= range.end),
                 "{range:?} of {} since {} is not in the hint",
-                files[0].0.display(),
-                file.0.display()
+                files[0].display(),
+                file.display()
             );
         }
         // In pieces it says the same.
-        let mut pieces = 0;
-        for start in (0..size).step_by(100_000) {
+        let pieces = (0..size).step_by(100_000).map(|start| {
             let range = start..size.min(start + 100_000);
-            pieces += image
-                .changed_since(digest, range)
-                .unwrap()
-                .unwrap()
-                .iter()
-                .map(|range| range.end - range.start)
-                .sum::<u64>();
-        }
-        assert_eq!(pieces, changed.iter().map(|range| range.end - range.start).sum::<u64>());
+            bytes(&image.changed_since(digest, range).unwrap().unwrap())
+        });
+        assert_eq!(pieces.sum::<u64>(), bytes(&changed));
     }
     assert_eq!(image.changed_since(&alone[0], 0..size).unwrap().unwrap(), []);
     assert!(image.changed_since(&Digest::of(b"another"), 0..size).unwrap().is_none());

@@ -195,10 +195,9 @@ fn se_sparse_extents() {
     }
 }
 
-/// A machine's disk and its snapshots as a datastore holds them, the newest last: its directory is
-/// that of the result.
-pub fn snapshots(directory: &Path) -> (Vec<PathBuf>, Vec<u8>) {
-    let size = (20 << 20) + 512 * 9;
+/// A machine's disk and its snapshots as a datastore holds them: the descriptors, the newest first,
+/// and what it holds.
+pub fn snapshots(directory: &Path, size: u64) -> (Vec<PathBuf>, Vec<u8>) {
     let at = |name: &str| directory.join(name);
     let line = |kind: &str, name: &str, size: u64| format!("RW {} {kind} \"{name}\"", size / 512);
     let mut content = disk(size, 3);
@@ -230,7 +229,7 @@ pub fn snapshots(directory: &Path) -> (Vec<PathBuf>, Vec<u8>) {
 #[test]
 fn a_chain_of_snapshots() {
     let directory = tempfile::tempdir().unwrap();
-    let (files, content) = snapshots(directory.path());
+    let (files, content) = snapshots(directory.path(), (20 << 20) + 512 * 9);
     same_as(&opened(&files[0]), &content);
     same_as_qemu(&files[1], "vmdk");
     layers_are(&[(files[1].clone(), "vmdk"), (files[2].clone(), "vmdk")]);
@@ -279,7 +278,7 @@ fn damaged(path: &Path, word: &str) {
 #[test]
 fn extents_are_no_disks_by_themselves() {
     let directory = tempfile::tempdir().unwrap();
-    snapshots(directory.path());
+    snapshots(directory.path(), 1 << 20);
     for name in ["vm-000001-delta.vmdk", "vm-000002-sesparse.vmdk"] {
         unsupported(&directory.path().join(name), "not a disk by itself");
     }

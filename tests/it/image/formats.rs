@@ -245,7 +245,7 @@ fn disks_of_zeros_and_of_nothing() {
 /// Where a large sparse disk has data in the raw file it was made of, the image holds the same;
 /// elsewhere it says zero.
 #[track_caller]
-fn same_where_there_is_data(image: &Image, raw: &Path) {
+pub fn same_where_there_is_data(image: &Image, raw: &Path) {
     let raw = opened(raw);
     assert_eq!(image.size(), raw.size());
     let mut runs = 0;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use replant::image::{OpenOptions, open};
 
+use super::chains::{File, layers_are};
 use super::fixture::{by_qemu, run, same_as, same_as_qemu, text};
 use super::matrix::{Fill, KINDS};
 
@@ -87,5 +88,52 @@ proptest! {
             same_as(&again, &reference);
             same_as(&image, &reference);
         }
+    }
+}
+
+/// Formats of deltas, on a base of the same format.
+const DELTAS: [(&str, &str); 4] = [
+    ("vmdk", "subformat=monolithicSparse"),
+    ("vmdk", "subformat=monolithicSparse,zeroed_grain=on"),
+    ("qcow2", "compat=1.1"),
+    ("qcow2", "compat=1.1,cluster_size=512"),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn chains_of_random_writes(
+        kind in 0..DELTAS.len(),
+        layers in prop::collection::vec((1..12_000u64, writes()), 2..5),
+    ) {
+        let (format, options) = DELTAS[kind];
+        let directory = tempfile::tempdir().unwrap();
+        let mut files: Vec<File> = Vec::new();
+        for (number, (sectors, writes)) in layers.into_iter().enumerate() {
+            let path = directory.path().join(format!("{number}"));
+            let size = sectors * 512;
+            let below = format!("{}", number.wrapping_sub(1));
+            let on = ["-b", &below, "-F", format];
+            let create = [&["create", "-q", "-f", format, "-o", options], &on[..if number == 0 { 0 } else { 4 }]];
+            run("qemu-img", &[&create.concat()[..], &[text(&path), &size.to_string()]].concat());
+            let mut commands = vec!["-f".to_owned(), format.to_owned()];
+            for (write, offset, length) in writes {
+                let (offset, length) = (offset % size, length.min(size - offset % size));
+                let command = match write {
+                    Write::Data(byte) => format!("write -P {byte} {offset} {length}"),
+                    Write::Zeros { unmap: true } => format!("write -z -u {offset} {length}"),
+                    Write::Zeros { unmap: false } => format!("write -z {offset} {length}"),
+                    Write::Discard => format!("discard {offset} {length}"),
+                    _ => continue,
+                };
+                commands.extend(["-c".to_owned(), command]);
+            }
+            commands.push(text(&path).to_owned());
+            Command::new("qemu-io").args(&commands).output().unwrap();
+            files.insert(0, (path, format));
+        }
+        same_as_qemu(&files[0].0, format);
+        layers_are(&files);
     }
 }

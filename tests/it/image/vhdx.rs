@@ -19,7 +19,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 /// Makes the checksum of a structure right again.
-fn seal(bytes: &mut [u8]) {
+pub fn seal(bytes: &mut [u8]) {
     bytes[4..8].fill(0);
     let sum = crc32c(bytes);
     bytes[4..8].copy_from_slice(&sum.to_le_bytes());

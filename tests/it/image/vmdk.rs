@@ -243,3 +243,54 @@ fn a_descriptor_with_every_kind_of_extent() {
     assert_eq!(image.files().count(), 3);
     assert_eq!(image.size() % 512, 0);
 }
+
+/// A stream's header is written before the disk is known: the footer counts.
+#[test]
+fn a_footer_counts_for_more_than_its_header() {
+    let disk = disk((2 << 20) + 512 * 3);
+    let sound = Build::default().file(&disk);
+    let directory = tempfile::tempdir().unwrap();
+    let footer = sound.len() - 1024;
+    for (at, number) in [(12, 7u64), (12, 1 << 40), (12, u64::MAX), (28, 0), (20, 16)] {
+        let mut file = sound.clone();
+        file[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        let path = written(directory.path(), "stream.vmdk", &file);
+        // A header that is impossible by itself is damage nonetheless.
+        if number == u64::MAX {
+            assert!(open(&path, &OpenOptions::default()).is_err());
+            continue;
+        }
+        same_as(&opened(&path), &disk);
+        same_as_qemu(&path, "vmdk");
+        if at == 28 {
+            file[footer + at..footer + at + 16].fill(0);
+            let path = written(directory.path(), "stream.vmdk", &file);
+            same_as(&opened(&path), &disk);
+        }
+    }
+    // The footer may leave it to the header where the descriptor is.
+    let mut file = sound.clone();
+    file[footer + 28..footer + 44].fill(0);
+    let path = written(directory.path(), "stream.vmdk", &file);
+    same_as(&opened(&path), &disk);
+    assert_eq!(opened(&path).description(), "vmdk streamOptimized");
+    // Its capacity is the disk's: what its tables cannot hold is no disk.
+    let mut file = sound;
+    file[footer + 12..footer + 20].copy_from_slice(&(1u64 << 50).to_le_bytes());
+    let path = written(directory.path(), "stream.vmdk", &file);
+    assert!(open(&path, &OpenOptions::default()).is_err());
+}
+
+/// What an embedded descriptor says of the size may be old: QEMU and VMware go by the header.
+#[test]
+fn an_embedded_descriptor_of_another_size() {
+    let disk = disk(3 << 20);
+    let directory = tempfile::tempdir().unwrap();
+    for sectors in ["1", "6145", "99999999999"] {
+        let descriptor = Build::default().descriptor.replace("6144", sectors);
+        let build = Build { descriptor, ..Build::default() };
+        let path = written(directory.path(), "stream.vmdk", &build.file(&disk));
+        same_as(&opened(&path), &disk);
+        same_as_qemu(&path, "vmdk");
+    }
+}
