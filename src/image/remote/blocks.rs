@@ -26,7 +26,7 @@ const AHEAD_OF_PIECES: u64 = 1;
 /// data, which is read once.
 const PIECE: usize = 64 << 10;
 /// Most blocks that are kept.
-const KEPT: usize = 96;
+const KEPT: usize = 64;
 /// Most requests that run ahead at the same time, for all readers.
 const MOST_AHEAD: usize = 16;
 
