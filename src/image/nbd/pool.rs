@@ -268,7 +268,7 @@ mod tests {
         let server = Scripted::new(move |number, mut peer| {
             if number >= 3 {
                 // As qemu-nbd with --shared=3: connected, but never served.
-                thread::sleep(Duration::from_secs(5));
+                thread::sleep(Duration::from_secs(30));
                 return;
             }
             seen.fetch_add(1, Ordering::SeqCst);
@@ -286,7 +286,7 @@ mod tests {
             }
         });
         assert_eq!(clients.load(Ordering::SeqCst), 3);
-        assert!(begun.elapsed() < Duration::from_secs(3), "the further connection is given up soon");
+        assert!(begun.elapsed() < Duration::from_secs(20), "the further connection is given up soon");
     }
 
     #[test]
@@ -347,7 +347,7 @@ mod tests {
         let begun = Instant::now();
         let failed = pool.read(4096, &mut [0; 512]).unwrap_err();
         assert!(failed.attempts > 1 && failed.error.is_retryable(), "{failed:?}");
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 
     #[test]
@@ -358,7 +358,7 @@ mod tests {
             while peer.asked().is_some() {}
         });
         assert!(matches!(failed.error, NbdError::Stalled { .. }), "{failed:?}");
-        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 
     #[test]
