@@ -82,6 +82,11 @@ pub struct Write {
     #[arg(long, requires = "manifest")]
     pub rehash: bool,
 
+    /// Read only what this dirty bitmap of the image's NBD server marks. It must have been begun no
+    /// later than the write that the manifest is of.
+    #[arg(long, value_name = "NAME", requires = "manifest", conflicts_with = "rehash")]
+    pub dirty_bitmap: Option<String>,
+
     /// What the target holds may be lost. Of a device that is larger than the disk, the first and
     /// the last MiB beyond it are made zero, for old partition tables lie there.
     #[arg(long, conflicts_with_all = ["resume", "rehash"])]
@@ -233,7 +238,7 @@ fn copy(
             (false, true) => ExistingManifest::Replace,
             (false, false) => ExistingManifest::Update,
         },
-        changes: if arguments.rehash { Changes::Unknown } else { Changes::OfLayers },
+        changes: changes(image, arguments)?,
         clear_beyond: arguments.force && target.is_device(),
         threads,
         checkpoint: arguments.checkpoint,
@@ -253,6 +258,18 @@ fn copy(
     let (outcome, verified) = written?;
     let from = (arguments.image.called(), format, identity);
     Ok(Receipt::new(from, arguments.target.clone(), &outcome, verified, arguments.manifest.clone()))
+}
+
+/// What says which parts of the image may differ from what the target holds.
+fn changes(image: &Image, arguments: &Write) -> Result<Changes, Failure> {
+    match &arguments.dirty_bitmap {
+        Some(name) => {
+            let ranges = image.dirty(name).map_err(|error| error.diagnostic())?;
+            Ok(Changes::Reported { by: format!("the dirty bitmap {name}"), ranges: ranges.into() })
+        }
+        None if arguments.rehash => Ok(Changes::Unknown),
+        None => Ok(Changes::OfLayers),
+    }
 }
 
 fn render(receipt: &Receipt) -> String {

@@ -102,3 +102,6 @@ pub(super) trait Store: Send + Sync + fmt::Debug {
     /// What such a file is called in messages. Never with anything secret in it.
     fn called(&self, relative: &Path) -> PathBuf;
 }
+
+/// What a location opens to: the file that it names, and where further files of the image lie.
+pub(super) type Named = (Box<dyn Store>, Arc<dyn Backing>);

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
-use super::backing::{Backing, Fault, NotOpened, Store};
+use super::backing::{Backing, Fault, Named, NotOpened, Store};
 use super::error::ImageError;
 use super::identity::FileIdentity;
 
@@ -124,7 +124,7 @@ impl Store for Directory {
 }
 
 /// Opens the file that the user named. Symbolic links are followed: the user's word counts.
-pub(super) fn open(path: &Path) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
+pub(super) fn open(path: &Path) -> Result<Named, ImageError> {
     let fd = rustix::fs::openat(CWD, path, READ, Mode::empty())
         .map_err(|error| ImageError::Open { file: path.to_owned(), source: error.into() })?;
     let file = LocalFile::adopt(fd, path)?;

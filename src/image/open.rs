@@ -11,6 +11,7 @@ use super::error::ImageError;
 use super::extent::Layout;
 use super::format::Format;
 use super::identity::Identity;
+use super::nbd;
 use super::opener::{Finished, Opened, Opener};
 use super::ova::{self, FileDigest, Listed, ManifestError};
 use super::qcow2;
@@ -107,7 +108,8 @@ pub fn open(image: impl Into<Location>, options: &OpenOptions) -> Result<Image, 
     let (mut opener, file) = Opener::new(&image)?;
     opener.want_snapshot(options.snapshot.clone());
     // An export is the disk itself: what a guest wrote there must not be taken for a format.
-    let said = options.format.or(matches!(image, Location::Nbd(_)).then_some(Format::Raw));
+    let export = matches!(image, Location::Nbd(_)).then(|| options.pinned.unwrap_or(Format::Raw));
+    let said = options.format.or(export);
     let format = match (said, options.pinned) {
         (None, Some(pinned)) => detect_pinned(&file, pinned)?,
         (said, _) => detect(&file, said, opener.is_device())?,
@@ -274,6 +276,26 @@ impl Image {
     /// As [`Image::data_bytes`].
     pub fn zero_bytes(&self) -> Result<u64, SourceError> {
         Ok(self.size().saturating_sub(self.data_bytes()?))
+    }
+
+    /// Which parts of the disk are marked in a dirty bitmap that the NBD server of this image keeps
+    /// (QEMU's `qemu:dirty-bitmap:NAME`): what was written since that bitmap was begun. In order,
+    /// joined, a superset. The server cannot prove it, and it is for its user to know when that was.
+    ///
+    /// # Errors
+    /// When this image is not an NBD export read as it is, or the server has no such bitmap or
+    /// fails.
+    pub fn dirty(&self, bitmap: &str) -> Result<Vec<Range<u64>>, ImageError> {
+        match &self.location {
+            Location::Nbd(export) if self.format() == Format::Raw => nbd::dirty(export, bitmap, self.size())
+                .map_err(|source| ImageError::Nbd { location: export.to_string(), source }),
+            _ => Err(ImageError::Unsupported {
+                file: self.location.called(),
+                what: "has no dirty bitmap: only an export of an NBD server that is read as it is has any"
+                    .to_owned(),
+                help: "Leave the bitmap out: without it, all of the image is read and compared.".to_owned(),
+            }),
+        }
     }
 
     /// The digests of the identities of the images it consists of, the top one (its own

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::backing::{Backing, Fault, NotOpened, Store};
+use super::backing::{Backing, Fault, Named, NotOpened, Store};
 use super::error::ImageError;
 use super::extent::Layout;
 use super::identity::{FileIdentity, Identity};
@@ -41,7 +41,7 @@ fn look(backing: &dyn Backing, path: &Path, name: PathBuf) -> Result<FileIdentit
 }
 
 /// Opens the file that the user named, where it lies.
-fn open_named(image: &Location) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
+fn open_named(image: &Location) -> Result<Named, ImageError> {
     match image {
         Location::Local(path) => local::open(path),
         Location::Nbd(export) => nbd::open(export),

@@ -10,6 +10,7 @@ mod refusals;
 mod resume;
 mod streams;
 mod support;
+pub mod support;
 mod targets;
 mod update;
 mod verify;

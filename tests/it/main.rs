@@ -10,6 +10,7 @@ mod guest;
 mod guests;
 mod image;
 mod layers;
+mod nbd;
 mod pinning;
 mod plan;
 mod provider;

@@ -213,7 +213,7 @@ fn connect(
 ) -> Result<Connection, NbdError> {
     let mut wire = Wire::connect(address, greeting)?;
     let export = greet(&wire, &address.export, context)?;
-    wire.patience(limits.stall).map_err(|source| NbdError::Connect { source })?;
+    wire.greeted(limits.stall).map_err(|source| NbdError::Connect { source })?;
     Ok(Connection::new(wire, export, limits))
 }
 
