@@ -182,7 +182,7 @@ def incremental(replant, directory, images, target, repeat):
     run("cp", "--sparse=always", str(raw), str(newer))
     changed = change(newer, 0.01)
     # The same change as an overlay: what differs from the base is written into it.
-    run("qemu-img", "convert", "-O", "qcow2", "-B", str(base), "-F", "qcow2", str(newer), str(top))
+    run("qemu-img", "convert", "-O", "qcow2", "-B", base.name, "-F", "qcow2", str(newer), str(top))
     for path in (newer, base, top):
         with open(path, "rb") as file:
             while file.read(8 * MIB):
@@ -219,7 +219,7 @@ def main():
     parser.add_argument("--size", type=int, default=4096, metavar="MIB")
     parser.add_argument("--repeat", type=int, default=2, metavar="N", help="the best of N counts")
     parser.add_argument("--directory", type=Path, default=Path("target/bench"))
-    parser.add_argument("--images", default="", metavar="NAMES", help="only these, as in raw,qcow2")
+    parser.add_argument("--images", default="", metavar="NAMES", help="only these, as in raw,qcow2,incremental")
     parser.add_argument("--targets", default="", metavar="NAMES", help="only these, as in file,loop tmpfs")
     parser.add_argument("--replant", default="target/release/replant")
     arguments = parser.parse_args()
@@ -227,7 +227,7 @@ def main():
     size = arguments.size * MIB
     images, data = make_images(arguments.directory, size)
     kinds = arguments.targets.split(",") if arguments.targets else ["file", "loop direct", "loop tmpfs"]
-    names = arguments.images.split(",") if arguments.images else list(images)
+    names = arguments.images.split(",") if arguments.images else [*images, "incremental"]
 
     print(f"{arguments.size} MiB, {data // MIB} MiB of it data; best of {arguments.repeat}; "
           f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
@@ -245,7 +245,7 @@ def main():
 
         limit = best([timed(write_limit) for _ in range(arguments.repeat)])
         print(row("write limit (dd, direct)", limit, data, limit), flush=True)
-        for name in names:
+        for name in (name for name in names if name in images):
             format_, image = images[name]
             # Into the page cache.
             with open(image, "rb") as file:
@@ -261,6 +261,10 @@ def main():
                     results[program].append(timed(make))
             for program in programs:
                 print(row(f"{name}: {program}", best(results[program]), data, limit), flush=True)
+        if "incremental" in names:
+            for name, result in incremental(arguments.replant, arguments.directory, images, target,
+                                            arguments.repeat):
+                print(row(f"incremental: {name}", result, data, limit), flush=True)
 
 
 if __name__ == "__main__":

@@ -238,7 +238,7 @@ fn copy(
             (false, true) => ExistingManifest::Replace,
             (false, false) => ExistingManifest::Update,
         },
-        changes: changes(image, arguments)?,
+        changes: changes(&source, arguments)?,
         clear_beyond: arguments.force && target.is_device(),
         threads,
         checkpoint: arguments.checkpoint,
@@ -261,10 +261,10 @@ fn copy(
 }
 
 /// What says which parts of the image may differ from what the target holds.
-fn changes(image: &Image, arguments: &Write) -> Result<Changes, Failure> {
+fn changes(source: &Source, arguments: &Write) -> Result<Changes, Failure> {
     match &arguments.dirty_bitmap {
         Some(name) => {
-            let ranges = image.dirty(name).map_err(|error| error.diagnostic())?;
+            let ranges = source.dirty(name).map_err(|error| error.diagnostic())?;
             Ok(Changes::Reported { by: format!("the dirty bitmap {name}"), ranges: ranges.into() })
         }
         None if arguments.rehash => Ok(Changes::Unknown),

@@ -1,5 +1,6 @@
 //! What `replant write` reads: an image, or a disk that comes as a stream.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -131,6 +132,21 @@ impl Source {
         match self {
             Self::Image(image) => image.files().map(Path::to_owned).collect(),
             Self::Stream(stream) => stream.paths().to_vec(),
+        }
+    }
+
+    /// Which parts of an NBD export's disk are marked in a dirty bitmap.
+    ///
+    /// # Errors
+    /// As [`Image::dirty`]; a stream has none.
+    pub fn dirty(&self, bitmap: &str) -> Result<Vec<Range<u64>>, ImageError> {
+        match self {
+            Self::Image(image) => image.dirty(bitmap),
+            Self::Stream(stream) => Err(ImageError::Unsupported {
+                file: stream.paths().first().cloned().unwrap_or_else(|| PathBuf::from("-")),
+                what: "has no dirty bitmap: it is a stream".to_owned(),
+                help: "Leave the bitmap out: a stream is always read to its end.".to_owned(),
+            }),
         }
     }
 
