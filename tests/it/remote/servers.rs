@@ -131,7 +131,7 @@ pub fn put(path: &str, file: Option<&Path>, body: &str) -> String {
     command.args(["--silent", "--show-error", "--fail", "--include", "--globoff", "-X", "PUT"]);
     match file {
         Some(file) => command.args(["--upload-file", file.to_str().unwrap()]),
-        None => command.args(["--data-binary", body]),
+        None => command.args(["--header", "Content-Type: application/xml", "--data-binary", body]),
     };
     let output = command.arg(url).output().unwrap();
     assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
