@@ -278,7 +278,8 @@ impl Opener {
         let identity = backing.identity_when_opened(name).map_err(|fault| refused(fault, &path))?;
         let number = self.count;
         self.count = self.count.saturating_add(1);
-        let window = Window::whole(Arc::clone(&backing), path.clone(), number);
+        let own = identity.name.file_name().map(PathBuf::from).unwrap_or_default();
+        let window = Window::whole(Arc::clone(&backing), path.clone(), own, number);
         self.frame.files.push(Opened { path, identity, backing, window: window.clone() });
         Ok(window)
     }

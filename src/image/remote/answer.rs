@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::fmt::rfc2822;
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, LAST_MODIFIED, RETRY_AFTER};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LAST_MODIFIED, RETRY_AFTER,
+};
 
 use super::trouble::Trouble;
 
@@ -90,6 +92,12 @@ pub(super) fn read(
 ) -> Result<(Range<u64>, Version), Trouble> {
     match status {
         StatusCode::PARTIAL_CONTENT => {}
+        // Some servers give an empty file as a whole.
+        StatusCode::OK
+            if asked.start == 0 && header(headers, CONTENT_LENGTH.as_str()).as_deref() == Some("0") =>
+        {
+            return Ok((0..0, version(headers, 0)));
+        }
         StatusCode::OK => return Err(Trouble::NoRanges),
         StatusCode::RANGE_NOT_SATISFIABLE => return beyond_end(headers, asked),
         other => return Err(refusal(other, headers)),
@@ -241,6 +249,7 @@ mod tests {
     #[test]
     fn empty_files_and_files_that_shrank() {
         assert_eq!(answer(416, &[("content-range", "bytes */0")], 0..10).unwrap().1.size, 0);
+        assert_eq!(answer(200, &[("content-length", "0")], 0..10).unwrap().1.size, 0);
         assert!(matches!(answer(416, &[("content-range", "bytes */5")], 8..10), Err(Trouble::Changed(_))));
     }
 

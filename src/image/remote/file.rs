@@ -125,10 +125,11 @@ impl Store for Prefix {
 pub(in super::super) fn open(location: &Location) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
     let called = location.called();
     let refused = |trouble: Trouble| trouble.opening(&called, 1);
+    // First of all: it also chooses the cryptography that clients of credentials use.
+    let network = network().map_err(|text| refused(Trouble::Refused(text)))?;
     let address = Address::of(location).map_err(refused)?;
     let address =
         address.ok_or_else(|| refused(Trouble::Refused("it is not on a server of files".to_owned())))?;
-    let network = network().map_err(|text| refused(Trouble::Refused(text)))?;
     let file = open_at(network, address.clone())
         .map_err(|(trouble, attempts)| trouble.opening(&called, attempts))?;
     Ok((Box::new(Prefix { network, named: address }), Arc::new(file)))

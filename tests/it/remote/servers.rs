@@ -129,9 +129,10 @@ pub fn put(path: &str, file: Option<&Path>, body: &str) -> String {
     let url = format!("http://127.0.0.1:{}/{path}", moto());
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--fail", "--include", "--globoff", "-X", "PUT"]);
+    command.args(["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "tester:tests-own-secret"]);
     match file {
         Some(file) => command.args(["--upload-file", file.to_str().unwrap()]),
-        None => command.args(["--data-binary", body]),
+        None => command.args(["--header", "Content-Type: application/xml", "--data-binary", body]),
     };
     let output = command.arg(url).output().unwrap();
     assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
