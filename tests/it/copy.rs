@@ -9,7 +9,6 @@ mod overlays;
 mod refusals;
 mod resume;
 mod streams;
-mod support;
 pub mod support;
 mod targets;
 mod update;
