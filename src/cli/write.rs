@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::image_arguments::ImageArguments;
-use super::location::location;
+use super::location::LocationParser;
 use super::meter::duration;
 use super::write_source::{Source, StreamArguments};
 use super::{interrupt, terminal};
@@ -47,7 +47,7 @@ Examples:
 pub struct Write {
     /// The image: a disk image, or an appliance; a path, `s3://`, `https://`, `nbd://` and the like,
     /// or `-` for a disk that is sent to standard input.
-    #[arg(value_name = "IMAGE", value_parser = location())]
+    #[arg(value_name = "IMAGE", value_parser = LocationParser)]
     pub image: Location,
 
     /// The block device, or the file (created when it does not exist, as a sparse raw image).

@@ -177,7 +177,7 @@ impl CopyError {
             Self::Source { source: SourceError::Changed { .. } | SourceError::Gone { .. }, .. } => error(
                 "copy::image_changed",
                 "The image changed while it was read",
-                "Make sure that nothing writes to it, then write it again. What was written of it does not count as a whole disk.",
+                "What is on the target is of no one image. Make sure that nothing replaces the image, then begin again; in S3, name one version of the object: `s3://bucket/key?versionId=…`.",
             ),
             Self::Source { .. } => error("copy::image_read", "The image cannot be read", RESUME),
             Self::Write { .. } => error("copy::target_write", "The target cannot be written", RESUME),

@@ -71,6 +71,11 @@ pub(super) trait Backing: Send + Sync + fmt::Debug {
         None
     }
 
+    /// What identifies it, as it was when it was opened, where that is known without looking again.
+    fn identity_when_opened(&self, name: PathBuf) -> Result<FileIdentity, Fault> {
+        self.identity(name)
+    }
+
     /// What identifies it, looked up now, under this name: compared with what it was when it was
     /// opened.
     fn identity(&self, name: PathBuf) -> Result<FileIdentity, Fault>;

@@ -105,7 +105,17 @@ pub struct Image {
 /// see [`ImageError`].
 pub fn open(image: impl Into<Location>, options: &OpenOptions) -> Result<Image, ImageError> {
     let image = image.into();
-    let (mut opener, file) = Opener::new(&image)?;
+    let (opener, file) = Opener::new(&image)?;
+    open_over(image, opener, file, options)
+}
+
+/// Opens a disk image of which the first file is open.
+pub(super) fn open_over(
+    image: Location,
+    mut opener: Opener,
+    file: Window,
+    options: &OpenOptions,
+) -> Result<Image, ImageError> {
     opener.want_snapshot(options.snapshot.clone());
     // An export is the disk itself: what a guest wrote there must not be taken for a format.
     let export = matches!(image, Location::Nbd(_)).then(|| options.pinned.unwrap_or(Format::Raw));
@@ -204,6 +214,11 @@ impl Image {
             data: OnceLock::new(),
             listed: None,
         }
+    }
+
+    /// Its files, the one that was named first.
+    pub(super) fn opened(&self) -> &[Opened] {
+        &self.files
     }
 
     /// Where it is.

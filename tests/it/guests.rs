@@ -94,7 +94,7 @@ fn boots_with_two_disks(variant: &str) -> String {
 #[ignore = "make test-matrix"]
 fn a_prepared_raid_1_guest_boots_from_nvme() {
     let console = boots_with_two_disks("bios-raid1");
-    assert!(console.contains("has been started with 2 drives"), "{console}");
+    assert!(console.contains("active with 2 out of 2 mirrors"), "{console}");
 }
 
 #[test]

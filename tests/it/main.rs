@@ -14,6 +14,8 @@ mod nbd;
 mod pinning;
 mod plan;
 mod provider;
+#[cfg(feature = "remote")]
+mod remote;
 mod running;
 mod sandbox;
 mod scenarios;

@@ -212,7 +212,7 @@ impl Content {
                 .find(|member| has_extension(&member.name, "mf"))
                 .map(|member| member.content.clone()),
             Place::Directory => {
-                let name = file.path().with_extension("mf");
+                let name = file.name().with_extension("mf");
                 let name =
                     name.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default().to_vec();
                 match opener.beside(&name, &self.path) {

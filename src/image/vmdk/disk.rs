@@ -156,7 +156,7 @@ fn embedded_descriptor(file: &Window, header: &Header) -> Result<Vec<u8>, ImageE
 
 /// Whether a file is named as the pieces of a split disk are: `disk-s001.vmdk`.
 fn is_piece(file: &Window) -> bool {
-    let name = file.path().file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = file.name().file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     name.rsplit_once("-s")
         .is_some_and(|(_, number)| number.len() >= 3 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
