@@ -161,10 +161,11 @@ fn arrays_of_other_levels_are_prepared_and_raid_6_is_a_finding() {
             (0..count).map(|index| directory.path().join(format!("{level}-{index}"))).collect();
         disks.iter().for_each(|file| disk(file, 60, "", &[]));
         let images = paths(&disks);
+        let whole = if level == 0 { "" } else { "-b none --assume-clean" };
         in_machine(
             &images,
             &format!(
-                "module raid0; module raid10; module raid456; mdadm --create /dev/md0 -q --run -l{level} -n{count} -b none --assume-clean /dev/ubd?
+                "module raid0; module raid10; module raid456; mdadm --create /dev/md0 -q --run -l{level} -n{count} {whole} /dev/ubd?
                  mkfs.ext4 -q /dev/md0; mount /dev/md0 $m; cp -a {}/. $m/; umount $m; mdadm --stop -q /dev/md0",
                 tree.display()
             ),
