@@ -153,6 +153,55 @@ def commands(replant, image, format_, path):
         yield "nbdcopy", [*copy, *([str(image)] if format_ == "raw" else ["--", *server]), path]
 
 
+def change(path, share):
+    """Changes one byte in each of so many of a raw disk's blocks of 1 MiB that hold data; says how many."""
+    blocks = []
+    with open(path, "r+b") as disk:
+        size, at = os.fstat(disk.fileno()).st_size, 0
+        while at < size:
+            try:
+                at = os.lseek(disk.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                break
+            blocks.append(at)
+            at = (at // MIB + 1) * MIB
+        for place in blocks[:: round(1 / share)]:
+            disk.seek(place)
+            byte = disk.read(1)
+            disk.seek(place)
+            disk.write(bytes([byte[0] ^ 1]))
+        disk.flush()
+        os.fsync(disk.fileno())
+    return len(blocks[:: round(1 / share)])
+
+
+def incremental(replant, directory, images, target, repeat):
+    """A target that was written before, brought up to an image of which 1 % of the blocks differ."""
+    raw, base, top = images["raw"][1], images["qcow2"][1], directory / "top.qcow2"
+    newer, manifest = directory / "newer.raw", directory / "manifest"
+    run("cp", "--sparse=always", str(raw), str(newer))
+    changed = change(newer, 0.01)
+    # The same change as an overlay: what differs from the base is written into it.
+    run("qemu-img", "convert", "-O", "qcow2", "-B", base.name, "-F", "qcow2", str(newer), str(top))
+    for path in (newer, base, top):
+        with open(path, "rb") as file:
+            while file.read(8 * MIB):
+                pass
+    read = ["dd", f"if={newer}", "of=/dev/null", "bs=1M"]
+    yield "reading the source (dd)", best(measure(read) for _ in range(repeat))
+    for name, before, after in (
+        (f"raw, {changed} blocks of 1 MiB changed", raw, newer),
+        ("qcow2 overlay with these changes", base, top),
+    ):
+        with target as path:
+            run(replant, "write", str(before), path, "--manifest", str(manifest))
+            update = [replant, "write", str(after), path, "--manifest", str(manifest)]
+            yield f"{name}: replant write --manifest", measure(update)
+        manifest.unlink()
+    newer.unlink()
+    top.unlink()
+
+
 def best(runs):
     return min((r for r in runs if r), key=lambda r: r[0], default=None)
 
@@ -170,7 +219,7 @@ def main():
     parser.add_argument("--size", type=int, default=4096, metavar="MIB")
     parser.add_argument("--repeat", type=int, default=2, metavar="N", help="the best of N counts")
     parser.add_argument("--directory", type=Path, default=Path("target/bench"))
-    parser.add_argument("--images", default="", metavar="NAMES", help="only these, as in raw,qcow2")
+    parser.add_argument("--images", default="", metavar="NAMES", help="only these, as in raw,qcow2,incremental")
     parser.add_argument("--targets", default="", metavar="NAMES", help="only these, as in file,loop tmpfs")
     parser.add_argument("--replant", default="target/release/replant")
     arguments = parser.parse_args()
@@ -178,7 +227,7 @@ def main():
     size = arguments.size * MIB
     images, data = make_images(arguments.directory, size)
     kinds = arguments.targets.split(",") if arguments.targets else ["file", "loop direct", "loop tmpfs"]
-    names = arguments.images.split(",") if arguments.images else list(images)
+    names = arguments.images.split(",") if arguments.images else [*images, "incremental"]
 
     print(f"{arguments.size} MiB, {data // MIB} MiB of it data; best of {arguments.repeat}; "
           f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
@@ -196,7 +245,7 @@ def main():
 
         limit = best([timed(write_limit) for _ in range(arguments.repeat)])
         print(row("write limit (dd, direct)", limit, data, limit), flush=True)
-        for name in names:
+        for name in (name for name in names if name in images):
             format_, image = images[name]
             # Into the page cache.
             with open(image, "rb") as file:
@@ -212,6 +261,10 @@ def main():
                     results[program].append(timed(make))
             for program in programs:
                 print(row(f"{name}: {program}", best(results[program]), data, limit), flush=True)
+        if "incremental" in names:
+            for name, result in incremental(arguments.replant, arguments.directory, images, target,
+                                            arguments.repeat):
+                print(row(f"incremental: {name}", result, data, limit), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,15 @@
 //! again. Everything here blocks the calling thread and works with threads of its own: an
 //! asynchronous caller uses its runtime's pool for blocking work.
 //!
+//! A target that was written before is brought up to another image by the same [`write()`]: its
+//! manifest says what is there, and only what differs is written.
+//!
 //! The work is cut into blocks of 1 MiB. Stateless workers each take the next one, read and
 //! decode it, hash it, and write it; a block counts as done only after the target was flushed
 //! and the manifest says so.
 
+mod base;
+mod beyond;
 pub mod block;
 pub mod budget;
 pub mod error;
@@ -24,6 +29,7 @@ pub mod retry;
 pub mod stream;
 pub mod survey;
 pub mod target;
+pub mod update;
 pub mod verify;
 mod work;
 pub mod write;
@@ -38,5 +44,6 @@ pub use receipt::Receipt;
 pub use stream::write_stream;
 pub use survey::{Survey, survey};
 pub use target::{Existing, Target, TargetError, TargetOptions};
+pub use update::{Changes, Reading, Update};
 pub use verify::{Prepared, VerifyOptions, VerifyOutcome, verify};
 pub use write::{ExistingManifest, WriteOptions, WriteOutcome, write};

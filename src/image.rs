@@ -22,6 +22,9 @@ mod parent;
 mod qcow2;
 mod raw;
 mod read;
+#[cfg(feature = "remote")]
+mod remote;
+pub mod served;
 pub mod source;
 pub mod stream;
 mod vhd;

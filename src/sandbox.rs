@@ -6,6 +6,7 @@
 //! `replant-guest`. What comes back is treated as hostile input.
 
 pub mod blocks;
+pub mod broker;
 pub mod cache;
 pub mod engine;
 pub mod error;

@@ -1,6 +1,6 @@
 //! The way of the data: into a slot, the image's content, the guest's drivers, out of the slot.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::context::put_volume;
@@ -113,9 +113,8 @@ impl Context {
     pub async fn write(self: &Arc<Self>, address: &Address, plan: &WritePlan) -> Result<String, ApplyError> {
         let _permit = self.writers.acquire().await.map_err(|error| ApplyError::Task(error.to_string()))?;
         let (volume_address, volume) = self.volume(&address.instance, disk(address))?;
-        if volume.drivers.is_some() || volume.started {
-            // An overlay or a guest's writes lie over the content: nothing of it can be taken as
-            // written.
+        if volume.started {
+            // A guest's writes lie over the content: nothing of it can be taken as written.
             self.forget_manifest(&volume.id);
         }
         let bare = VolumeResource { write: None, drivers: None, started: false, ..volume.clone() };
@@ -134,7 +133,22 @@ impl Context {
         let expect = self.overlays.get(&key).map(|overlay| overlay.read_set.clone()).unwrap_or_default();
         let (this, job_address, job) = (Arc::clone(self), address.clone(), plan.clone());
         let path = self.options.directory.join(&manifest);
-        let result = self.blocking(move || this.write_now(&job_address, &job, &device, path, expect)).await;
+        let result = self
+            .blocking(move || {
+                let existing = existing_manifest(&path, &job, &volume);
+                let write = |existing| this.write_now(&job_address, &job, &device, &path, existing, &expect);
+                match write(existing) {
+                    // Something else wrote to it: what the manifest says counts for nothing.
+                    Err(ApplyError::Copy(error))
+                        if existing != copy::ExistingManifest::Replace
+                            && matches!(*error, copy::CopyError::TargetMoved { .. }) =>
+                    {
+                        write(copy::ExistingManifest::Replace)
+                    }
+                    done => done,
+                }
+            })
+            .await;
         let written = match result {
             Ok(written) => written,
             Err(error) => {
@@ -170,8 +184,9 @@ impl Context {
         address: &Address,
         plan: &WritePlan,
         device: &DeviceFacts,
-        manifest: PathBuf,
-        expect: image::ReadSet,
+        manifest: &Path,
+        existing_manifest: copy::ExistingManifest,
+        expect: &image::ReadSet,
     ) -> Result<Written, ApplyError> {
         let image = Self::open_image(&plan.image)?;
         if self.options.verify {
@@ -186,9 +201,9 @@ impl Context {
                 .map_err(|error| ApplyError::Task(format!("cannot make {}: {error}", parent.display())))?;
         }
         let options = copy::WriteOptions {
-            existing_manifest: existing_manifest(&manifest, plan),
-            manifest: Some(manifest),
-            expect,
+            existing_manifest,
+            manifest: Some(manifest.to_owned()),
+            expect: expect.clone(),
             threads: self.options.threads,
             budget: Arc::clone(&self.budget),
             ..copy::WriteOptions::new(plan.image.identity)
@@ -201,7 +216,6 @@ impl Context {
                 copy::VerifyOptions { threads: self.options.threads, budget: Arc::clone(&self.budget) };
             copy::verify(&target, &outcome.manifest, None, &options, &watcher, &cancel).map_err(failed)?;
         }
-        image.reopen_check().map_err(|error| ApplyError::Image(Box::new(error)))?;
         Ok(Written {
             content: outcome.content,
             data_bytes: outcome.data_bytes,
@@ -301,13 +315,22 @@ struct Written {
     written_bytes: u64,
 }
 
-/// A manifest of the same image without an overlay is gone on with; any other is begun anew.
-fn existing_manifest(path: &Path, plan: &WritePlan) -> copy::ExistingManifest {
-    match copy::Manifest::open(path) {
-        Ok(manifest) if manifest.header().image == plan.image.identity && manifest.overlay().is_none() => {
-            copy::ExistingManifest::Resume
-        }
-        _ => copy::ExistingManifest::Replace,
+/// What to do with a volume's manifest: what it vouches for is believed where the state has it
+/// that nobody else can have written to the volume since.
+fn existing_manifest(path: &Path, plan: &WritePlan, volume: &VolumeResource) -> copy::ExistingManifest {
+    use copy::ExistingManifest::{Replace, Resume, Update};
+    let Ok(manifest) = copy::Manifest::open(path) else { return Replace };
+    if volume.started {
+        return Replace;
+    }
+    let same = manifest.header().image == plan.image.identity;
+    let written = volume.write.as_ref().map(|write| write.content);
+    match manifest.finished() {
+        Some(_) if same && manifest.overlay().is_none() => Resume,
+        Some(finished) if written == Some(finished.content) => Update,
+        None if manifest.is_updating() => Update,
+        None if same => Resume,
+        _ => Replace,
     }
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::Exit;
 use super::image_arguments::ImageArguments;
-use super::location::location;
+use super::location::LocationParser;
 use super::terminal;
 use crate::diagnostic::Diagnostic;
 use crate::guest::report::{FindingSeverity, RecipeInputs, Report};
@@ -36,7 +36,7 @@ pub struct Inspect {
 pub struct MachineArguments {
     /// The image (a disk image, or an appliance with all its disks; a path, or `s3://`, `https://`,
     /// `nbd://` and the like); further images are the machine's further disks.
-    #[arg(value_name = "IMAGE", required = true, value_parser = location())]
+    #[arg(value_name = "IMAGE", required = true, value_parser = LocationParser)]
     pub images: Vec<Location>,
 
     /// How the images are read.

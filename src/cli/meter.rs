@@ -118,7 +118,10 @@ impl Observer for Meter {
                     bar.set_message("Verifying");
                 }
                 Event::Progress { done, .. } | Event::Verified { done } => bar.set_position(done),
-                Event::Checkpoint { .. } | Event::Finished { .. } | Event::Received { .. } => {}
+                Event::Updating(_)
+                | Event::Checkpoint { .. }
+                | Event::Finished { .. }
+                | Event::Received { .. } => {}
             },
             Self::Lines(lines) => {
                 let mut lines = lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -132,7 +135,10 @@ impl Observer for Meter {
                     Event::Progress { .. } if lines.received => {}
                     Event::Verifying { total } => lines.begin("Verifying", total, 0),
                     Event::Progress { done, .. } | Event::Verified { done } => lines.tick(done),
-                    Event::Checkpoint { .. } | Event::Finished { .. } | Event::Received { .. } => {}
+                    Event::Updating(_)
+                    | Event::Checkpoint { .. }
+                    | Event::Finished { .. }
+                    | Event::Received { .. } => {}
                 }
             }
         }

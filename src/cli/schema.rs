@@ -61,9 +61,9 @@ pub const PUBLISHED: &[Published] = &[
     Published { name: "plan", version: 1, title: "A plan", schema: of::<Plan> },
     Published {
         name: "manifest",
-        version: 1,
+        version: 2,
         title: "The header of a write's manifest",
-        schema: of::<copy::manifest::v1::Header>,
+        schema: of::<copy::Header>,
     },
     Published { name: "events", version: 1, title: "A line of --json", schema: of::<Line<'static>> },
 ];

@@ -10,13 +10,13 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::image_arguments::ImageArguments;
-use super::location::location;
+use super::location::LocationParser;
 use super::meter::duration;
-use super::write_source::{Source, StreamArguments, WriteFailure};
+use super::write_source::{Source, StreamArguments};
 use super::{interrupt, terminal};
 use crate::copy::{
-    self, Budget, Cancel, CopyError, Existing, ExistingManifest, Receipt, Target, TargetOptions,
-    VerifyOptions, WriteOptions,
+    self, Budget, Cancel, Changes, CopyError, Existing, ExistingManifest, Header, Manifest, Reading, Receipt,
+    Target, TargetOptions, VerifyOptions, WriteOptions,
 };
 use crate::diagnostic::Diagnostic;
 use crate::model::{Bytes, Location};
@@ -36,7 +36,8 @@ Examples:
 ///
 /// A target that is mounted, in use, too small, or the image itself is always refused. So is one
 /// that holds data (a file that is not empty, a device with a partition table or filesystem),
-/// unless --force says that it may be lost, or --resume goes on with an interrupted write to it.
+/// unless --force says that it may be lost, or a manifest says what is there: with one of a write
+/// that finished, only what differs from it is written.
 ///
 /// A disk that comes as a stream is read once, from front to back: a raw disk (said with --format
 /// raw), a streamOptimized VMDK or an OVA, as it is or compressed with gzip, zstd, xz, bzip2 or
@@ -46,7 +47,7 @@ Examples:
 pub struct Write {
     /// The image: a disk image, or an appliance; a path, `s3://`, `https://`, `nbd://` and the like,
     /// or `-` for a disk that is sent to standard input.
-    #[arg(value_name = "IMAGE", value_parser = location())]
+    #[arg(value_name = "IMAGE", value_parser = LocationParser)]
     pub image: Location,
 
     /// The block device, or the file (created when it does not exist, as a sparse raw image).
@@ -66,23 +67,36 @@ pub struct Write {
     #[arg(long)]
     pub verify: bool,
 
-    /// Keep a manifest of the written blocks in this file: what --resume goes by.
+    /// Keep a manifest of the written blocks in this file. One that an earlier write to the same
+    /// target left says what is there: only blocks that differ are written.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
 
-    /// Go on with an interrupted write where its manifest ends (or begin, when there is none).
+    /// Go on with a write that was interrupted, where its manifest ends (begin, when there is
+    /// none).
     #[arg(long, requires = "manifest")]
     pub resume: bool,
 
-    /// What the target holds may be lost.
-    #[arg(long, conflicts_with = "resume")]
+    /// Read all of the image, also where it stands on the one that was written and so says itself
+    /// what has changed.
+    #[arg(long, requires = "manifest")]
+    pub rehash: bool,
+
+    /// Read only what this dirty bitmap of the image's NBD server marks. It must have been begun no
+    /// later than the write that the manifest is of.
+    #[arg(long, value_name = "NAME", requires = "manifest", conflicts_with = "rehash")]
+    pub dirty_bitmap: Option<String>,
+
+    /// What the target holds may be lost. Of a device that is larger than the disk, the first and
+    /// the last MiB beyond it are made zero, for old partition tables lie there.
+    #[arg(long, conflicts_with_all = ["resume", "rehash"])]
     pub force: bool,
 
     /// How many threads read, decode and write.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
 
-    /// Write at most this many bytes a second (with K, M or G for KiB, MiB and GiB).
+    /// Write, and read back, at most this many bytes a second (with K, M or G for KiB, MiB and GiB).
     #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
     pub bandwidth_limit: Option<NonZeroU64>,
 
@@ -127,15 +141,6 @@ impl From<CopyError> for Failure {
     }
 }
 
-impl From<WriteFailure> for Failure {
-    fn from(failure: WriteFailure) -> Self {
-        match failure {
-            WriteFailure::Copy(error) => (*error).into(),
-            WriteFailure::Image(error) => error.diagnostic().into(),
-        }
-    }
-}
-
 impl From<Diagnostic> for Failure {
     fn from(diagnostic: Diagnostic) -> Self {
         Self { diagnostic: Box::new(diagnostic), exit: Exit::Failure }
@@ -168,25 +173,36 @@ fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
         // Damage is found before anything of it is on the target.
         source.check_manifest(&|| cancel.is_cancelled()).map_err(|error| error.diagnostic())?;
     }
-    let (size, data) = source.bytes()?;
+    let size = source.size();
     let manifest = arguments.manifest.as_ref().map(|path| directory.join(path));
-    let resuming = arguments.resume && manifest.as_ref().is_some_and(|path| path.exists());
+    let recorded = match &manifest {
+        Some(path) if !arguments.force && path.exists() => Some(recorded(path)?),
+        _ => None,
+    };
+    let data = match recorded {
+        // What there is takes no room any more.
+        Some(_) => 0,
+        None => source.data_bytes()?,
+    };
     let target = Target::open(
         &directory.join(&arguments.target),
         &TargetOptions {
-            size,
+            size: recorded.as_ref().map_or(size, |header| header.disk_size.min(size)),
             data,
             image_files: source.files(),
-            existing: match (resuming, arguments.force) {
-                (true, _) => Existing::Keep,
-                (false, true) => Existing::Replace,
-                (false, false) => Existing::Refuse,
+            existing: match (&recorded, arguments.force) {
+                (Some(_), _) => Existing::Keep,
+                (None, true) => Existing::Replace,
+                (None, false) => Existing::Refuse,
             },
-            create: !resuming,
+            create: recorded.is_none(),
             ..TargetOptions::default()
         },
     )
     .map_err(CopyError::from)?;
+    if recorded.is_some_and(|header| header.target == target.identity()) {
+        target.grow(size).map_err(CopyError::from)?;
+    }
 
     let done = copy(source, &target, manifest, arguments, &cancel);
     if done.is_err() && target.is_created() && arguments.manifest.is_none() {
@@ -195,6 +211,11 @@ fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
         let _ = fs::remove_file(target.path());
     }
     done
+}
+
+/// What a manifest is about.
+fn recorded(path: &Path) -> Result<Header, CopyError> {
+    Ok(Manifest::open(path)?.header().clone())
 }
 
 fn copy(
@@ -215,8 +236,10 @@ fn copy(
         existing_manifest: match (arguments.resume, arguments.force) {
             (true, _) => ExistingManifest::Resume,
             (false, true) => ExistingManifest::Replace,
-            (false, false) => ExistingManifest::Refuse,
+            (false, false) => ExistingManifest::Update,
         },
+        changes: changes(&source, arguments)?,
+        clear_beyond: arguments.force && target.is_device(),
         threads,
         checkpoint: arguments.checkpoint,
         budget: Arc::clone(&budget),
@@ -237,6 +260,18 @@ fn copy(
     Ok(Receipt::new(from, arguments.target.clone(), &outcome, verified, arguments.manifest.clone()))
 }
 
+/// What says which parts of the image may differ from what the target holds.
+fn changes(source: &Source, arguments: &Write) -> Result<Changes, Failure> {
+    match &arguments.dirty_bitmap {
+        Some(name) => {
+            let ranges = source.dirty(name).map_err(|error| error.diagnostic())?;
+            Ok(Changes::Reported { by: format!("the dirty bitmap {name}"), ranges: ranges.into() })
+        }
+        None if arguments.rehash => Ok(Changes::Unknown),
+        None => Ok(Changes::OfLayers),
+    }
+}
+
 fn render(receipt: &Receipt) -> String {
     let speed = receipt.written_bytes as f64 / receipt.seconds.max(0.001);
     let mut text = format!(
@@ -253,6 +288,18 @@ fn render(receipt: &Receipt) -> String {
         Bytes(receipt.size),
     );
     let mut line = |label: &str, value: &str| text.push_str(&format!("  {label:9} {value}\n"));
+    if let Some(update) = &receipt.update {
+        line("unchanged", &format!("{}, on the target already", Bytes(receipt.unchanged_bytes)));
+        line(
+            "read",
+            &match &update.reading {
+                Reading::Changes { by } => format!("{}: what may differ by {by}", Bytes(receipt.read_bytes)),
+                Reading::Whole { why } => {
+                    format!("{}: all of the image, for {why}", Bytes(receipt.read_bytes))
+                }
+            },
+        );
+    }
     if receipt.resumed_bytes > 0 {
         line("resumed", &format!("{} were safe on the target already", Bytes(receipt.resumed_bytes)));
     }

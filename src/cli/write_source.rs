@@ -1,5 +1,6 @@
 //! What `replant write` reads: an image, or a disk that comes as a stream.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,17 +93,25 @@ impl Source {
         Ok(Self::Image(Box::new(image)))
     }
 
-    /// The disk's size, and how much of it is data, as far as they are known.
+    /// The disk's size; 0 for a stream that does not say it.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Image(image) => image.size(),
+            Self::Stream(stream) => stream.size().unwrap_or(0),
+        }
+    }
+
+    /// How much of the disk is data, as far as that is known.
     ///
     /// # Errors
     /// When an image's metadata cannot be read.
-    pub fn bytes(&self) -> Result<(u64, u64), CopyError> {
+    pub fn data_bytes(&self) -> Result<u64, CopyError> {
         match self {
             Self::Image(image) => {
-                let data = image.data_bytes().map_err(|source| CopyError::Source { offset: 0, source })?;
-                Ok((image.size(), data))
+                image.data_bytes().map_err(|source| CopyError::Source { offset: 0, source })
             }
-            Self::Stream(stream) => Ok((stream.size().unwrap_or(0), 0)),
+            Self::Stream(_) => Ok(0),
         }
     }
 
@@ -126,6 +135,21 @@ impl Source {
         }
     }
 
+    /// Which parts of an NBD export's disk are marked in a dirty bitmap.
+    ///
+    /// # Errors
+    /// As [`Image::dirty`]; a stream has none.
+    pub fn dirty(&self, bitmap: &str) -> Result<Vec<Range<u64>>, ImageError> {
+        match self {
+            Self::Image(image) => image.dirty(bitmap),
+            Self::Stream(stream) => Err(ImageError::Unsupported {
+                file: stream.paths().first().cloned().unwrap_or_else(|| PathBuf::from("-")),
+                what: "has no dirty bitmap: it is a stream".to_owned(),
+                help: "Leave the bitmap out: a stream is always read to its end.".to_owned(),
+            }),
+        }
+    }
+
     /// What it is called in a receipt: its format for people, and its identity.
     #[must_use]
     pub fn facts(&self) -> (String, Digest) {
@@ -144,7 +168,7 @@ impl Source {
         }
     }
 
-    /// Writes all of it, and checks that it is still what was opened.
+    /// Writes all of it.
     ///
     /// # Errors
     /// As [`copy::write`] and [`copy::write_stream`].
@@ -154,29 +178,11 @@ impl Source {
         options: &WriteOptions,
         meter: &Meter,
         cancel: &Cancel,
-    ) -> Result<WriteOutcome, WriteFailure> {
+    ) -> Result<WriteOutcome, CopyError> {
         match self {
-            Self::Image(image) => {
-                let outcome = copy::write(&*image, target, options, meter, cancel)?;
-                image.reopen_check().map_err(|error| WriteFailure::Image(Box::new(error)))?;
-                Ok(outcome)
-            }
-            Self::Stream(stream) => Ok(copy::write_stream(*stream, target, options, meter, cancel)?),
+            Self::Image(image) => copy::write(&*image, target, options, meter, cancel),
+            Self::Stream(stream) => copy::write_stream(*stream, target, options, meter, cancel),
         }
-    }
-}
-
-/// Why a write failed.
-pub enum WriteFailure {
-    /// Reading, writing or recording it.
-    Copy(Box<CopyError>),
-    /// The image changed meanwhile.
-    Image(Box<ImageError>),
-}
-
-impl From<CopyError> for WriteFailure {
-    fn from(error: CopyError) -> Self {
-        Self::Copy(Box::new(error))
     }
 }
 

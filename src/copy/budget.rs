@@ -35,7 +35,7 @@ impl Budget {
     pub const MEMORY: u64 = 128 << 20;
 
     /// `memory` bytes for buffers (at least one block), and `bandwidth` bytes a second written to
-    /// targets, when there is to be a limit.
+    /// targets and read back from them, when there is to be a limit.
     #[must_use]
     pub fn new(memory: u64, bandwidth: Option<NonZeroU64>) -> Self {
         Self {

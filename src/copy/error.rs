@@ -174,6 +174,11 @@ impl CopyError {
                 "The image is damaged",
                 "Check the image (qemu-img check) and restore from another copy of the backup.",
             ),
+            Self::Source { source: SourceError::Changed { .. } | SourceError::Gone { .. }, .. } => error(
+                "copy::image_changed",
+                "The image changed while it was read",
+                "What is on the target is of no one image. Make sure that nothing replaces the image, then begin again; in S3, name one version of the object: `s3://bucket/key?versionId=…`.",
+            ),
             Self::Source { .. } => error("copy::image_read", "The image cannot be read", RESUME),
             Self::Write { .. } => error("copy::target_write", "The target cannot be written", RESUME),
             Self::ReadBack { .. } => error(
@@ -194,7 +199,7 @@ impl CopyError {
             Self::TargetMoved { .. } => error(
                 "copy::target_moved",
                 "The target does not hold what its manifest says",
-                "Something else wrote to it. Begin again without this manifest.",
+                "Something else wrote to it: the whole disk has to be written again (with --force).",
             ),
             Self::Differs { .. } => error(
                 "copy::verify_differs",

@@ -6,37 +6,46 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::base::{Base, Was};
 use super::block::{self, BLOCK, Buffer, Content};
 use super::budget::lock;
+use super::manifest::{Settled, What};
 use super::pool::Pool;
 use super::work::{self, Feed, Unit};
 use super::{Cancel, CopyError, Event, Manifest, Observer, Target, WriteOptions};
 
-/// Bytes that a run wrote.
+/// What a run did, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Written {
-    /// As data.
+pub(super) struct Tally {
+    /// Read from the source.
+    pub read: u64,
+    /// Written as data.
     pub written: u64,
-    /// As zeros, over something else.
+    /// Written as zeros, over something else.
     pub zeroed: u64,
+    /// Left alone, for they held already what they should.
+    pub kept: u64,
 }
 
 /// Bytes so far.
 #[derive(Debug, Default)]
 struct Counts {
     done: AtomicU64,
+    read: AtomicU64,
     written: AtomicU64,
     zero: AtomicU64,
     zeroed: AtomicU64,
+    kept: AtomicU64,
 }
 
 /// One write: what the workers and their coordinator share.
 pub(super) struct Job<'a, F> {
     feed: &'a F,
     target: &'a Target,
+    base: &'a Base,
     options: &'a WriteOptions,
     pool: Pool<'a>,
-    finished: Mutex<Vec<(u64, Content)>>,
+    settled: Mutex<Vec<Settled>>,
     counts: Counts,
 }
 
@@ -48,15 +57,17 @@ struct Bench<H> {
 }
 
 impl<'a, F: Feed> Job<'a, F> {
-    /// The write of what `feed` gives onto `target`.
+    /// The write of what `feed` gives onto `target`, of which `base` was known before.
     pub(super) fn new(
         feed: &'a F,
         target: &'a Target,
+        base: &'a Base,
         options: &'a WriteOptions,
         cancel: &'a Cancel,
     ) -> Self {
         let pool = Pool::new(&options.budget, cancel);
-        Self { feed, target, options, pool, finished: Mutex::default(), counts: Counts::default() }
+        let (settled, counts) = (Mutex::default(), Counts::default());
+        Self { feed, target, base, options, pool, settled, counts }
     }
 
     /// Starts the workers, tells progress and makes checkpoints until they have ended; then the
@@ -66,7 +77,7 @@ impl<'a, F: Feed> Job<'a, F> {
         manifest: &mut Manifest,
         resumed: u64,
         observer: &dyn Observer,
-    ) -> Result<Written, CopyError> {
+    ) -> Result<Tally, CopyError> {
         let mut last = Instant::now();
         let ticked = self.pool.run("copy", self.options.threads, &|| self.work(), &mut || {
             self.tell(resumed, observer);
@@ -85,7 +96,8 @@ impl<'a, F: Feed> Job<'a, F> {
         ended?;
         self.tell(resumed, observer);
         let bytes = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Ok(Written { written: bytes(&self.counts.written), zeroed: bytes(&self.counts.zeroed) })
+        let Counts { done: _, read, written, zero: _, zeroed, kept } = &self.counts;
+        Ok(Tally { read: bytes(read), written: bytes(written), zeroed: bytes(zeroed), kept: bytes(kept) })
     }
 
     fn tell(&self, resumed: u64, observer: &dyn Observer) {
@@ -93,6 +105,7 @@ impl<'a, F: Feed> Job<'a, F> {
             done: resumed + self.counts.done.load(Ordering::Relaxed),
             written: self.counts.written.load(Ordering::Relaxed),
             zero: self.counts.zero.load(Ordering::Relaxed),
+            unchanged: self.counts.kept.load(Ordering::Relaxed),
         });
         if let Some(bytes) = self.feed.received() {
             observer.event(&Event::Received { bytes });
@@ -101,7 +114,7 @@ impl<'a, F: Feed> Job<'a, F> {
 
     /// Flushes the target, then records what had been written before.
     fn checkpoint(&self, manifest: &mut Manifest, observer: &dyn Observer) -> Result<(), CopyError> {
-        let mut blocks = std::mem::take(&mut *lock(&self.finished));
+        let mut blocks = std::mem::take(&mut *lock(&self.settled));
         if blocks.is_empty() {
             return Ok(());
         }
@@ -110,7 +123,7 @@ impl<'a, F: Feed> Job<'a, F> {
         if self.feed.size() < manifest.header().disk_size {
             // A stream has come to its end: from now on the manifest is of a disk of that size, so
             // that its last block is known to be a short one.
-            *manifest = manifest.resized(self.options.manifest.as_deref(), self.feed.size())?;
+            manifest.resize(self.feed.size())?;
         }
         manifest.checkpoint(&mut blocks)?;
         observer.event(&Event::Checkpoint { done: manifest.done_bytes() });
@@ -131,32 +144,65 @@ impl<'a, F: Feed> Job<'a, F> {
     fn carry_out(&self, unit: Unit, bench: &mut Bench<F::Held>) -> Result<(), CopyError> {
         match unit {
             Unit::Check(index) => self.read(index, &mut bench.held, &mut bench.buffer).map(drop),
-            Unit::Zero { first, count } => {
+            Unit::Keep { first, count } => {
+                self.settle(first, count, What::Kept, true);
+                Ok(())
+            }
+            Unit::Zero { first, count, recorded } => {
                 let start = first * BLOCK;
                 let end = self.feed.size().min((first + count) * BLOCK);
-                self.zero(start, end - start, &mut bench.buffer)?;
-                lock(&self.finished).extend((first..first + count).map(|index| (index, Content::Zero)));
-                self.count(end - start, true);
+                let written = self.zero(start, end - start, &mut bench.buffer)?;
+                let kept = recorded && written == 0;
+                self.settle(first, count, if kept { What::Kept } else { What::Now(Content::Zero) }, true);
                 Ok(())
             }
             Unit::Data(index) => {
                 let bytes = self.read(index, &mut bench.held, &mut bench.buffer)?;
-                let (content, length) = (Content::of(bytes), bytes.len() as u64);
+                let content = Content::of(bytes);
+                let kept = match self.base.of(index)? {
+                    Was::Certainly(held) => held == content,
+                    Was::Perhaps(held) if held == content => {
+                        self.holds(index, bytes, bench.scratch.get_or_insert_with(Buffer::new))?
+                    }
+                    Was::Perhaps(_) | Was::Unknown => false,
+                };
                 match content {
-                    Content::Zero => self.zero(index * BLOCK, length, &mut bench.buffer)?,
+                    _ if kept => {}
+                    Content::Zero => {
+                        let length = bytes.len() as u64;
+                        self.zero(index * BLOCK, length, &mut bench.buffer)?;
+                    }
                     Content::Data(_) => self.write(index, bytes, &mut bench.scratch)?,
                 }
-                lock(&self.finished).push((index, content));
-                self.count(length, content == Content::Zero);
+                let what = if kept { What::Kept } else { What::Now(content) };
+                self.settle(index, 1, what, content == Content::Zero);
                 Ok(())
             }
         }
     }
 
-    fn count(&self, bytes: u64, zero: bool) {
+    /// Whether the target holds these bytes as a block.
+    fn holds(&self, index: u64, bytes: &[u8], scratch: &mut Buffer) -> Result<bool, CopyError> {
+        let offset = index * BLOCK;
+        let found = scratch.bytes_mut(bytes.len());
+        self.target.read(offset, found).map_err(|source| CopyError::ReadBack {
+            path: self.target.path().to_owned(),
+            offset,
+            source,
+        })?;
+        Ok(found == bytes)
+    }
+
+    /// Takes down what came of some blocks, for the next checkpoint.
+    fn settle(&self, first: u64, count: u64, what: What, zero: bool) {
+        lock(&self.settled).push(Settled { first, count, what });
+        let bytes = self.feed.size().min((first + count) * BLOCK) - first * BLOCK;
         self.counts.done.fetch_add(bytes, Ordering::Relaxed);
         if zero {
             self.counts.zero.fetch_add(bytes, Ordering::Relaxed);
+        }
+        if what == What::Kept {
+            self.counts.kept.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
@@ -169,6 +215,7 @@ impl<'a, F: Feed> Job<'a, F> {
     ) -> Result<&'b [u8], CopyError> {
         let bytes = buffer.bytes_mut(block::length(index, self.feed.size()) as usize);
         self.feed.read(index, held, bytes)?;
+        self.counts.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         match work::mismatch(&self.options.expect, index, bytes) {
             Some((offset, expected, found)) => Err(CopyError::ImageMoved { offset, expected, found }),
             None => Ok(bytes),
@@ -195,12 +242,13 @@ impl<'a, F: Feed> Job<'a, F> {
         Ok(())
     }
 
-    fn zero(&self, offset: u64, length: u64, scratch: &mut Buffer) -> Result<(), CopyError> {
+    /// Makes a range zero; says how many bytes had to be written for that.
+    fn zero(&self, offset: u64, length: u64, scratch: &mut Buffer) -> Result<u64, CopyError> {
         let written =
             self.target.zero(offset, length, scratch).map_err(|source| self.write_error(offset, source))?;
         self.counts.zeroed.fetch_add(written, Ordering::Relaxed);
         self.options.budget.throttle(written, &|| self.pool.must_stop());
-        Ok(())
+        Ok(written)
     }
 
     fn write_error(&self, offset: u64, source: io::Error) -> CopyError {

@@ -7,15 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::block::{self, BLOCK, Buffer, Content};
-use super::{Cancel, CopyError, Manifest, ManifestError, Target, work};
+use super::manifest::Ranges;
+use super::{Cancel, CopyError, Manifest, ManifestError, Target, beyond, work};
 use crate::image::overlay::{OVERLAY_BLOCK, READ_CHUNK};
 use crate::image::{BlockSource, Overlay};
 use crate::model::Digest;
 
 const CHUNKS: u64 = BLOCK / READ_CHUNK;
 const PIECES: u64 = BLOCK / OVERLAY_BLOCK;
-/// How much is made zero between two looks whether to stop.
-const ZERO_STEP: u64 = 64 << 20;
 
 /// How to put an overlay on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,9 +56,9 @@ pub fn write_overlay(
     let digest = prepare(target, overlay, source, manifest)?;
     let mut buffer = Buffer::new();
     check_below(target, overlay, source, manifest, *options, cancel, &mut buffer)?;
-    manifest.overlay_begins(digest)?;
+    manifest.overlay_begins(digest, &touched(overlay))?;
 
-    let mut written = zero_beyond(target, overlay, manifest, cancel, &mut buffer)?;
+    let mut written = beyond::clear_up_to(target, manifest, overlay.size, cancel, &mut buffer)?;
     each_block(overlay, &mut |index, pieces| {
         stop(cancel, manifest)?;
         for (start, length) in pieces.spans() {
@@ -92,7 +91,7 @@ pub fn undo_overlay(
     let mut buffer = Buffer::new();
     let options = OverlayOptions { read_set_checked: true };
     check_below(target, overlay, source, manifest, options, cancel, &mut buffer)?;
-    manifest.overlay_begins(digest)?;
+    manifest.overlay_begins(digest, &touched(overlay))?;
 
     let (size, mut written) = (manifest.header().disk_size, 0);
     let end = size.max(overlay.size);
@@ -112,6 +111,11 @@ pub fn undo_overlay(
     flush(target)?;
     manifest.overlay_undone(digest)?;
     Ok(OverlayOutcome { overlay: digest, written_bytes: written })
+}
+
+/// The blocks of the copy in which an overlay has something.
+fn touched(overlay: &Overlay) -> Ranges {
+    overlay.blocks.keys().map(|index| (index / PIECES, index / PIECES + 1)).collect()
 }
 
 /// Refuses a manifest that says something else of overlays than what is given.
@@ -203,29 +207,6 @@ fn check_below(
         }
     }
     Ok(())
-}
-
-/// Makes everything between the image's end and the grown disk's end zero.
-fn zero_beyond(
-    target: &Target,
-    overlay: &Overlay,
-    manifest: &Manifest,
-    cancel: &Cancel,
-    buffer: &mut Buffer,
-) -> Result<u64, CopyError> {
-    let (mut offset, mut written) = (manifest.header().disk_size, 0);
-    while offset < overlay.size {
-        stop(cancel, manifest)?;
-        // Up to the next multiple, so that all steps but the first begin aligned.
-        let end = overlay.size.min((offset + 1).next_multiple_of(ZERO_STEP));
-        written += target.zero(offset, end - offset, buffer).map_err(|source| CopyError::Write {
-            path: target.path().to_owned(),
-            offset,
-            source,
-        })?;
-        offset = end;
-    }
-    Ok(written)
 }
 
 fn each_block(

@@ -6,19 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Update;
 use crate::model::Digest;
 
 /// What happens in a copy. All numbers are bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// The target was written before, and is brought up to the image: only what differs will be
+    /// written.
+    Updating(Update),
     /// The source was surveyed; writing begins.
     Started {
         /// The disk's size.
         total: u64,
-        /// Bytes that the image's metadata calls data (they may still be zeros).
+        /// Bytes that the image's metadata calls data (they may still be zeros), where not all is
+        /// done.
         data: u64,
-        /// Bytes that it calls zero.
+        /// Bytes that it calls zero there.
         zero: u64,
         /// Bytes that an earlier run has finished already.
         resumed: u64,
@@ -38,12 +43,15 @@ pub enum Event {
     },
     /// Where it stands; at most ten a second.
     Progress {
-        /// Bytes of the disk that are finished, those of earlier runs included.
+        /// Bytes of the disk that are finished, those of earlier runs and those that an update
+        /// need not look at included.
         done: u64,
         /// Bytes that this run wrote as data.
         written: u64,
         /// Bytes that this run found to be zero.
         zero: u64,
+        /// Bytes that this run looked at and found on the target already.
+        unchanged: u64,
     },
     /// The target was flushed and the manifest says so: a crash loses nothing of it.
     Checkpoint {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{VerifyOutcome, WriteOutcome};
+use super::{Update, VerifyOutcome, WriteOutcome};
 use crate::model::Digest;
 
 /// What a finished write came to.
@@ -32,6 +32,12 @@ pub struct Receipt {
     pub zeroed_bytes: u64,
     /// Bytes of the disk that earlier runs had finished.
     pub resumed_bytes: u64,
+    /// Bytes of the disk that an update left alone, for the target held them already.
+    pub unchanged_bytes: u64,
+    /// Bytes that were read of the image.
+    pub read_bytes: u64,
+    /// What was brought up to the image; `None` for a first write.
+    pub update: Option<Update>,
     /// How long this run's writing took, in seconds.
     pub seconds: f64,
     /// The content's digest.
@@ -63,6 +69,9 @@ impl Receipt {
             written_bytes: outcome.written_bytes,
             zeroed_bytes: outcome.zeroed_bytes,
             resumed_bytes: outcome.resumed_bytes,
+            unchanged_bytes: outcome.unchanged_bytes,
+            read_bytes: outcome.read_bytes,
+            update: outcome.update.clone(),
             seconds: outcome.elapsed.as_secs_f64(),
             content: outcome.content,
             verified_seconds: verified.map(|verified| verified.elapsed.as_secs_f64()),

@@ -4,15 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use super::base::{Base, Was};
 use super::block::{self, BLOCK, Buffer, Content};
 use super::budget::lock;
 use super::job::Job;
-use super::manifest::{Finished, Recorded};
+use super::manifest::Finished;
 use super::work::{self, Feed, Unit, ZERO_BLOCKS};
 use super::write::{check_sample, open_manifest};
 use super::{
-    Cancel, CopyError, Event, ExistingManifest, Manifest, Observer, Target, TargetError, WriteOptions,
-    WriteOutcome,
+    Cancel, CopyError, Event, ExistingManifest, Manifest, ManifestError, Observer, Target, TargetError,
+    WriteOptions, WriteOutcome, beyond,
 };
 use crate::image::stream::{PIECE, Packed, Piece, Stream, StreamError, Watch};
 
@@ -44,6 +45,15 @@ pub fn write_stream(
 ) -> Result<WriteOutcome, CopyError> {
     let begun = Instant::now();
     let total = stream.size();
+    let refusing;
+    let options = match options.existing_manifest {
+        // Where a stream ends is not known when an update would have to say what is in doubt.
+        ExistingManifest::Update => {
+            refusing = WriteOptions { existing_manifest: ExistingManifest::Refuse, ..options.clone() };
+            &refusing
+        }
+        _ => options,
+    };
     if let Some(size) = total.filter(|size| *size > target.size()) {
         let (path, have) = (target.path().to_owned(), target.size());
         return Err(TargetError::TooSmall { path, size: have, needed: size }.into());
@@ -59,19 +69,23 @@ pub fn write_stream(
         }
         _ => open_manifest(most, target, options)?,
     };
+    if manifest.header().image != options.image || manifest.is_updating() {
+        return Err(ManifestError::OtherImage { path: manifest.path().to_owned() }.into());
+    }
     let resumed = manifest.done_bytes();
     check_sample(&manifest, target)?;
+    let base = Base::new(&manifest, manifest.done());
 
     observer.event(&Event::Streaming { total, resumed });
     let feed = Forward {
         watch: stream.watch(),
         reading: Mutex::new(Reading { stream, position: 0, zeros: 0, ended: false }),
         size: AtomicU64::new(manifest.header().disk_size),
-        recorded: manifest.recorded()?,
+        base: &base,
         target,
         options,
     };
-    let counts = Job::new(&feed, target, options, cancel).run(&mut manifest, resumed, observer)?;
+    let tally = Job::new(&feed, target, &base, options, cancel).run(&mut manifest, resumed, observer)?;
     let size = feed.size();
     let (position, ended) = {
         let reading = lock(&feed.reading);
@@ -84,10 +98,11 @@ pub fn write_stream(
         });
     }
     if size < manifest.header().disk_size {
-        manifest = manifest.resized(options.manifest.as_deref(), size)?;
+        manifest.resize(size)?;
     }
-    if manifest.done_bytes() == 0 {
-        // A disk of no bytes has no checkpoint of its own.
+    let cleared = if options.clear_beyond { beyond::clear_ends(target, size)? } else { 0 };
+    if cleared > 0 || manifest.done_bytes() == 0 {
+        // What no checkpoint flushed, and a disk of no bytes, which has none.
         target.sync().map_err(|source| CopyError::Sync { path: target.path().to_owned(), source })?;
     }
     let Finished { data, zero, content } = manifest.finish()?;
@@ -97,9 +112,12 @@ pub fn write_stream(
         size,
         data_bytes: data,
         zero_bytes: zero,
-        written_bytes: counts.written,
-        zeroed_bytes: counts.zeroed,
+        written_bytes: tally.written,
+        zeroed_bytes: tally.zeroed + cleared,
         resumed_bytes: resumed,
+        unchanged_bytes: 0,
+        read_bytes: tally.read,
+        update: None,
         elapsed: begun.elapsed(),
         manifest,
     })
@@ -111,8 +129,8 @@ struct Forward<'a> {
     watch: Arc<Watch>,
     /// The disk's size, or the most that it can have until its end has come.
     size: AtomicU64,
-    /// What an earlier run has finished.
-    recorded: Recorded,
+    /// What an earlier run has recorded.
+    base: &'a Base,
     target: &'a Target,
     options: &'a WriteOptions,
 }
@@ -146,12 +164,22 @@ enum What {
 impl Forward<'_> {
     /// Makes room on the target for what comes next.
     fn make_room(&self, end: u64) -> Result<(), CopyError> {
-        let path = || self.target.path().to_owned();
-        self.target.grow(end).map_err(|source| TargetError::Resize { path: path(), size: end, source })?;
+        self.target.grow(end)?;
         match end > self.target.size() {
-            true => Err(CopyError::StreamTooLong { path: path(), size: self.target.size() }),
+            true => {
+                let path = self.target.path().to_owned();
+                Err(CopyError::StreamTooLong { path, size: self.target.size() })
+            }
             false => Ok(()),
         }
+    }
+
+    /// What an earlier run has recorded of a block.
+    fn recorded(&self, index: u64) -> Result<Option<Content>, CopyError> {
+        Ok(match self.base.of(index)? {
+            Was::Certainly(content) => Some(content),
+            Was::Perhaps(_) | Was::Unknown => None,
+        })
     }
 
     fn other(&self, index: u64) -> CopyError {
@@ -165,7 +193,7 @@ impl Forward<'_> {
         while reading.zeros > 0 && count < ZERO_BLOCKS {
             let index = first + count;
             let length = reading.zeros.min(BLOCK);
-            let recorded = self.recorded.content(index)?;
+            let recorded = self.recorded(index)?;
             let expected = work::expected(&self.options.expect, index).next().is_some();
             if (recorded.is_some() || expected) && count > 0 {
                 break;
@@ -182,7 +210,7 @@ impl Forward<'_> {
                 None => count += 1,
             }
         }
-        Ok((count > 0).then_some(Unit::Zero { first, count }))
+        Ok((count > 0).then_some(Unit::Zero { first, count, recorded: false }))
     }
 
     /// Reads on until there is something to do.
@@ -232,7 +260,7 @@ impl Forward<'_> {
             if length < BLOCK {
                 self.end(end)?;
             }
-            return Ok(Some(match self.recorded.content(index)? {
+            return Ok(Some(match self.recorded(index)? {
                 Some(_) => Unit::Check(index),
                 None => Unit::Data(index),
             }));
@@ -241,7 +269,7 @@ impl Forward<'_> {
 
     /// The disk ends here.
     fn end(&self, size: u64) -> Result<(), CopyError> {
-        if self.recorded.end() > block::count(size) {
+        if self.base.end() > block::count(size) {
             return Err(self.other(block::count(size)));
         }
         self.size.store(size, Ordering::Relaxed);
@@ -270,7 +298,7 @@ impl Feed for Forward<'_> {
             What::Packed => held.packed.decode(bytes)?,
             What::Zero => bytes.fill(0),
         }
-        match self.recorded.content(index)? {
+        match self.recorded(index)? {
             Some(recorded) if recorded != Content::of(bytes) => Err(self.other(index)),
             _ => Ok(()),
         }

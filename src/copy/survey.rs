@@ -1,5 +1,7 @@
 //! What a disk's metadata says of its content, before anything is read.
 
+use super::block;
+use super::manifest::Ranges;
 use super::retry;
 use crate::image::{BlockSource, SourceError};
 
@@ -20,12 +22,19 @@ pub struct Survey {
 /// # Errors
 /// When the metadata cannot be read or is damaged.
 pub fn survey(source: &dyn BlockSource) -> Result<Survey, SourceError> {
+    survey_left(source, &Ranges::default())
+}
+
+/// Surveys those stretches of a disk of which not all blocks are done.
+pub(super) fn survey_left(source: &dyn BlockSource, done: &Ranges) -> Result<Survey, SourceError> {
     let (size, mut at, mut survey) = (source.size(), 0, Survey::default());
     while at < size {
         let end = size.min(at.saturating_add(WINDOW));
-        for run in retry::source(|| source.runs(at..end))? {
-            let length = run.range.end.saturating_sub(run.range.start);
-            *(if run.zero { &mut survey.zero } else { &mut survey.data }) += length;
+        if !done.covers(at / block::BLOCK, block::count(end)) {
+            for run in retry::source(|| source.runs(at..end))? {
+                let length = run.range.end.saturating_sub(run.range.start);
+                *(if run.zero { &mut survey.zero } else { &mut survey.data }) += length;
+            }
         }
         at = end;
     }

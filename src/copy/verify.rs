@@ -25,7 +25,7 @@ pub struct Prepared<'a> {
 pub struct VerifyOptions {
     /// How many threads; `None` for the same as a write's.
     pub threads: Option<usize>,
-    /// Memory, shared with other copies.
+    /// Memory and bandwidth, shared with other copies.
     pub budget: Arc<Budget>,
 }
 
@@ -61,10 +61,8 @@ pub fn verify(
     }
     let size = manifest.header().disk_size;
     let end = prepared.map_or(size, |prepared| size.max(prepared.overlay.size));
-    if end > target.size() {
-        let (path, have) = (target.path().to_owned(), target.size());
-        return Err(super::TargetError::TooSmall { path, size: have, needed: end }.into());
-    }
+    target.check_size(end)?;
+    target.drop_cache();
     observer.event(&Event::Verifying { total: size });
     let reading = Reading {
         target,
@@ -72,6 +70,7 @@ pub fn verify(
         prepared,
         end,
         pool: Pool::new(&options.budget, cancel),
+        budget: &options.budget,
         next: AtomicU64::new(0),
         done: AtomicU64::new(0),
         differences: Mutex::default(),
@@ -109,6 +108,7 @@ struct Reading<'a> {
     /// Where the last byte that is compared ends; beyond the manifest's disk, only the overlay's.
     end: u64,
     pool: Pool<'a>,
+    budget: &'a Budget,
     next: AtomicU64,
     done: AtomicU64,
     differences: Mutex<Differences>,
@@ -149,6 +149,7 @@ impl Reading<'_> {
             return Ok(None);
         }
         let bytes = buffer.bytes_mut(block::length(index, self.end) as usize);
+        self.budget.throttle(bytes.len() as u64, &|| self.pool.must_stop());
         self.target.read(offset, bytes).map_err(|source| CopyError::ReadBack {
             path: self.target.path().to_owned(),
             offset,

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use super::CopyError;
-use super::block::{self, BLOCK, Buffer};
+use super::base::{Base, Was};
+use super::block::{self, BLOCK, Buffer, Content};
 use super::budget::lock;
 use super::manifest::Ranges;
 use super::retry;
 use super::survey::WINDOW;
 use crate::image::overlay::READ_CHUNK;
-use crate::image::{BlockSource, ReadSet, SourceError};
+use crate::image::{BlockSource, ReadSet};
 use crate::model::Digest;
 
 /// Most blocks of zeros in one unit: large enough that deallocating is cheap, small enough that
@@ -24,6 +25,15 @@ pub(super) enum Unit {
     Data(u64),
     /// Make these blocks zero: the image's metadata says that they are.
     Zero {
+        /// The first of them.
+        first: u64,
+        /// How many.
+        count: u64,
+        /// Whether they are recorded as zero, though not certain to be.
+        recorded: bool,
+    },
+    /// These blocks are zero in the image, and on the target, for certain.
+    Keep {
         /// The first of them.
         first: u64,
         /// How many.
@@ -76,7 +86,7 @@ impl Feed for Positions<'_> {
     type Held = ();
 
     fn next(&self, (): &mut (), _: &mut Buffer) -> Result<Option<Unit>, CopyError> {
-        lock(&self.work).next().map_err(|(offset, source)| CopyError::Source { offset, source })
+        lock(&self.work).next()
     }
 
     fn read(&self, index: u64, (): &mut (), bytes: &mut [u8]) -> Result<(), CopyError> {
@@ -94,32 +104,46 @@ impl Feed for Positions<'_> {
 pub(super) struct Work<'a> {
     source: &'a dyn BlockSource,
     done: Ranges,
+    base: &'a Base,
     expect: &'a ReadSet,
     next: u64,
     queue: VecDeque<Unit>,
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn new(source: &'a dyn BlockSource, done: Ranges, expect: &'a ReadSet) -> Self {
-        Self { source, done, expect, next: 0, queue: VecDeque::new() }
+    /// All blocks but those that are done.
+    pub(super) fn new(
+        source: &'a dyn BlockSource,
+        done: Ranges,
+        base: &'a Base,
+        expect: &'a ReadSet,
+    ) -> Self {
+        Self { source, done, base, expect, next: 0, queue: VecDeque::new() }
     }
 
     /// The next unit; `None` when there is none.
-    pub(super) fn next(&mut self) -> Result<Option<Unit>, (u64, SourceError)> {
+    pub(super) fn next(&mut self) -> Result<Option<Unit>, CopyError> {
         let blocks = block::count(self.source.size());
         while self.queue.is_empty() && self.next < blocks {
-            self.plan_window(blocks).map_err(|error| (self.next * BLOCK, error))?;
+            self.plan_window(blocks)?;
         }
         Ok(self.queue.pop_front())
     }
 
-    fn plan_window(&mut self, blocks: u64) -> Result<(), SourceError> {
+    fn plan_window(&mut self, blocks: u64) -> Result<(), CopyError> {
         let size = self.source.size();
-        let last = blocks.min(self.next + WINDOW / BLOCK);
-        let window = self.next * BLOCK..size.min(last * BLOCK);
-        let runs = retry::source(|| self.source.runs(window.clone()))?;
+        let (first, last) = (self.next, blocks.min(self.next + WINDOW / BLOCK));
+        self.next = last;
+        let checked = first.saturating_mul(CHUNKS)..last.saturating_mul(CHUNKS);
+        if self.done.covers(first, last) && self.expect.chunks.range(checked).next().is_none() {
+            return Ok(());
+        }
+        let window = first * BLOCK..size.min(last * BLOCK);
+        let runs = retry::source(|| self.source.runs(window.clone()))
+            .map_err(|source| CopyError::Source { offset: window.start, source })?;
+        let zeros = self.base.zeros(first, last)?;
         let mut runs = runs.iter().peekable();
-        for index in self.next..last {
+        for (index, was) in (first..last).zip(zeros) {
             let start = index * BLOCK;
             let end = start + block::length(index, size);
             while runs.next_if(|run| run.range.end <= start).is_some() {}
@@ -129,31 +153,40 @@ impl<'a> Work<'a> {
             let unit = match (self.done.contains(index), zero, expected) {
                 (true, _, false) => continue,
                 (true, _, true) => Unit::Check(index),
-                (false, true, false) => Unit::Zero { first: index, count: 1 },
+                (false, true, false) if was == Was::Certainly(Content::Zero) => {
+                    Unit::Keep { first: index, count: 1 }
+                }
+                (false, true, false) => {
+                    Unit::Zero { first: index, count: 1, recorded: was == Was::Perhaps(Content::Zero) }
+                }
                 (false, ..) => Unit::Data(index),
             };
             self.push(unit);
         }
-        self.next = last;
         Ok(())
     }
 
     fn push(&mut self, unit: Unit) {
-        if let (Unit::Zero { first, .. }, Some(Unit::Zero { first: begin, count })) =
-            (unit, self.queue.back_mut())
-            && *begin + *count == first
-            && *count < ZERO_BLOCKS
-        {
-            *count += 1;
-        } else {
-            self.queue.push_back(unit);
+        match (unit, self.queue.back_mut()) {
+            (
+                Unit::Zero { first, recorded, .. },
+                Some(Unit::Zero { first: begin, count, recorded: before }),
+            ) if *begin + *count == first && *before == recorded && *count < ZERO_BLOCKS => *count += 1,
+            (Unit::Keep { first, .. }, Some(Unit::Keep { first: begin, count }))
+                if *begin + *count == first =>
+            {
+                *count += 1;
+            }
+            _ => self.queue.push_back(unit),
         }
     }
 }
 
+/// How many chunks of a read set a block has.
+const CHUNKS: u64 = BLOCK / READ_CHUNK;
+
 /// The chunks of a block of which something is expected.
 pub(super) fn expected(set: &ReadSet, block: u64) -> impl Iterator<Item = (u64, Digest)> + '_ {
-    const CHUNKS: u64 = BLOCK / READ_CHUNK;
     let first = block.saturating_mul(CHUNKS);
     set.chunks.range(first..first.saturating_add(CHUNKS)).map(|(chunk, digest)| (*chunk, *digest))
 }
@@ -172,9 +205,12 @@ pub(super) fn mismatch(set: &ReadSet, block: u64, bytes: &[u8]) -> Option<(u64, 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::image::source::Run;
     use std::ops::Range;
+
+    use super::super::manifest::{Settled, What, v2};
+    use super::super::{Header, Manifest};
+    use super::*;
+    use crate::image::{Run, SourceError};
 
     struct Sketch(Vec<(u64, bool)>);
 
@@ -202,24 +238,30 @@ mod tests {
     }
 
     fn all(source: &Sketch, done: Ranges, expect: &ReadSet) -> Vec<Unit> {
-        let mut work = Work::new(source, done, expect);
+        let base = Base::new(&recorded(source.size()), &Ranges::default());
+        units(source, done, &base, expect)
+    }
+
+    fn units(source: &Sketch, done: Ranges, base: &Base, expect: &ReadSet) -> Vec<Unit> {
+        let mut work = Work::new(source, done, base, expect);
         std::iter::from_fn(|| work.next().unwrap()).collect()
+    }
+
+    fn recorded(disk_size: u64) -> Manifest {
+        let (image, target) = (Digest::of(b"image"), "target".to_owned());
+        Manifest::temporary(Header { version: v2::VERSION, block_size: BLOCK, disk_size, image, target })
+            .unwrap()
+    }
+
+    fn zero(first: u64, count: u64) -> Unit {
+        Unit::Zero { first, count, recorded: false }
     }
 
     #[test]
     fn only_blocks_that_are_wholly_zero_are_zero_units() {
         let source = Sketch(vec![(BLOCK + 1, false), (3 * BLOCK, true), (7, false), (BLOCK, true)]);
         let units = all(&source, Ranges::default(), &ReadSet::default());
-        assert_eq!(
-            units,
-            [
-                Unit::Data(0),
-                Unit::Data(1),
-                Unit::Zero { first: 2, count: 2 },
-                Unit::Data(4),
-                Unit::Zero { first: 5, count: 1 }
-            ]
-        );
+        assert_eq!(units, [Unit::Data(0), Unit::Data(1), zero(2, 2), Unit::Data(4), zero(5, 1)]);
     }
 
     #[test]
@@ -228,7 +270,7 @@ mod tests {
         let units = all(&source, Ranges::default(), &ReadSet::default());
         let mut next = 0;
         for unit in units {
-            let Unit::Zero { first, count } = unit else { panic!("{unit:?}") };
+            let Unit::Zero { first, count, .. } = unit else { panic!("{unit:?}") };
             assert_eq!(first, next);
             assert!(count <= ZERO_BLOCKS);
             next += count;
@@ -243,9 +285,32 @@ mod tests {
         let expect = ReadSet { chunks };
         let mut done = Ranges::default();
         done.insert(3, 4);
+        assert_eq!(all(&source, done, &expect), [Unit::Data(0), zero(1, 2), Unit::Check(3)]);
+    }
+
+    #[test]
+    fn zeros_that_are_recorded_are_kept_when_certain_and_looked_at_when_not() {
+        let source = Sketch(vec![(9 * BLOCK, true)]);
+        let mut manifest = recorded(source.size());
+        let data = What::Now(Content::Data(Digest::of(b"data")));
+        manifest
+            .checkpoint(&mut [
+                Settled { first: 0, count: 2, what: What::Now(Content::Zero) },
+                Settled { first: 2, count: 1, what: data },
+                Settled { first: 4, count: 4, what: What::Now(Content::Zero) },
+            ])
+            .unwrap();
+        let base = Base::new(&manifest, &[(0, 6)].into_iter().collect());
+        let units = units(&source, [(7, 8)].into_iter().collect(), &base, &ReadSet::default());
         assert_eq!(
-            all(&source, done, &expect),
-            [Unit::Data(0), Unit::Zero { first: 1, count: 2 }, Unit::Check(3)]
+            units,
+            [
+                Unit::Keep { first: 0, count: 2 },
+                zero(2, 2),
+                Unit::Keep { first: 4, count: 2 },
+                Unit::Zero { first: 6, count: 1, recorded: true },
+                zero(8, 1)
+            ]
         );
     }
 }

@@ -71,6 +71,11 @@ pub(super) trait Backing: Send + Sync + fmt::Debug {
         None
     }
 
+    /// What identifies it, as it was when it was opened, where that is known without looking again.
+    fn identity_when_opened(&self, name: PathBuf) -> Result<FileIdentity, Fault> {
+        self.identity(name)
+    }
+
     /// What identifies it, looked up now, under this name: compared with what it was when it was
     /// opened.
     fn identity(&self, name: PathBuf) -> Result<FileIdentity, Fault>;
@@ -102,3 +107,6 @@ pub(super) trait Store: Send + Sync + fmt::Debug {
     /// What such a file is called in messages. Never with anything secret in it.
     fn called(&self, relative: &Path) -> PathBuf;
 }
+
+/// What a location opens to: the file that it names, and where further files of the image lie.
+pub(super) type Named = (Box<dyn Store>, Arc<dyn Backing>);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::extent::{Extent, Layout, Place, push};
+use super::read::STRIDE;
 use super::source::SourceError;
 
 /// The layers of an image, the top one first. Where a layer says [`Place::Parent`], the one below
@@ -25,10 +26,15 @@ impl Chain {
             _ => held.push(range),
         };
         let below = self.0.get(count).map_or(0, |layer| layer.size());
-        self.walk(0, count, range, &mut |range, place| match place {
-            Place::Parent => add(range.start.max(below.min(range.end))..range.end),
-            _ => add(range),
-        })?;
+        let mut from = range.start;
+        while from < range.end {
+            let to = range.end.min(from.saturating_add(STRIDE));
+            self.walk(0, count, from..to, &mut |range, place| match place {
+                Place::Parent => add(range.start.max(below.min(range.end))..range.end),
+                _ => add(range),
+            })?;
+            from = to;
+        }
         Ok(held)
     }
 

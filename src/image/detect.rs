@@ -128,7 +128,7 @@ pub(super) fn is_raw_name(name: &Path) -> bool {
 /// Decides the format of a file: what was said, else what its content shows, else raw when its
 /// name says so or it is a block device.
 pub(super) fn detect(file: &Window, said: Option<Format>, is_device: bool) -> Result<Format, ImageError> {
-    detect_named(file, file.path(), said, is_device)
+    detect_named(file, file.name(), said, is_device)
 }
 
 /// The format of a file that was of another time: that it was of then, unless its content shows

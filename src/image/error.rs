@@ -89,8 +89,8 @@ pub enum ImageError {
         parent: String,
         /// What does not fit, in words.
         what: String,
-        /// What to do when it is known to be right.
-        help: Option<String>,
+        /// What to do when it is known to be right: words, then what to copy.
+        help: Option<[String; 2]>,
     },
     /// It names a file outside its own directory.
     #[error("{} names `{name}`, which is not below its own directory", file.display())]
@@ -190,6 +190,26 @@ pub enum ImageError {
         /// What is different.
         what: String,
     },
+    /// Its server has no such file.
+    #[error("there is no {}", file.display())]
+    Absent {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// Its server gives whole files only.
+    #[error("the server of {} gives whole files only, and an image is read in ranges", file.display())]
+    NoRanges {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// Its server answers what cannot be used.
+    #[error("the server of {} cannot be used: {what}", file.display())]
+    BadAnswer {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with its answer.
+        what: String,
+    },
     /// An export of an NBD server cannot be opened.
     #[error("cannot open {location}")]
     Nbd {
@@ -253,6 +273,9 @@ impl ImageError {
             Self::WhichSnapshot { .. } => "image::which_snapshot",
             Self::FormatMoved { .. } => "image::format_moved",
             Self::Changed { .. } => "image::changed",
+            Self::Absent { .. } => "image::not_found",
+            Self::NoRanges { .. } => "image::no_ranges",
+            Self::BadAnswer { .. } => "image::bad_answer",
             Self::Nbd { source, .. } => source.code(),
             Self::NoFeature { .. } => "image::no_feature",
             Self::Input => "image::input",
@@ -288,6 +311,9 @@ impl ImageError {
             Self::WhichSnapshot { .. } => "the image has several snapshots of that name",
             Self::FormatMoved { .. } => "the image is of another format than before",
             Self::Changed { .. } => "the image changed",
+            Self::Absent { .. } => "the image does not exist",
+            Self::NoRanges { .. } => "the image's server gives no ranges",
+            Self::BadAnswer { .. } => "the image's server cannot be used",
             Self::Nbd { source, .. } => source.summary(),
             Self::NoFeature { .. } => "this Replant reads no images from the network",
             Self::Input => "the image cannot be read from standard input here",
@@ -319,7 +345,7 @@ impl ImageError {
             Self::NeedsParent { file, parent } => parent::advice(file, parent.as_deref()),
             Self::OtherParent { help, .. } => {
                 let first = "Put the parent that it was made on into the directory, as it was at the time of the backup.";
-                std::iter::once(first.to_owned()).chain(help.clone()).collect()
+                std::iter::once(first.to_owned()).chain(help.iter().flatten().cloned()).collect()
             }
             Self::Escape { .. } => one(
                 "Put all files of the image into one directory. Replant follows no absolute path, no `..` and no symbolic link that an image names.",
@@ -354,6 +380,14 @@ impl ImageError {
             Self::Source(SourceError::Damaged { .. }) => {
                 one("Copy the image again from its source, and compare its checksum.")
             }
+            Self::Absent { .. } => one(
+                "Check bucket, key or URL, and where they are looked for: AWS_REGION, and AWS_ENDPOINT_URL_S3 for a server of your own.",
+            ),
+            Self::NoRanges { .. } => vec![
+                "Download the image first, and name the file.".to_owned(),
+                "Or write it as it comes:\ncurl --fail --location URL | replant write - TARGET".to_owned(),
+            ],
+            Self::BadAnswer { .. } => one("Check that the URL is the image's own, and not a page about it."),
             Self::NoFeature { .. } => vec![
                 "Build it with the feature:\ncargo build --release --features remote".to_owned(),
                 "Or copy the image to this machine first.".to_owned(),

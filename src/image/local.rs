@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
-use super::backing::{Backing, Fault, NotOpened, Store};
+use super::backing::{Backing, Fault, Named, NotOpened, Store};
 use super::error::ImageError;
 use super::identity::FileIdentity;
 
@@ -56,8 +56,13 @@ impl Backing for LocalFile {
         let from = if hole { rustix::fs::SeekFrom::Hole(offset) } else { rustix::fs::SeekFrom::Data(offset) };
         match rustix::fs::seek(self.file.as_fd(), from) {
             Ok(found) => Some(found.min(limit)),
-            // No data up to the file's end: all of the rest is a hole.
-            Err(rustix::io::Errno::NXIO) => Some(limit),
+            // No data up to the file's end: all of the rest is a hole, but not when that end came
+            // nearer since the file was opened. Then whoever reads gets an error.
+            Err(rustix::io::Errno::NXIO) => {
+                let now =
+                    rustix::fs::fstat(&self.file).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
+                now.filter(|now| *now >= self.length).map(|_| limit)
+            }
             Err(_) => None,
         }
     }
@@ -119,7 +124,7 @@ impl Store for Directory {
 }
 
 /// Opens the file that the user named. Symbolic links are followed: the user's word counts.
-pub(super) fn open(path: &Path) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
+pub(super) fn open(path: &Path) -> Result<Named, ImageError> {
     let fd = rustix::fs::openat(CWD, path, READ, Mode::empty())
         .map_err(|error| ImageError::Open { file: path.to_owned(), source: error.into() })?;
     let file = LocalFile::adopt(fd, path)?;

@@ -3,6 +3,7 @@
 //! A client of the fixed newstyle protocol (the document `proto.md` of the NBD project) that only
 //! ever reads: it sends READ, BLOCK_STATUS and DISC, and nothing else.
 
+mod bitmap;
 mod chunk;
 mod connection;
 pub mod error;
@@ -16,5 +17,6 @@ mod scripted;
 mod status;
 mod wire;
 
+pub(super) use bitmap::dirty;
 pub use error::NbdError;
 pub(super) use export::open;

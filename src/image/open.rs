@@ -11,6 +11,7 @@ use super::error::ImageError;
 use super::extent::Layout;
 use super::format::Format;
 use super::identity::Identity;
+use super::nbd;
 use super::opener::{Finished, Opened, Opener};
 use super::ova::{self, FileDigest, Listed, ManifestError};
 use super::qcow2;
@@ -104,10 +105,21 @@ pub struct Image {
 /// see [`ImageError`].
 pub fn open(image: impl Into<Location>, options: &OpenOptions) -> Result<Image, ImageError> {
     let image = image.into();
-    let (mut opener, file) = Opener::new(&image)?;
+    let (opener, file) = Opener::new(&image)?;
+    open_over(image, opener, file, options)
+}
+
+/// Opens a disk image of which the first file is open.
+pub(super) fn open_over(
+    image: Location,
+    mut opener: Opener,
+    file: Window,
+    options: &OpenOptions,
+) -> Result<Image, ImageError> {
     opener.want_snapshot(options.snapshot.clone());
     // An export is the disk itself: what a guest wrote there must not be taken for a format.
-    let said = options.format.or(matches!(image, Location::Nbd(_)).then_some(Format::Raw));
+    let export = matches!(image, Location::Nbd(_)).then(|| options.pinned.unwrap_or(Format::Raw));
+    let said = options.format.or(export);
     let format = match (said, options.pinned) {
         (None, Some(pinned)) => detect_pinned(&file, pinned)?,
         (said, _) => detect(&file, said, opener.is_device())?,
@@ -204,6 +216,11 @@ impl Image {
         }
     }
 
+    /// Its files, the one that was named first.
+    pub(super) fn opened(&self) -> &[Opened] {
+        &self.files
+    }
+
     /// Where it is.
     #[must_use]
     pub fn location(&self) -> &Location {
@@ -276,8 +293,28 @@ impl Image {
         Ok(self.size().saturating_sub(self.data_bytes()?))
     }
 
+    /// Which parts of the disk are marked in a dirty bitmap that the NBD server of this image keeps
+    /// (QEMU's `qemu:dirty-bitmap:NAME`): what was written since that bitmap was begun. In order,
+    /// joined, a superset. The server cannot prove it, and it is for its user to know when that was.
+    ///
+    /// # Errors
+    /// When this image is not an NBD export read as it is, or the server has no such bitmap or
+    /// fails.
+    pub fn dirty(&self, bitmap: &str) -> Result<Vec<Range<u64>>, ImageError> {
+        match &self.location {
+            Location::Nbd(export) if self.format() == Format::Raw => nbd::dirty(export, bitmap, self.size())
+                .map_err(|source| ImageError::Nbd { location: export.to_string(), source }),
+            _ => Err(ImageError::Unsupported {
+                file: self.location.called(),
+                what: "has no dirty bitmap: only an export of an NBD server that is read as it is has any"
+                    .to_owned(),
+                help: "Leave the bitmap out: without it, all of the image is read and compared.".to_owned(),
+            }),
+        }
+    }
+
     /// The digests of the identities of the images it consists of, the top one (its own
-    /// [`Identity::digest`]) first, then the one that stands on, and so on. Each is the digest
+    /// [`Identity::digest`]) first, then the one that it stands on, and so on. Each is the digest
     /// that the same file has when it is opened alone.
     #[must_use]
     pub fn layers(&self) -> &[Digest] {
@@ -287,8 +324,8 @@ impl Image {
     /// Which parts of `range` may differ from the image of the digest `ancestor`, when that is one
     /// of its [layers](Image::layers): those that the layers above it hold (data, or that there
     /// are zeros), and what lies behind the ancestor's end. In order, joined; a superset of what
-    /// differs. `None` when the ancestor is none of its layers. Reads metadata only, and needs
-    /// memory by the range's length.
+    /// differs. `None` when the ancestor is none of its layers. Reads metadata only, piece
+    /// by piece; what it gives may have as many ranges as there are grains or clusters in `range`.
     ///
     /// # Errors
     /// When the range is not within the disk, or as [`Image::data_bytes`].
@@ -356,5 +393,36 @@ impl BlockSource for Image {
 
     fn runs(&self, range: Range<u64>) -> Result<Vec<Run>, SourceError> {
         read::runs(&self.chain, range)
+    }
+
+    fn changed_since(
+        &self,
+        image: &Digest,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<Range<u64>>>, SourceError> {
+        match self.is_identified() {
+            true => Image::changed_since(self, image, range),
+            false => Ok(None),
+        }
+    }
+
+    fn is_identified(&self) -> bool {
+        !self.files.iter().any(|file| file.backing.is_device())
+    }
+
+    fn check_unchanged(&self) -> Result<(), SourceError> {
+        for file in &self.files {
+            let difference = file.difference().map_err(|error| match error {
+                ImageError::Source(source) => source,
+                other => {
+                    let source = std::io::Error::other(other);
+                    SourceError::Read { file: file.path.clone(), offset: 0, source }
+                }
+            })?;
+            if let Some(what) = difference {
+                return Err(SourceError::Changed { file: file.path.clone(), offset: 0, what });
+            }
+        }
+        Ok(())
     }
 }

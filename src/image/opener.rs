@@ -6,13 +6,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::backing::{Backing, Fault, NotOpened, Store};
+use super::backing::{Backing, Fault, Named, NotOpened, Store};
 use super::error::ImageError;
 use super::extent::Layout;
 use super::identity::{FileIdentity, Identity};
 use super::local;
 use super::nbd;
 use super::open::Found;
+#[cfg(feature = "remote")]
+use super::remote;
 use super::window::Window;
 use crate::model::{Digest, Location};
 
@@ -21,31 +23,40 @@ use crate::model::{Digest, Location};
 pub(super) struct Opened {
     pub path: PathBuf,
     pub identity: FileIdentity,
-    backing: Arc<dyn Backing>,
+    pub(super) backing: Arc<dyn Backing>,
     window: Window,
 }
 
 impl Opened {
+    pub(super) fn backing(&self) -> &dyn Backing {
+        &*self.backing
+    }
+
     /// What of it is different from what it was when it was opened.
     pub(super) fn difference(&self) -> Result<Option<String>, ImageError> {
-        Ok(self.identity.difference(&look(&*self.backing, &self.path, self.identity.name.clone())?))
+        let now =
+            self.backing.identity(self.identity.name.clone()).map_err(|fault| refused(fault, &self.path))?;
+        Ok(self.identity.difference(&now))
     }
 }
 
-/// What identifies an open file now.
-fn look(backing: &dyn Backing, path: &Path, name: PathBuf) -> Result<FileIdentity, ImageError> {
-    backing.identity(name).map_err(|fault| match fault {
+/// The error of looking at an open file.
+fn refused(fault: Fault, path: &Path) -> ImageError {
+    match fault {
         Fault::Io(source) => ImageError::Open { file: path.to_owned(), source },
         other => ImageError::Source(other.at(path, 0)),
-    })
+    }
 }
 
 /// Opens the file that the user named, where it lies.
-fn open_named(image: &Location) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
+fn open_named(image: &Location) -> Result<Named, ImageError> {
     match image {
         Location::Local(path) => local::open(path),
-        Location::Nbd(export) => nbd::open(export),
+        #[cfg(feature = "remote")]
+        Location::S3(_) | Location::Http(_) => remote::open(image),
+        #[cfg(not(feature = "remote"))]
         Location::S3(_) | Location::Http(_) => Err(ImageError::NoFeature { file: image.called() }),
+        Location::Nbd(export) => nbd::open(export),
         Location::Input => Err(ImageError::Input),
     }
 }
@@ -117,6 +128,22 @@ impl Opener {
     /// Opens the file that the user named.
     pub(super) fn new(image: &Location) -> Result<(Self, Window), ImageError> {
         let (store, backing) = open_named(image)?;
+        let name = match image {
+            Location::Local(path) => path.file_name().map_or_else(|| path.clone(), PathBuf::from),
+            // An export has no file name; where it is served is what tells it from others.
+            Location::Nbd(_) => image.called(),
+            other => PathBuf::from(&*other.file_name()),
+        };
+        Self::over(store, backing, image.called(), name)
+    }
+
+    /// Begins with an open file, which messages call `path`.
+    pub(super) fn over(
+        store: Box<dyn Store>,
+        backing: Arc<dyn Backing>,
+        path: PathBuf,
+        name: PathBuf,
+    ) -> Result<(Self, Window), ImageError> {
         let mut opener = Self {
             store,
             closed: false,
@@ -126,13 +153,7 @@ impl Opener {
             waiting: Vec::new(),
             layers: Vec::new(),
         };
-        let name = match image {
-            Location::Local(path) => path.file_name().map_or_else(|| path.clone(), PathBuf::from),
-            // An export has no file name; where it is served is what tells it from others.
-            Location::Nbd(_) => image.called(),
-            other => PathBuf::from(&*other.file_name()),
-        };
-        let window = opener.adopt(backing, image.called(), name)?;
+        let window = opener.adopt(backing, path, name)?;
         Ok((opener, window))
     }
 
@@ -155,8 +176,8 @@ impl Opener {
         let relative = self.relative(name, by)?;
         let (backing, path) = self.look_up(&relative, name, by)?;
         let first = relative.file_name().map(PathBuf::from).unwrap_or_default();
-        let identity = look(&*backing, &path, first.clone())?;
-        let same = |file: &Opened| file.identity.is_same_file(&identity);
+        let identity = backing.identity_when_opened(first.clone()).map_err(|fault| refused(fault, &path))?;
+        let same = |file: &Opened| file.path == path || file.identity.is_same_file(&identity);
         if self.waiting.iter().chain([&self.frame]).any(|frame| frame.files.iter().any(same)) {
             let name = String::from_utf8_lossy(name).into_owned();
             return Err(ImageError::Cycle { file: by.to_owned(), name });
@@ -254,10 +275,11 @@ impl Opener {
         path: PathBuf,
         name: PathBuf,
     ) -> Result<Window, ImageError> {
-        let identity = look(&*backing, &path, name)?;
+        let identity = backing.identity_when_opened(name).map_err(|fault| refused(fault, &path))?;
         let number = self.count;
         self.count = self.count.saturating_add(1);
-        let window = Window::whole(Arc::clone(&backing), path.clone(), number);
+        let own = identity.name.file_name().map(PathBuf::from).unwrap_or_default();
+        let window = Window::whole(Arc::clone(&backing), path.clone(), own, number);
         self.frame.files.push(Opened { path, identity, backing, window: window.clone() });
         Ok(window)
     }

@@ -13,7 +13,7 @@ const MOST_STORED: u64 = 4 << 20;
 /// A gap between two units in the file that is cheaper to read than to skip.
 const GAP: u64 = 64 << 10;
 /// How much of a disk's metadata is turned into extents at once: few, should every sector be one.
-const STRIDE: u64 = 256 << 20;
+pub(super) const STRIDE: u64 = 256 << 20;
 /// Bytes of decoded units kept for readers of less than whole units (a guest's file system).
 const UNITS_KEPT: u64 = 8 << 20;
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::backing::Fault;
+use crate::model::Digest;
 
 /// Why bytes could not be read from an image.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +164,36 @@ pub trait BlockSource: Send + Sync {
     /// # Errors
     /// As `read_at`.
     fn runs(&self, range: Range<u64>) -> Result<Vec<Run>, SourceError>;
+
+    /// Which parts of `range` may differ from the image whose identity has this digest, when this
+    /// one stands on that one: in order, joined, a superset. `None` when that is not known. Cheap:
+    /// reads metadata only.
+    ///
+    /// # Errors
+    /// As `read_at`.
+    fn changed_since(
+        &self,
+        image: &Digest,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<Range<u64>>>, SourceError> {
+        let _ = (image, range);
+        Ok(None)
+    }
+
+    /// Whether other content means another identity. Not so with a device or an export of a server,
+    /// which keep theirs.
+    fn is_identified(&self) -> bool {
+        true
+    }
+
+    /// Checks that what it reads from is what it was when it was opened, as far as the system can
+    /// say.
+    ///
+    /// # Errors
+    /// [`SourceError::Changed`], or the error of looking.
+    fn check_unchanged(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
 }
 
 macro_rules! through {
@@ -178,6 +209,22 @@ macro_rules! through {
 
             fn runs(&self, range: Range<u64>) -> Result<Vec<Run>, SourceError> {
                 (**self).runs(range)
+            }
+
+            fn changed_since(
+                &self,
+                image: &Digest,
+                range: Range<u64>,
+            ) -> Result<Option<Vec<Range<u64>>>, SourceError> {
+                (**self).changed_since(image, range)
+            }
+
+            fn is_identified(&self) -> bool {
+                (**self).is_identified()
+            }
+
+            fn check_unchanged(&self) -> Result<(), SourceError> {
+                (**self).check_unchanged()
             }
         }
     )*};

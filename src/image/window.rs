@@ -12,16 +12,17 @@ use super::source::SourceError;
 pub(super) struct Window {
     backing: Arc<dyn Backing>,
     path: PathBuf,
+    name: PathBuf,
     number: u32,
     start: u64,
     length: u64,
 }
 
 impl Window {
-    /// All of a file, the `number`th of its image, which messages call `path`.
-    pub(super) fn whole(backing: Arc<dyn Backing>, path: PathBuf, number: u32) -> Self {
+    /// All of a file, the `number`th of its image, which messages call `path`; `name` is its own.
+    pub(super) fn whole(backing: Arc<dyn Backing>, path: PathBuf, name: PathBuf, number: u32) -> Self {
         let length = backing.len();
-        Self { backing, path, number, start: 0, length }
+        Self { backing, path, name, number, start: 0, length }
     }
 
     /// A part of this window, or `None` when it is not within it.
@@ -32,6 +33,11 @@ impl Window {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file's name: unlike its path, never with a query or a version behind it.
+    pub(super) fn name(&self) -> &Path {
+        &self.name
     }
 
     pub(super) fn len(&self) -> u64 {

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -46,7 +47,7 @@ impl Cache {
 
     /// The key of a request for these images, which are the request's disks in order.
     #[must_use]
-    pub fn key(request: &Request, images: &[Image]) -> Digest {
+    pub fn key(request: &Request, images: &[Arc<Image>]) -> Digest {
         // Another build of the guest's program may find or do something else.
         let guest = Programs::guest_beside_this()
             .and_then(|path| fs::metadata(path).ok())

@@ -5,11 +5,13 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use super::blocks::serve::{self, ServedDisk, ServerSpec};
+use super::blocks::serve::{self, ServedDisk, ServedImage, ServerSpec};
 use super::jail::{JailSpec, prison};
 use super::link;
 use crate::image::format::ParseFormatError;
+use crate::image::served::{Files, open_served};
 use crate::image::{self, BlockSource, OpenOptions};
 
 /// First argument of the block server.
@@ -48,9 +50,16 @@ fn jail() -> std::io::Result<u8> {
     Ok(prison::run(&spec, control))
 }
 
-fn open(disk: &ServedDisk) -> Result<Box<dyn BlockSource>, Box<dyn std::error::Error>> {
+fn open(
+    disk: &ServedDisk,
+    files: Option<Arc<dyn Files>>,
+) -> Result<Box<dyn BlockSource>, Box<dyn std::error::Error>> {
     let options = options(disk.format.as_deref(), disk.member.as_deref(), disk.snapshot.as_deref())?;
-    Ok(Box::new(image::open(&disk.image, &options)?))
+    Ok(Box::new(match (&disk.image, files) {
+        (ServedImage::File(path), _) => image::open(path, &options)?,
+        (ServedImage::Brokered(called), Some(files)) => open_served(called, files, &options)?,
+        (ServedImage::Brokered(_), None) => return Err("there is no line to the image".into()),
+    }))
 }
 
 /// How to open an image of which the format, the member and the snapshot may be said.

@@ -1,17 +1,18 @@
 //! Running one sandbox from request to outcome.
 
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::blocks::handover::{self, Bounds, Handover, HandoverError};
 use super::blocks::medium::SECTOR;
-use super::blocks::serve::{HANDOVER_SECONDS, ServedDisk, ServerSpec};
+use super::blocks::serve::{HANDOVER_SECONDS, ServedDisk, ServedImage, ServerSpec};
+use super::broker::Broker;
 use super::cache::Cache;
 use super::engine::uml::Uml;
 use super::engine::{Boot, Engine};
@@ -53,7 +54,7 @@ pub fn run_with(
     if request.disks.is_empty() || request.disks.len() > most {
         return Err(SandboxError::Disks { count: request.disks.len(), most });
     }
-    let images = request.disks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let images = request.disks.iter().map(|disk| open(disk).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
     let key = cache.map(|_| Cache::key(request, &images));
     if let (Some(cache), Some(key)) = (cache, &key)
         && let Some((report, overlays)) = cache.get(key, request)
@@ -76,7 +77,7 @@ fn open(disk: &SandboxDisk) -> Result<Image, SandboxError> {
 fn run_fresh(
     programs: &Programs,
     request: &Request,
-    images: &[Image],
+    images: &[Arc<Image>],
 ) -> Result<(Report, Vec<Overlay>), SandboxError> {
     let engine = Uml::new(programs);
     let archive = initrd::build(&programs.guest, &engine.modules())?;
@@ -88,8 +89,14 @@ fn run_fresh(
         parent: own_id as i32,
     };
     let jail = engine.jail(&boot)?;
-    let finished = Session::start(programs, &server_spec(request, images, boot.parent)?, &jail)?
-        .finish(request, jail.seconds)?;
+    let brokered = |image: &Arc<Image>| image.location().local().is_none().then(|| Arc::clone(image));
+    let broker = Broker::new(images.iter().map(brokered).collect());
+    let spec = server_spec(request, images, boot.parent)?;
+    let finished = Session::start(programs, &spec, broker.clone(), &jail)?.finish(request, jail.seconds);
+    if let Some(error) = broker.and_then(|broker| broker.take_failure()) {
+        return Err(SandboxError::Image(Box::new(error.into())));
+    }
+    let finished = finished?;
     let Finished { mut handover, code, console } = finished;
     let part = handover.exchange.get(exchange::REPORT_OFFSET as usize..).unwrap_or_default();
     let report: Report = exchange::decode(part, exchange::MAX_REPORT)
@@ -110,7 +117,7 @@ fn device_size(disk: &SandboxDisk, image: &Image) -> u64 {
     disk.size.max(image.size()).next_multiple_of(SECTOR)
 }
 
-fn server_spec(request: &Request, images: &[Image], parent: i32) -> Result<ServerSpec, SandboxError> {
+fn server_spec(request: &Request, images: &[Arc<Image>], parent: i32) -> Result<ServerSpec, SandboxError> {
     let disks = || request.disks.iter().zip(images);
     let job = Job {
         protocol: PROTOCOL,
@@ -133,8 +140,15 @@ fn server_spec(request: &Request, images: &[Image], parent: i32) -> Result<Serve
         parent,
         disks: disks()
             .map(|(disk, image)| ServedDisk {
-                image: disk.image.clone(),
-                format: disk.format.clone(),
+                image: match disk.image.local() {
+                    Some(path) => ServedImage::File(path.to_owned()),
+                    None => ServedImage::Brokered(disk.image.called()),
+                },
+                // What is brokered is opened as what it was found to be here.
+                format: match (image.location().local(), &disk.member) {
+                    (None, None) => Some(image.format().to_string()),
+                    _ => disk.format.clone(),
+                },
                 member: disk.member.clone(),
                 snapshot: disk.snapshot.clone(),
                 size: device_size(disk, image),
@@ -180,11 +194,17 @@ impl Drop for Ended {
 }
 
 impl Session {
-    /// Starts the block server and the jail.
+    /// Starts the block server and the jail; the broker answers for images that are not files of
+    /// this machine.
     ///
     /// # Errors
     /// When a process cannot be started or the jail cannot be built.
-    pub fn start(programs: &Programs, server: &ServerSpec, jail: &JailSpec) -> Result<Self, SandboxError> {
+    pub fn start(
+        programs: &Programs,
+        server: &ServerSpec,
+        broker: Option<Arc<Broker>>,
+        jail: &JailSpec,
+    ) -> Result<Self, SandboxError> {
         let start = |step| move |source| SandboxError::Start { step, source };
         let deadline = Instant::now() + Duration::from_secs(u64::from(jail.seconds));
         let (server_link, mut server_child) =
@@ -195,12 +215,15 @@ impl Session {
         let session =
             Self { server: server_child, server_link: None, server_out, jail: jail_child, console, deadline };
         link::send_spec(&server_link, server).map_err(start("tell the block server its disks"))?;
+        if let Some(broker) = broker {
+            connect(&server_link, broker).map_err(start("give the block server its images"))?;
+        }
         link::send_spec(&jail_link, jail).map_err(start("tell the jail its content"))?;
         let (answer, sockets) = link::receive_descriptors(&jail_link).map_err(start("hear from the jail"))?;
         match answer.split_first() {
             Some((&READY, _)) => {
                 // A server that is already gone says why when its result is read.
-                let borrowed: Vec<_> = sockets.iter().map(std::os::fd::AsFd::as_fd).collect();
+                let borrowed: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
                 let _told = link::send_descriptors(&server_link, &[READY], &borrowed);
                 Ok(Self { server_link: Some(server_link), ..session })
             }
@@ -261,6 +284,15 @@ impl Session {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+/// Gives the block server a line to the broker, which answers in a thread of its own until the
+/// server is gone.
+fn connect(server: &UnixStream, broker: Arc<Broker>) -> io::Result<()> {
+    let (ours, theirs) = UnixStream::pair()?;
+    link::send_descriptors(server, &[READY], &[theirs.as_fd()])?;
+    std::thread::Builder::new().name("broker".to_owned()).spawn(move || broker.serve(ours))?;
+    Ok(())
 }
 
 fn join(console: Option<JoinHandle<String>>) -> String {

@@ -3,9 +3,14 @@
 mod command;
 mod contents;
 mod failures;
+mod killed;
+mod media;
 mod overlays;
+mod refusals;
 mod resume;
 mod streams;
 mod support;
+pub mod support;
 mod targets;
+mod update;
 mod verify;

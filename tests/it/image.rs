@@ -8,6 +8,7 @@ mod fixture;
 mod foreign;
 mod formats;
 mod hostile;
+mod huge;
 mod identity;
 mod manifest;
 mod matrix;

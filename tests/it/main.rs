@@ -10,9 +10,12 @@ mod guest;
 mod guests;
 mod image;
 mod layers;
+mod nbd;
 mod pinning;
 mod plan;
 mod provider;
+#[cfg(feature = "remote")]
+mod remote;
 mod running;
 mod sandbox;
 mod scenarios;

@@ -9,6 +9,8 @@ mod layout;
 mod lvm;
 mod machine;
 mod raid;
+#[cfg(feature = "remote")]
+mod remote;
 
 use std::path::{Path, PathBuf};
 

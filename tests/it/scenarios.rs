@@ -245,7 +245,16 @@ fn a_standby_has_volumes_and_no_instance_and_becomes_one() {
     let workspace_outputs = workspace.run(&["apply", "--auto-approve"]);
     assert_eq!(workspace_outputs.code, 0, "{}", workspace_outputs.both());
     assert_eq!((workspace.volumes().len(), workspace.instances().len()), (1, 0));
-    workspace.assert_holds("instance.web.volume.root", &workspace.path().join("web.raw"));
+    let image = workspace.path().join("web.raw");
+    workspace.assert_holds("instance.web.volume.root", &image);
+    // A newer backup: only the block that differs is written.
+    let mut bytes = fs::read(&image).unwrap();
+    bytes[5 << 20] ^= 1;
+    fs::write(&image, &bytes).unwrap();
+    let synced = workspace.run(&["apply", "--auto-approve", "--json", "--verify"]).success();
+    let written = synced.stdout.rsplit_once("\"bytes_written\":").unwrap().1.split(',').next().unwrap();
+    assert!((1..=1 << 20).contains(&written.parse::<u64>().unwrap()), "{}", synced.both());
+    workspace.assert_holds("instance.web.volume.root", &image);
     workspace.configure(ONE);
     workspace.apply().success();
     assert_eq!((workspace.volumes().len(), workspace.instances().len()), (1, 1));

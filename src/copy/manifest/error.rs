@@ -126,7 +126,7 @@ impl ManifestError {
             Self::Damaged { .. } => (
                 "copy::manifest_damaged",
                 "The manifest is damaged",
-                "Without it nothing can be resumed: name another manifest and write the whole disk again.",
+                "Without it nobody knows what is on the target: write the whole disk again (with --force).",
             ),
             Self::Version { .. } => (
                 "copy::manifest_version",
@@ -136,7 +136,7 @@ impl ManifestError {
             Self::Exists { .. } => (
                 "copy::manifest_exists",
                 "There is a manifest already",
-                "To go on with that write, add --resume; to begin again, remove the manifest or name another.",
+                "To go on with that write, add --resume; to begin again, add --force or name another manifest.",
             ),
             Self::OtherImage { .. } => (
                 "copy::manifest_other_image",
@@ -148,9 +148,11 @@ impl ManifestError {
                 "The manifest belongs to another target",
                 "Name the target that the write began on; to write this one, begin again with another manifest.",
             ),
-            Self::Unfinished { .. } => {
-                ("copy::manifest_unfinished", "The write has not finished", "Finish it with --resume first.")
-            }
+            Self::Unfinished { .. } => (
+                "copy::manifest_unfinished",
+                "The write has not finished",
+                "Finish it first: the same command with --resume.",
+            ),
             Self::OtherOverlay { .. } => (
                 "copy::manifest_overlay",
                 "The target does not hold what was expected",

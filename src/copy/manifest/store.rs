@@ -1,38 +1,52 @@
-//! A manifest on disk: created, opened, filled in, read.
+//! A manifest on disk: created, opened, replayed, read.
 
-use std::fs::File;
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::super::block::{self, Content, ContentHasher};
+use super::super::block::{self, BLOCK, Content};
 use super::super::retry;
-use super::ManifestError;
-use super::v1::{self, Header, HeaderError, Record};
+use super::slots::Slots;
+use super::v1::{self, HeaderError};
+use super::v2::{self, Header, Record};
+use super::{ManifestError, Ranges};
 use crate::model::Digest;
-
-/// How many slots are read or hashed at a time: 1 MiB of the table.
-const SLOTS_AT_A_TIME: u64 = 32 << 10;
 
 /// What lies over the image's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
+pub(super) enum Over {
     Nothing,
     /// Writing or undoing it began, and has not been finished.
     Partly(Digest),
     Wholly(Digest),
 }
 
-/// An open manifest. Its table stays in its file: the memory it takes does not grow with the disk.
+/// An open manifest. Its table stays in its file: the memory it takes does not grow with the disk,
+/// only with how finely what has changed is strewn over it.
 #[derive(Debug)]
 pub struct Manifest {
-    path: PathBuf,
-    file: File,
-    header: Header,
-    done: Ranges,
-    records: u64,
-    finished: Option<Finished>,
-    over: Over,
+    pub(super) path: PathBuf,
+    /// Whether `path` is its own, not only the directory that it has no name in.
+    pub(super) named: bool,
+    /// Whether its file is of a version that is no longer written.
+    pub(super) old: bool,
+    pub(super) header: Header,
+    pub(super) slots: Slots,
+    /// Blocks that hold what their slots say, flushed, and that is the image's.
+    pub(super) done: Ranges,
+    /// Blocks that have a slot.
+    pub(super) known: Ranges,
+    /// Blocks in which there may be something that is not the image's.
+    pub(super) stray: Ranges,
+    /// Blocks that will be in doubt as soon as the log says for what.
+    pub(super) doubtful: Ranges,
+    /// Where the log ends.
+    pub(super) end: v2::Place,
+    pub(super) finished: Option<Finished>,
+    pub(super) updating: bool,
+    pub(super) over: Over,
 }
 
 /// What a finished write came to.
@@ -52,13 +66,24 @@ impl Manifest {
     /// # Errors
     /// When it cannot be created, written or given its name.
     pub fn create(path: &Path, header: Header) -> Result<Self, ManifestError> {
+        Self::create_with(path, header, &mut |_| Ok(()))
+    }
+
+    /// As [`create`](Self::create), with something in it when it gets its name.
+    pub(super) fn create_with(
+        path: &Path,
+        header: Header,
+        fill: &mut dyn FnMut(&mut Self) -> Result<(), ManifestError>,
+    ) -> Result<Self, ManifestError> {
         let failed = |source| ManifestError::Create { path: path.to_owned(), source };
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
         let temporary = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-        let manifest = Self::over_file(path, temporary.as_file().try_clone().map_err(failed)?, header)?;
+        let mut manifest = Self::over_file(path, temporary.as_file().try_clone().map_err(failed)?, header)?;
+        manifest.named = true;
+        fill(&mut manifest)?;
         temporary.as_file().sync_all().map_err(failed)?;
         manifest.lock()?;
         temporary.persist(path).map_err(|error| failed(error.error))?;
@@ -80,36 +105,30 @@ impl Manifest {
 
     fn over_file(path: &Path, file: File, header: Header) -> Result<Self, ManifestError> {
         let failed = |source| ManifestError::Create { path: path.to_owned(), source };
-        let bytes = (header.disk_size <= v1::MAX_DISK).then(|| v1::encode_header(&header)).flatten();
+        let bytes = (header.disk_size <= v2::MAX_DISK).then(|| v2::encode_header(&header)).flatten();
         let bytes = bytes.ok_or_else(|| failed(io::Error::from(io::ErrorKind::InvalidInput)))?;
         file.write_all_at(&bytes, 0).map_err(failed)?;
-        file.set_len(v1::log_offset(block::count(header.disk_size))).map_err(failed)?;
-        Ok(Self {
+        file.set_len(v2::log_offset(block::count(header.disk_size))).map_err(failed)?;
+        Ok(Self::empty(path, file, header, false))
+    }
+
+    fn empty(path: &Path, file: File, header: Header, old: bool) -> Self {
+        let table = block::count(header.disk_size);
+        Self {
             path: path.to_owned(),
-            file,
+            named: false,
+            old,
+            slots: Slots::new(path.to_owned(), Arc::new(file), table),
             header,
             done: Ranges::default(),
-            records: 0,
+            known: Ranges::default(),
+            stray: Ranges::default(),
+            doubtful: Ranges::default(),
+            end: v2::Place::default(),
             finished: None,
+            updating: false,
             over: Over::Nothing,
-        })
-    }
-
-    /// Gives it another name, in the place of one that may have it.
-    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> Result<(), ManifestError> {
-        let failed = |source| ManifestError::Create { path: to.to_owned(), source };
-        std::fs::rename(from, to).map_err(failed)?;
-        to.clone_into(&mut self.path);
-        let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = File::open(directory.unwrap_or(Path::new("."))).map_err(failed)?;
-        directory.sync_all().map_err(failed)
-    }
-
-    /// What it says of blocks that are done now, for reading while others are added.
-    pub(crate) fn recorded(&self) -> Result<Recorded, ManifestError> {
-        let file = self.file.try_clone();
-        let file = file.map_err(|source| ManifestError::Open { path: self.path.clone(), source })?;
-        Ok(Recorded { path: self.path.clone(), file, done: self.done.clone() })
+        }
     }
 
     /// Opens a manifest to go on with it. What a crash left half written is not believed.
@@ -122,79 +141,189 @@ impl Manifest {
             .write(true)
             .open(path)
             .map_err(|source| ManifestError::Open { path: path.to_owned(), source })?;
-        let mut start = [0; v1::TABLE as usize];
+        let damaged = |what: &str| ManifestError::Damaged { path: path.to_owned(), what: what.to_owned() };
+        let mut start = [0; v2::TABLE as usize];
         file.read_exact_at(&mut start, 0).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                ManifestError::Damaged { path: path.to_owned(), what: "it is too short".to_owned() }
-            }
+            io::ErrorKind::UnexpectedEof => damaged("it is too short"),
             _ => ManifestError::Read { path: path.to_owned(), source },
         })?;
-        let header = v1::decode_header(&start).map_err(|error| match error {
-            HeaderError::Version(version) => {
-                ManifestError::Version { path: path.to_owned(), version, known: v1::VERSION }
-            }
-            HeaderError::Damaged(what) => {
-                ManifestError::Damaged { path: path.to_owned(), what: what.to_owned() }
-            }
-        })?;
-        let mut manifest = Self {
-            path: path.to_owned(),
-            file,
-            header,
-            done: Ranges::default(),
-            records: 0,
-            finished: None,
-            over: Over::Nothing,
+        let (header, old) = match v2::decode_header(&start) {
+            Err(HeaderError::Version(v1::VERSION)) => (v1::decode_header(&start).map(Header::from), true),
+            header => (header, false),
         };
+        let header = header.map_err(|error| match error {
+            HeaderError::Version(version) => {
+                ManifestError::Version { path: path.to_owned(), version, known: v2::VERSION }
+            }
+            HeaderError::Damaged(what) => damaged(what),
+        })?;
+        let mut manifest = Self { named: true, ..Self::empty(path, file, header, old) };
         manifest.lock()?;
+        manifest.refuse_if_replaced()?;
         manifest.replay()?;
         Ok(manifest)
     }
 
     fn lock(&self) -> Result<(), ManifestError> {
-        self.file.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => ManifestError::Locked { path: self.path.clone() },
-            std::fs::TryLockError::Error(source) => ManifestError::Open { path: self.path.clone(), source },
+        self.slots.file().try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => ManifestError::Locked { path: self.path.clone() },
+            TryLockError::Error(source) => ManifestError::Open { path: self.path.clone(), source },
         })
+    }
+
+    /// Another run may have put a new file in its place between opening and locking it.
+    fn refuse_if_replaced(&self) -> Result<(), ManifestError> {
+        let failed = |source| ManifestError::Open { path: self.path.clone(), source };
+        let (ours, named) =
+            (self.slots.file().metadata().map_err(failed)?, fs::metadata(&self.path).map_err(failed)?);
+        match (ours.dev(), ours.ino()) == (named.dev(), named.ino()) {
+            true => Ok(()),
+            false => Err(ManifestError::Locked { path: self.path.clone() }),
+        }
     }
 
     /// Reads the log up to its end. The first invalid record ends it; so does a record that
     /// cannot follow what came before.
     fn replay(&mut self) -> Result<(), ManifestError> {
-        let blocks = block::count(self.header.disk_size);
-        // Each block is recorded once, or a few times when flushing failed: a log that names
-        // them over and over is not ours, and would keep us hashing for ever.
-        let mut to_hash = blocks.saturating_mul(8);
+        // Each block of the table is recorded once, or a few times when flushing failed: a log
+        // that names them over and over is not ours, and would keep us hashing for ever.
+        let mut to_hash = self.slots.table().saturating_mul(8);
+        let length = self.slots.file().metadata().map(|metadata| metadata.len());
+        let length = length.map_err(|source| ManifestError::Read { path: self.path.clone(), source })?;
         loop {
-            let mut bytes = [0; v1::RECORD];
-            match self.file.read_exact_at(&mut bytes, self.record_offset()) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-                Err(source) => return Err(ManifestError::Read { path: self.path.clone(), source }),
+            let mut bytes = [0; v2::RECORD];
+            let offset = self.log_end();
+            if offset.saturating_add(v2::RECORD as u64) > length {
+                break;
             }
-            match v1::decode(&bytes, self.records) {
-                None => return Ok(()),
-                Some(Record::Done { first, count, slots }) => {
-                    let end = first.checked_add(count).filter(|end| *end <= blocks);
-                    let Some(end) = end else { return self.damaged("it names blocks beyond the disk") };
+            self.slots.read(&mut bytes, offset)?;
+            let record = match self.old {
+                true => v1::decode(&bytes, self.end.position).map(Record::from),
+                false => v2::decode(&bytes, self.end),
+            };
+            let Some(record) = record else { break };
+            let slots = offset + v2::RECORD as u64;
+            match record {
+                Record::Done { first, count, slots } => {
+                    let end = self.within(first, count, self.slots.table())?;
                     to_hash = match to_hash.checked_sub(count) {
                         Some(left) => left,
                         None => return self.damaged("its log repeats itself"),
                     };
                     // A table that was not flushed in time proves nothing; the blocks are
                     // written again.
-                    if self.digest_of_slots(first, end)? == slots {
-                        self.done.insert(first, end);
+                    if self.digest_of_slots(first, end)? != slots {
+                        self.passed(v2::RECORD as u64, &bytes);
+                        continue;
                     }
                 }
-                Some(Record::Finished { data, zero, content }) => {
-                    self.finished = self.done.is_all(blocks).then_some(Finished { data, zero, content });
+                Record::Put { first, count, slots: digest } => {
+                    self.within(first, count, self.blocks())?;
+                    let held = v2::slots_in_log(count);
+                    if slots.saturating_add(held) > length || self.digest_in_log(slots, count)? != digest {
+                        break;
+                    }
                 }
-                Some(Record::OverlayBegun { overlay }) => self.over = Over::Partly(overlay),
-                Some(Record::OverlayDone { overlay }) => self.over = Over::Wholly(overlay),
-                Some(Record::OverlayUndone { .. }) => self.over = Over::Nothing,
+                _ => {}
             }
-            self.records += 1;
+            self.note(record, slots)?;
+            self.passed(record.length(), &bytes);
+        }
+        if !self.old && length > self.log_end() {
+            // What a crash left behind the log's end.
+            let cut = self.slots.file().set_len(self.log_end());
+            cut.map_err(|source| ManifestError::Write { path: self.path.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    /// Moves the log's end behind a record of this many bytes, slots included.
+    fn passed(&mut self, length: u64, record: &[u8; v2::RECORD]) {
+        self.end.position += length / v2::RECORD as u64;
+        self.end.before.copy_from_slice(&record[56..]);
+    }
+
+    /// What a record makes of what is known. `slots` is where its slots begin, if they follow it.
+    fn note(&mut self, record: Record, slots: u64) -> Result<(), ManifestError> {
+        let blocks = self.blocks();
+        match record {
+            Record::Done { first, count, .. } => {
+                let end = self.within(first, count, blocks)?;
+                self.done.insert(first, end);
+                self.known.insert(first, end);
+            }
+            Record::Put { first, count, .. } => {
+                let end = self.within(first, count, blocks)?;
+                self.slots.place(first, end, slots);
+                self.done.insert(first, end);
+                self.known.insert(first, end);
+            }
+            Record::Kept { first, count } => {
+                let end = self.within(first, count, blocks)?;
+                let kept = [(first, end)].into_iter().collect::<Ranges>();
+                if kept.common(&self.known) != kept {
+                    return self.damaged("it keeps blocks that it never recorded");
+                }
+                self.done.insert(first, end);
+            }
+            Record::Doubtful { first, count } => {
+                let end = self.within(first, count, blocks)?;
+                self.doubtful.insert(first, end);
+            }
+            Record::Stray { first, count } => {
+                let end = self.within(first, count, v2::MAX_DISK / BLOCK)?;
+                self.stray.insert(first, end);
+            }
+            Record::Updating { image, size } => self.turn_to(image, size)?,
+            Record::Finished { data, zero, content } => {
+                self.finished = self.done.is_all(blocks).then_some(Finished { data, zero, content });
+                if self.finished.is_some() && self.updating {
+                    self.updating = false;
+                    self.over = Over::Nothing;
+                    self.stray = Ranges::default();
+                }
+            }
+            Record::OverlayBegun { overlay } => self.over = Over::Partly(overlay),
+            Record::OverlayDone { overlay } => self.over = Over::Wholly(overlay),
+            Record::OverlayUndone { .. } => {
+                self.over = Over::Nothing;
+                self.stray = Ranges::default();
+            }
+        }
+        if self.old && self.over != Over::Nothing {
+            // Version 1 did not say where an overlay lies.
+            self.stray.insert(0, v2::MAX_DISK / BLOCK);
+        }
+        Ok(())
+    }
+
+    fn turn_to(&mut self, image: Digest, size: u64) -> Result<(), ManifestError> {
+        if size > v2::MAX_DISK {
+            return self.damaged("its sizes are impossible");
+        }
+        for (first, end) in std::mem::take(&mut self.doubtful).iter() {
+            self.done.remove(first, end);
+        }
+        if size != self.header.disk_size {
+            let whole = size.min(self.header.disk_size) / BLOCK;
+            self.done.remove(whole, u64::MAX);
+            self.known.remove(whole, u64::MAX);
+        }
+        self.header.image = image;
+        self.header.disk_size = size;
+        self.finished = None;
+        self.updating = true;
+        if let Over::Wholly(overlay) = self.over {
+            self.over = Over::Partly(overlay);
+        }
+        Ok(())
+    }
+
+    /// The end of a range of blocks that a record names.
+    fn within(&self, first: u64, count: u64, blocks: u64) -> Result<u64, ManifestError> {
+        match first.checked_add(count).filter(|end| *end <= blocks) {
+            Some(end) => Ok(end),
+            None => self.damaged("it names blocks beyond the disk"),
         }
     }
 
@@ -202,9 +331,14 @@ impl Manifest {
         Err(ManifestError::Damaged { path: self.path.clone(), what: what.to_owned() })
     }
 
-    fn record_offset(&self) -> u64 {
-        let log = v1::log_offset(block::count(self.header.disk_size));
-        log + self.records * v1::RECORD as u64
+    /// How many blocks the disk has.
+    pub(super) fn blocks(&self) -> u64 {
+        block::count(self.header.disk_size)
+    }
+
+    /// Where the log ends, in bytes of the file.
+    pub(super) fn log_end(&self) -> u64 {
+        v2::log_offset(self.slots.table()) + self.end.position * v2::RECORD as u64
     }
 
     /// What it is about.
@@ -225,6 +359,12 @@ impl Manifest {
         self.finished
     }
 
+    /// Whether the target was wholly written once, and is being brought up to another image.
+    #[must_use]
+    pub fn is_updating(&self) -> bool {
+        self.updating
+    }
+
     /// Whether a block is on the target and flushed.
     #[must_use]
     pub fn is_done(&self, index: u64) -> bool {
@@ -236,11 +376,31 @@ impl Manifest {
         &self.done
     }
 
+    /// Which blocks have a slot; of those that are not done, it may be wrong.
+    pub(crate) fn known(&self) -> &Ranges {
+        &self.known
+    }
+
+    /// Blocks in which there may be something that is not the image's, within the disk and beyond.
+    pub(crate) fn stray(&self) -> &Ranges {
+        &self.stray
+    }
+
+    /// The slots as they are now, for those who read them while others are added.
+    pub(crate) fn slots(&self) -> Slots {
+        self.slots.clone()
+    }
+
     /// How many bytes of the disk are on the target and flushed.
     #[must_use]
     pub fn done_bytes(&self) -> u64 {
+        self.bytes_of(&self.done)
+    }
+
+    /// How many bytes of the disk these blocks are.
+    pub(crate) fn bytes_of(&self, blocks: &Ranges) -> u64 {
         let size = self.header.disk_size;
-        self.done.0.iter().map(|(first, end)| size.min(end * block::BLOCK) - first * block::BLOCK).sum()
+        blocks.iter().map(|(first, end)| size.min(end * BLOCK).saturating_sub(first * BLOCK)).sum()
     }
 
     /// What block `index` holds by this manifest; only blocks that are done mean anything.
@@ -248,18 +408,25 @@ impl Manifest {
     /// # Errors
     /// When it cannot be read.
     pub fn content(&self, index: u64) -> Result<Content, ManifestError> {
-        let mut slot = [0; v1::SLOT as usize];
-        retry::target(|| self.file.read_exact_at(&mut slot, v1::TABLE + index * v1::SLOT))
-            .map_err(|source| ManifestError::Read { path: self.path.clone(), source })?;
-        Ok(Content::from_slot(slot))
+        self.slots.content(index)
     }
 
-    /// Up to `wanted` blocks with data that are done, spread evenly over those that are.
+    /// Up to `wanted` blocks with data that hold what is recorded of them, spread evenly over
+    /// those that do.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn sample(&self, wanted: u64) -> Result<Vec<u64>, ManifestError> {
-        let total = self.done.count();
+        self.sample_of(&self.done, wanted)
+    }
+
+    /// Up to `wanted` of these blocks that have data in them and nothing that is not the image's.
+    pub(crate) fn sample_of(&self, blocks: &Ranges, wanted: u64) -> Result<Vec<u64>, ManifestError> {
+        let mut blocks = blocks.clone();
+        for (first, end) in self.stray.iter() {
+            blocks.remove(first, end);
+        }
+        let total = blocks.count();
         let mut found = Vec::new();
         let Some(step) = total.checked_sub(1).map(|last| (last / wanted.max(2).saturating_sub(1)).max(1))
         else {
@@ -267,7 +434,7 @@ impl Manifest {
         };
         let mut place = 0;
         while place < total && (found.len() as u64) < wanted {
-            if let Some(index) = self.done.nth(place)
+            if let Some(index) = blocks.nth(place)
                 && self.content(index)? != Content::Zero
             {
                 found.push(index);
@@ -275,53 +442,6 @@ impl Manifest {
             place += step;
         }
         Ok(found)
-    }
-
-    /// Says that blocks are on the target; call it only after the target was flushed. `blocks`
-    /// are sorted here; durable when this returns.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub(crate) fn checkpoint(&mut self, blocks: &mut [(u64, Content)]) -> Result<(), ManifestError> {
-        blocks.sort_unstable_by_key(|(index, _)| *index);
-        for run in blocks.chunk_by(|a, b| a.0 + 1 == b.0) {
-            let Some((first, _)) = run.first() else { continue };
-            let slots: Vec<u8> = run.iter().flat_map(|(_, content)| content.slot()).collect();
-            self.write_at(&slots, v1::TABLE + first * v1::SLOT)?;
-            let count = run.len() as u64;
-            self.append(Record::Done { first: *first, count, slots: Digest::of(&slots) })?;
-            self.done.insert(*first, first + count);
-        }
-        self.sync()
-    }
-
-    /// Says that the whole disk is on the target: hashes the table, and appends what it came to.
-    ///
-    /// # Errors
-    /// When blocks are missing, or it cannot be read or written.
-    pub(crate) fn finish(&mut self) -> Result<Finished, ManifestError> {
-        let size = self.header.disk_size;
-        let blocks = block::count(size);
-        if !self.done.is_all(blocks) {
-            return Err(ManifestError::Unfinished { path: self.path.clone() });
-        }
-        let (mut hasher, mut zero) = (ContentHasher::new(size), 0);
-        self.each_slots(0, blocks, &mut |first, slots| {
-            hasher.update(slots);
-            for (index, slot) in (first..).zip(slots.chunks(v1::SLOT as usize)) {
-                if block::is_zero(slot) {
-                    zero += block::length(index, size);
-                }
-            }
-        })?;
-        let finished = Finished { data: size - zero, zero, content: hasher.finish() };
-        if self.finished != Some(finished) {
-            let Finished { data, zero, content } = finished;
-            self.append(Record::Finished { data, zero, content })?;
-            self.sync()?;
-            self.finished = Some(finished);
-        }
-        Ok(finished)
     }
 
     /// The overlay that lies over the content, and whether it does so wholly.
@@ -334,259 +454,58 @@ impl Manifest {
         }
     }
 
-    /// Says that writing or undoing an overlay begins: from here on, a mixture.
-    pub(crate) fn overlay_begins(&mut self, overlay: Digest) -> Result<(), ManifestError> {
-        self.append(Record::OverlayBegun { overlay })?;
-        self.over = Over::Partly(overlay);
-        self.sync()
-    }
-
-    /// Says that the overlay is on the target; call it only after the target was flushed.
-    pub(crate) fn overlay_done(&mut self, overlay: Digest) -> Result<(), ManifestError> {
-        self.append(Record::OverlayDone { overlay })?;
-        self.over = Over::Wholly(overlay);
-        self.sync()
-    }
-
-    /// Says that the overlay is off the target; call it only after the target was flushed.
-    pub(crate) fn overlay_undone(&mut self, overlay: Digest) -> Result<(), ManifestError> {
-        self.append(Record::OverlayUndone { overlay })?;
-        self.over = Over::Nothing;
-        self.sync()
-    }
-
-    fn append(&mut self, record: Record) -> Result<(), ManifestError> {
-        self.write_at(&v1::encode(record, self.records), self.record_offset())?;
-        self.records += 1;
+    /// Appends records, each with the slots that belong behind it (none for most); not yet
+    /// durable.
+    pub(super) fn append(&mut self, records: &[(Record, &[u8])]) -> Result<(), ManifestError> {
+        let begin = self.log_end();
+        let (mut bytes, mut place) = (Vec::new(), self.end);
+        for (record, slots) in records {
+            let (encoded, check) = v2::encode(*record, place);
+            bytes.extend_from_slice(&encoded);
+            bytes.extend_from_slice(slots);
+            bytes.resize(bytes.len().next_multiple_of(v2::RECORD), 0);
+            place.before = check;
+            place.position += record.length() / v2::RECORD as u64;
+        }
+        self.write_at(&bytes, begin)?;
+        for (record, _) in records {
+            let slots = self.log_end() + v2::RECORD as u64;
+            self.note(*record, slots)?;
+            self.end.position += record.length() / v2::RECORD as u64;
+        }
+        self.end = place;
         Ok(())
     }
 
-    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), ManifestError> {
-        retry::target(|| self.file.write_all_at(bytes, offset))
+    pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), ManifestError> {
+        retry::target(|| self.slots.file().write_all_at(bytes, offset))
             .map_err(|source| ManifestError::Write { path: self.path.clone(), source })
     }
 
-    fn sync(&self) -> Result<(), ManifestError> {
-        self.file.sync_data().map_err(|source| ManifestError::Write { path: self.path.clone(), source })
+    pub(super) fn sync(&self) -> Result<(), ManifestError> {
+        let synced = self.slots.file().sync_data();
+        synced.map_err(|source| ManifestError::Write { path: self.path.clone(), source })
     }
 
-    fn digest_of_slots(&self, first: u64, end: u64) -> Result<Digest, ManifestError> {
+    /// The digest of the slots of a range of blocks.
+    pub(super) fn digest_of_slots(&self, first: u64, end: u64) -> Result<Digest, ManifestError> {
         let mut hasher = blake3::Hasher::new();
-        self.each_slots(first, end, &mut |_, slots| {
+        self.slots.each(first, end, &mut |_, slots| {
             hasher.update(slots);
         })?;
         Ok(Digest(*hasher.finalize().as_bytes()))
     }
 
-    /// Calls `each` with the slots of a range of blocks, some at a time, and the first's index.
-    fn each_slots(
-        &self,
-        mut first: u64,
-        end: u64,
-        each: &mut dyn FnMut(u64, &[u8]),
-    ) -> Result<(), ManifestError> {
-        let mut slots = Vec::new();
-        while first < end {
-            let count = (end - first).min(SLOTS_AT_A_TIME);
-            slots.resize((count * v1::SLOT) as usize, 0);
-            retry::target(|| self.file.read_exact_at(&mut slots, v1::TABLE + first * v1::SLOT)).map_err(
-                |source| match source.kind() {
-                    io::ErrorKind::UnexpectedEof => ManifestError::Damaged {
-                        path: self.path.clone(),
-                        what: "its table is cut off".to_owned(),
-                    },
-                    _ => ManifestError::Read { path: self.path.clone(), source },
-                },
-            )?;
-            each(first, &slots);
-            first += count;
+    /// The digest of `count` slots that are in the log from `offset` on.
+    fn digest_in_log(&self, offset: u64, count: u64) -> Result<Digest, ManifestError> {
+        let (mut hasher, mut buffer) = (blake3::Hasher::new(), Vec::new());
+        let (mut at, end) = (offset, offset + count * v2::SLOT);
+        while at < end {
+            buffer.resize((end - at).min(1 << 20) as usize, 0);
+            self.slots.read(&mut buffer, at)?;
+            hasher.update(&buffer);
+            at += buffer.len() as u64;
         }
-        Ok(())
-    }
-}
-
-/// Blocks that were done at a moment, and what they hold.
-#[derive(Debug)]
-pub(crate) struct Recorded {
-    path: PathBuf,
-    file: File,
-    done: Ranges,
-}
-
-impl Recorded {
-    /// The block after the last one that was done.
-    pub(crate) fn end(&self) -> u64 {
-        self.done.0.last().map_or(0, |(_, end)| *end)
-    }
-
-    /// What a block holds; `None` when it was not done.
-    pub(crate) fn content(&self, index: u64) -> Result<Option<Content>, ManifestError> {
-        if !self.done.contains(index) {
-            return Ok(None);
-        }
-        let mut slot = [0; v1::SLOT as usize];
-        retry::target(|| self.file.read_exact_at(&mut slot, v1::TABLE + index * v1::SLOT))
-            .map_err(|source| ManifestError::Read { path: self.path.clone(), source })?;
-        Ok(Some(Content::from_slot(slot)))
-    }
-}
-
-/// A set of blocks as sorted ranges `(first, end)` that neither touch nor overlap.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Ranges(Vec<(u64, u64)>);
-
-impl Ranges {
-    /// The ranges, in order.
-    pub(super) fn all(&self) -> &[(u64, u64)] {
-        &self.0
-    }
-
-    pub(crate) fn insert(&mut self, first: u64, end: u64) {
-        if first >= end {
-            return;
-        }
-        let from = self.0.partition_point(|range| range.1 < first);
-        let to = self.0.partition_point(|range| range.0 <= end);
-        let (mut first, mut end) = (first, end);
-        if let Some(touched) = self.0.get(from..to).filter(|touched| !touched.is_empty()) {
-            first = first.min(touched[0].0);
-            end = end.max(touched[touched.len() - 1].1);
-        }
-        self.0.splice(from..to, [(first, end)]);
-    }
-
-    pub(crate) fn contains(&self, index: u64) -> bool {
-        let after = self.0.partition_point(|range| range.0 <= index);
-        after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|range| index < range.1)
-    }
-
-    fn is_all(&self, blocks: u64) -> bool {
-        blocks == 0 || self.0 == [(0, blocks)]
-    }
-
-    fn count(&self) -> u64 {
-        self.0.iter().map(|(first, end)| end - first).sum()
-    }
-
-    /// The block that has `place` others before it.
-    fn nth(&self, mut place: u64) -> Option<u64> {
-        for (first, end) in &self.0 {
-            if place < end - first {
-                return Some(first + place);
-            }
-            place -= end - first;
-        }
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::copy::block::BLOCK;
-
-    fn header(blocks: u64) -> Header {
-        Header {
-            version: v1::VERSION,
-            block_size: BLOCK,
-            disk_size: blocks * BLOCK - 5,
-            image: Digest::of(b"image"),
-            target: "target".to_owned(),
-        }
-    }
-
-    fn data(index: u64) -> (u64, Content) {
-        (index, Content::Data(Digest::of(&index.to_le_bytes())))
-    }
-
-    #[test]
-    fn ranges_are_a_set_of_blocks() {
-        let mut ranges = Ranges::default();
-        let mut model = std::collections::BTreeSet::new();
-        for (first, end) in [(5, 7), (1, 2), (9, 9), (2, 3), (7, 9), (20, 22), (0, 1), (4, 21)] {
-            ranges.insert(first, end);
-            model.extend(first..end);
-            for index in 0..30 {
-                assert_eq!(ranges.contains(index), model.contains(&index), "{index} in {ranges:?}");
-            }
-            assert!(ranges.0.windows(2).all(|pair| pair[0].1 < pair[1].0), "{ranges:?}");
-            let all: Vec<u64> = (0..ranges.count()).map(|place| ranges.nth(place).unwrap()).collect();
-            assert_eq!(all, model.iter().copied().collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn what_was_checkpointed_is_there_when_it_is_opened_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("m");
-        let mut manifest = Manifest::create(&path, header(9)).unwrap();
-        manifest.checkpoint(&mut [data(4), data(0), data(1), (5, Content::Zero)]).unwrap();
-        assert!(matches!(manifest.finish(), Err(ManifestError::Unfinished { .. })));
-        assert!(matches!(Manifest::open(&path), Err(ManifestError::Locked { .. })));
-        drop(manifest);
-
-        let mut manifest = Manifest::open(&path).unwrap();
-        let done: Vec<u64> = (0..9).filter(|index| manifest.is_done(*index)).collect();
-        assert_eq!(done, [0, 1, 4, 5]);
-        assert_eq!(manifest.content(4).unwrap(), data(4).1);
-        assert_eq!(manifest.content(5).unwrap(), Content::Zero);
-        assert_eq!(manifest.sample(16).unwrap(), [0, 1, 4]);
-        manifest.checkpoint(&mut [data(2), data(3), data(6), data(7), data(8)]).unwrap();
-        let finished = manifest.finish().unwrap();
-        assert_eq!((finished.data, finished.zero), (8 * BLOCK - 5, BLOCK));
-        drop(manifest);
-        assert_eq!(Manifest::open(&path).unwrap().finished(), Some(finished));
-    }
-
-    #[test]
-    fn a_torn_log_and_a_torn_table_claim_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("m");
-        let mut manifest = Manifest::create(&path, header(9)).unwrap();
-        manifest.checkpoint(&mut [data(0), data(1)]).unwrap();
-        manifest.checkpoint(&mut [data(2), data(3)]).unwrap();
-        manifest.checkpoint(&mut [data(5)]).unwrap();
-        let last = manifest.record_offset() - v1::RECORD as u64;
-        manifest.file.write_all_at(&[9], last + 3).unwrap();
-        manifest.file.write_all_at(&[9], v1::TABLE + 2 * v1::SLOT).unwrap();
-        drop(manifest);
-        let manifest = Manifest::open(&path).unwrap();
-        let done: Vec<u64> = (0..9).filter(|index| manifest.is_done(*index)).collect();
-        assert_eq!(done, [0, 1]);
-    }
-
-    #[test]
-    fn cut_off_anywhere_it_is_an_error_or_claims_less() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("m");
-        let mut manifest = Manifest::create(&path, header(3)).unwrap();
-        manifest.checkpoint(&mut [data(0), data(1), data(2)]).unwrap();
-        manifest.finish().unwrap();
-        drop(manifest);
-        let whole = std::fs::read(&path).unwrap();
-        for length in [0, 1, 55, 56, 4095, 4096, 4100, 8191, 8192, 8200, 8256, 8300] {
-            std::fs::write(&path, &whole[..length.min(whole.len())]).unwrap();
-            if let Ok(manifest) = Manifest::open(&path) {
-                assert_eq!(manifest.finished(), None, "{length}");
-            }
-        }
-    }
-
-    #[test]
-    fn overlays_come_and_go() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("m");
-        let overlay = Digest::of(b"overlay");
-        let mut manifest = Manifest::create(&path, header(1)).unwrap();
-        for (step, expected) in [(0, Some((overlay, false))), (1, Some((overlay, true))), (2, None)] {
-            match step {
-                0 => manifest.overlay_begins(overlay).unwrap(),
-                1 => manifest.overlay_done(overlay).unwrap(),
-                _ => manifest.overlay_undone(overlay).unwrap(),
-            }
-            drop(manifest);
-            manifest = Manifest::open(&path).unwrap();
-            assert_eq!(manifest.overlay(), expected);
-        }
+        Ok(Digest(*hasher.finalize().as_bytes()))
     }
 }

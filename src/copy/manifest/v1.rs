@@ -1,4 +1,4 @@
-//! Version 1 of the manifest's layout.
+//! Version 1 of the manifest's layout: it is still read, and no longer written.
 //!
 //! All numbers are little-endian.
 //!
@@ -15,28 +15,25 @@
 //! A slot means something only when a `Done` record covers it; that record holds the digest of
 //! the slots that it covers. The log ends at the first record whose check fails.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::model::Digest;
 
 /// The version that this file describes.
 pub const VERSION: u32 = 1;
 /// What a manifest begins with.
-pub const MAGIC: &[u8; 16] = b"replant-manifest";
+const MAGIC: &[u8; 16] = b"replant-manifest";
 /// Where the table begins, in bytes.
 pub const TABLE: u64 = 4096;
-/// Bytes of one slot.
-pub const SLOT: u64 = 32;
 /// Bytes of one record.
 pub const RECORD: usize = 64;
 /// Where the header's JSON begins, in bytes.
 const JSON: usize = 56;
 
 /// What a manifest is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Header {
+pub(super) struct Header {
     /// [`VERSION`].
     pub version: u32,
     /// Bytes of a block.
@@ -56,22 +53,6 @@ pub(super) enum HeaderError {
     Version(u32),
     /// Not a header at all, or damaged.
     Damaged(&'static str),
-}
-
-/// The first [`TABLE`] bytes of a manifest; `None` when the header is too long for them.
-pub(super) fn encode_header(header: &Header) -> Option<Vec<u8>> {
-    let json = serde_json::to_vec(header).ok()?;
-    let mut bytes = Vec::with_capacity(TABLE as usize);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&u32::try_from(json.len()).ok()?.to_le_bytes());
-    bytes.extend_from_slice(&Digest::of(&json).0);
-    bytes.extend_from_slice(&json);
-    if bytes.len() > TABLE as usize {
-        return None;
-    }
-    bytes.resize(TABLE as usize, 0);
-    Some(bytes)
 }
 
 /// Reads the first [`TABLE`] bytes of a manifest.
@@ -97,12 +78,7 @@ pub(super) fn decode_header(bytes: &[u8; TABLE as usize]) -> Result<Header, Head
 }
 
 /// Larger than any disk of any provider (64 TiB), small enough that no sum below can overflow.
-pub const MAX_DISK: u64 = 1 << 56;
-
-/// Where the log begins for a disk of `blocks` blocks.
-pub(super) fn log_offset(blocks: u64) -> u64 {
-    (TABLE + blocks * SLOT).next_multiple_of(4096)
-}
+const MAX_DISK: u64 = 1 << 56;
 
 /// One record of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,26 +118,8 @@ pub(super) enum Record {
     },
 }
 
-/// A record's bytes; `position` is its place in the log, so that one cannot stand for another.
-pub(super) fn encode(record: Record, position: u64) -> [u8; RECORD] {
-    let (kind, a, b, digest) = match record {
-        Record::Done { first, count, slots } => (1u64, first, count, slots),
-        Record::Finished { data, zero, content } => (2, data, zero, content),
-        Record::OverlayBegun { overlay } => (3, 0, 0, overlay),
-        Record::OverlayDone { overlay } => (4, 0, 0, overlay),
-        Record::OverlayUndone { overlay } => (5, 0, 0, overlay),
-    };
-    let mut bytes = [0; RECORD];
-    bytes[..8].copy_from_slice(&kind.to_le_bytes());
-    bytes[8..16].copy_from_slice(&a.to_le_bytes());
-    bytes[16..24].copy_from_slice(&b.to_le_bytes());
-    bytes[24..56].copy_from_slice(&digest.0);
-    let check = check(&bytes, position);
-    bytes[56..].copy_from_slice(&check);
-    bytes
-}
-
-/// The record in these bytes; `None` at the log's end.
+/// The record in these bytes; `None` at the log's end. `position` is its place in the log, so that
+/// one cannot stand for another.
 pub(super) fn decode(bytes: &[u8; RECORD], position: u64) -> Option<Record> {
     if bytes[56..] != check(bytes, position) {
         return None;
@@ -198,53 +156,46 @@ fn check(bytes: &[u8; RECORD], position: u64) -> [u8; 8] {
 mod tests {
     use super::*;
 
-    #[test]
-    fn records_survive_and_torn_ones_do_not() {
-        let digest = Digest::of(b"x");
-        for record in [
-            Record::Done { first: 3, count: 9, slots: digest },
-            Record::Finished { data: 1, zero: 2, content: digest },
-            Record::OverlayBegun { overlay: digest },
-            Record::OverlayDone { overlay: digest },
-            Record::OverlayUndone { overlay: digest },
-        ] {
-            let bytes = encode(record, 7);
-            assert_eq!(decode(&bytes, 7), Some(record));
-            assert_eq!(decode(&bytes, 8), None);
-            let mut torn = bytes;
-            torn[20] ^= 1;
-            assert_eq!(decode(&torn, 7), None);
-        }
-        assert_eq!(decode(&[0; RECORD], 0), None);
+    /// As version 1 wrote it: a disk of 6 MiB and 700 bytes, its blocks 2 and 4 zero.
+    const FROZEN: &[u8] = include_bytes!("../../../tests/it/copy/data/manifest-v1-finished.bin");
+    const LOG: usize = 8192;
+
+    fn header() -> [u8; TABLE as usize] {
+        FROZEN[..TABLE as usize].try_into().unwrap()
     }
 
     #[test]
     fn the_header_is_as_version_1_has_always_written_it() {
-        let header = Header {
+        let expected = Header {
             version: VERSION,
             block_size: 1 << 20,
-            disk_size: 5,
-            image: Digest([7; 32]),
+            disk_size: (6 << 20) + 700,
+            image: Digest::of(b"the image's identity"),
             target: "vol-0123456789abcdef0".to_owned(),
         };
-        let bytes = encode_header(&header).unwrap();
-        let expected = format!(
-            r#"{{"version":1,"block_size":1048576,"disk_size":5,"image":"blake3:{}","target":"vol-0123456789abcdef0"}}"#,
-            "07".repeat(32)
-        );
-        assert_eq!(&bytes[JSON..JSON + expected.len()], expected.as_bytes());
-        let array: [u8; TABLE as usize] = bytes.try_into().unwrap();
-        assert_eq!(decode_header(&array), Ok(header));
+        assert_eq!(decode_header(&header()), Ok(expected));
+    }
+
+    #[test]
+    fn records_are_known_and_torn_ones_are_not() {
+        let mut bytes: [u8; RECORD] = FROZEN[LOG..LOG + RECORD].try_into().unwrap();
+        assert!(matches!(decode(&bytes, 0), Some(Record::Done { first: 0, count: 7, .. })));
+        assert_eq!(decode(&bytes, 1), None);
+        bytes[20] ^= 1;
+        assert_eq!(decode(&bytes, 0), None);
+        let bytes: [u8; RECORD] = FROZEN[LOG + RECORD..].try_into().unwrap();
+        let Some(Record::Finished { data, zero, .. }) = decode(&bytes, 1) else { panic!("{bytes:?}") };
+        assert_eq!((data, zero), ((4 << 20) + 700, 2 << 20));
+        assert_eq!(decode(&[0; RECORD], 0), None);
     }
 
     #[test]
     fn damaged_headers_are_refused() {
         assert!(matches!(decode_header(&[0; 4096]), Err(HeaderError::Damaged(_))));
-        let mut bytes = [0; 4096];
-        bytes[..16].copy_from_slice(MAGIC);
+        let mut bytes = header();
         bytes[16] = 9;
         assert_eq!(decode_header(&bytes), Err(HeaderError::Version(9)));
-        bytes[16] = 1;
+        let mut bytes = header();
         bytes[20..24].copy_from_slice(&[255; 4]);
         assert!(matches!(decode_header(&bytes), Err(HeaderError::Damaged(_))));
     }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -140,6 +141,19 @@ impl Device {
         Ok(())
     }
 }
+
+/// Flushes what the page cache holds of a block device and gives it up.
+pub(super) fn drop_cache(device: &File) {
+    // SAFETY: `BLKFLSBUF` takes no argument and touches no memory of ours; the descriptor is open
+    // for the call's duration. Its result is not needed: without the right to it, or on something
+    // that does not know it, the cache stays as it is.
+    unsafe {
+        libc::ioctl(device.as_raw_fd(), BLKFLSBUF, 0);
+    }
+}
+
+/// `_IO(0x12, 97)` of linux/fs.h.
+const BLKFLSBUF: libc::Ioctl = 0x1261;
 
 /// The loop device that shows this file (by device and inode), if any.
 pub(super) fn loop_over(file: &fs::Metadata) -> io::Result<Option<String>> {

@@ -10,6 +10,8 @@ use rustix::fs::{Advice, FallocateFlags};
 
 use super::super::block::{ALIGN, BLOCK, Buffer, is_zero};
 use super::super::retry;
+use super::TargetError;
+use super::device;
 
 /// What a target is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +64,33 @@ impl Target {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// Makes a file longer, when it is shorter than `size`; a device stays as it is.
-    pub(crate) fn grow(&self, size: u64) -> io::Result<()> {
+    /// Checks that it is still as large as it was when it was opened, and large enough for a disk
+    /// of this many bytes.
+    ///
+    /// # Errors
+    /// [`TargetError::TooSmall`], or that it cannot be looked at.
+    pub(crate) fn check_size(&self, needed: u64) -> Result<(), TargetError> {
+        // By the end of the file description of its own: nothing here moves by it.
+        let size = rustix::fs::seek(&self.parts.buffered, rustix::fs::SeekFrom::End(0))
+            .map_err(|error| TargetError::Inspect { path: self.parts.path.clone(), source: error.into() })?;
+        match size.min(self.size()) {
+            size if size < needed => {
+                Err(TargetError::TooSmall { path: self.parts.path.clone(), size, needed })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a file longer, when it is shorter than `size`; what is new reads as zeros. A device
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// When the filesystem refuses.
+    pub fn grow(&self, size: u64) -> Result<(), TargetError> {
         if self.parts.kind == Kind::File && size > self.size() {
-            retry::target(|| self.parts.buffered.set_len(size))?;
+            let grown = retry::target(|| self.parts.buffered.set_len(size));
+            let path = || self.parts.path.clone();
+            grown.map_err(|source| TargetError::Resize { path: path(), size, source })?;
             self.size.store(size, Ordering::Relaxed);
         }
         Ok(())
@@ -136,6 +161,18 @@ impl Target {
             let _ = rustix::fs::fadvise(&self.parts.buffered, tail, length, Advice::DontNeed);
         }
         retry::target(|| self.parts.buffered.read_exact_at(&mut bytes[head..], tail))
+    }
+
+    /// Gives up what the page cache holds of it, so that what is read next comes from the medium
+    /// even where it cannot be read past the cache. Only a hint: a system that forbids it is no
+    /// reason to stop.
+    pub(crate) fn drop_cache(&self) {
+        match self.parts.kind {
+            Kind::Device => device::drop_cache(&self.parts.buffered),
+            Kind::File => {
+                let _ = rustix::fs::fadvise(&self.parts.buffered, 0, None, Advice::DontNeed);
+            }
+        }
     }
 
     /// Makes a range read as zeros; says how many bytes of zeros had to be written for that.

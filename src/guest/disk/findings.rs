@@ -37,8 +37,24 @@ pub fn of_tables(layout: &Layout) -> Vec<Finding> {
             format!("disk {name}: {problem}"),
         )
     };
+    let large = layout.disks.iter().filter(|disk| disk.table.large_sectors);
+    let large = large.map(|disk| large_sectors(&disk.job.name));
     let disks = layout.disks.iter();
-    disks.flat_map(|disk| disk.table.problems.iter().map(|problem| of(&disk.job.name, problem))).collect()
+    disks
+        .flat_map(|disk| disk.table.problems.iter().map(|problem| of(&disk.job.name, problem)))
+        .chain(large)
+        .collect()
+}
+
+/// A disk's partition table counts in sectors that EC2's volumes do not have.
+fn large_sectors(disk: &str) -> Finding {
+    let found = finding(
+        FindingSeverity::Blocks,
+        "sectors_4096",
+        "A disk's partition table is for sectors of 4,096 bytes; EC2's volumes have sectors of 512",
+    );
+    let advice = "Copy the machine onto a disk with sectors of 512 bytes in the source, and make its backup from that.";
+    seen(advised(found, advice), format!("disk {disk}: its GPT stands at byte 4096"))
 }
 
 /// Why no root filesystem was found, as far as the disks' content explains it. `explained` says

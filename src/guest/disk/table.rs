@@ -5,8 +5,12 @@ use std::fs::File;
 
 use super::{gpt, mbr};
 
-/// Bytes of a sector. VMware's, Hyper-V's and KVM's disks all have sectors of 512 bytes.
+/// Bytes of a sector. VMware's, Hyper-V's and KVM's disks all have sectors of 512 bytes, and so
+/// have EBS volumes; disks of real machines and some storage arrays may have [`LARGE_SECTOR`].
 pub const SECTOR: u64 = 512;
+
+/// Bytes of a sector of a "4K native" disk.
+const LARGE_SECTOR: u64 = 4096;
 
 /// The kind of a partition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,26 +117,44 @@ pub struct Table {
     pub problems: Vec<String>,
     /// The GPT behind it, when it is one.
     pub gpt: Option<gpt::Gpt>,
+    /// Whether it counts in sectors of 4,096 bytes, so that its partitions are elsewhere for
+    /// whoever counts in 512.
+    pub large_sectors: bool,
 }
 
 /// Reads the table of a disk whose image has `size` bytes (the device may be larger).
 #[must_use]
 pub fn read(disk: &File, size: u64) -> Table {
-    let nothing = Table { kind: TableKind::None, partitions: Vec::new(), problems: Vec::new(), gpt: None };
+    let nothing = Table {
+        kind: TableKind::None,
+        partitions: Vec::new(),
+        problems: Vec::new(),
+        gpt: None,
+        large_sectors: false,
+    };
     let Some(first) = read_sectors(disk, size, 0, 1) else { return nothing };
     let Some(record) = mbr::Record::parse(&first) else { return nothing };
     if record.is_protective() {
         let mut problems = Vec::new();
         if let Some(gpt) = gpt::read(disk, size, &mut problems) {
             let partitions = gpt.partitions(size, &mut problems);
-            return Table { kind: TableKind::Gpt, partitions, problems, gpt: Some(gpt) };
+            return Table { kind: TableKind::Gpt, partitions, problems, gpt: Some(gpt), ..nothing };
+        }
+        if has_large_sectors(disk, size) {
+            return Table { kind: TableKind::Gpt, large_sectors: true, ..nothing };
         }
         problems.push("it says that it has a GPT, but neither copy of it can be read".to_owned());
         return Table { kind: TableKind::Gpt, problems, ..nothing };
     }
     let mut problems = Vec::new();
     let partitions = record.partitions(disk, size, &mut problems);
-    Table { kind: TableKind::Mbr, partitions, problems, gpt: None }
+    Table { kind: TableKind::Mbr, partitions, problems, ..nothing }
+}
+
+/// Whether the first copy of a GPT stands where it does with large sectors, and says so.
+fn has_large_sectors(disk: &File, size: u64) -> bool {
+    read_sectors(disk, size, LARGE_SECTOR / SECTOR, 1)
+        .is_some_and(|header| header.starts_with(b"EFI PART") && u64_at(&header, 24) == 1)
 }
 
 /// Reads whole sectors; `None` beyond the end or when the device fails.
@@ -239,6 +261,24 @@ mod tests {
         assert!(text.contains("No problems found"), "{text}");
         disk.as_file().write_all_at(&[0; 512], SECTOR).unwrap();
         assert_eq!(read(disk.as_file(), larger).partitions, whole.partitions);
+    }
+
+    #[test]
+    fn large_sectors_are_noticed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE).unwrap();
+        let mut child = Command::new("fdisk")
+            .args(["-b", "4096"])
+            .arg(file.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(b"g\nn\n\n\n\nw\n").unwrap();
+        assert!(child.wait().unwrap().success());
+        let table = read(file.as_file(), SIZE);
+        assert!(table.large_sectors && table.partitions.is_empty() && table.problems.is_empty(), "{table:?}");
+        assert!(!read(disk(GPT).as_file(), SIZE).large_sectors);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::backing::{Backing, Fault, NotOpened, Store};
+use super::super::backing::{Backing, Fault, Named, NotOpened, Store};
 use super::super::error::ImageError;
 use super::super::identity::FileIdentity;
 use super::error::NbdError;
@@ -31,9 +31,7 @@ struct Export {
 }
 
 /// Opens an export.
-pub(in crate::image) fn open(
-    location: &NbdLocation,
-) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
+pub(in crate::image) fn open(location: &NbdLocation) -> Result<Named, ImageError> {
     let pool = Pool::open(location.clone(), ALLOCATION, Limits::USUAL)
         .map_err(|source| ImageError::Nbd { location: location.to_string(), source })?;
     let zeros = Map::new(|flags| flags & ZERO != 0);

@@ -550,7 +550,8 @@ mod tests {
             reply.extend([0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 0]);
             while peer.send(&reply) {}
         });
-        assert!(broken(found));
+        // By their number, or on a slow machine by the time that they take.
+        assert!(matches!(found, Err(NbdError::Protocol { .. } | NbdError::Stalled { .. })), "{found:?}");
     }
 
     #[test]

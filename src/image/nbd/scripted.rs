@@ -15,10 +15,10 @@ use crate::model::{NbdLocation, NbdServer};
 /// Limits that a test can wait for.
 pub(super) const SHORT: Limits = Limits {
     connect: Duration::from_millis(500),
-    stall: Duration::from_millis(300),
-    again: Duration::from_millis(600),
+    stall: Duration::from_secs(1),
+    again: Duration::from_millis(1500),
     answer: Duration::from_secs(5),
-    further: Duration::from_millis(200),
+    further: Duration::from_secs(1),
 };
 
 /// What a scripted server says of its export.

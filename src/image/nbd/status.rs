@@ -1,5 +1,7 @@
 //! The answer to one question of block status.
 
+use std::time::{Duration, Instant};
+
 use super::chunk;
 use super::connection::{ANSWERING, Kind};
 use super::error::{NbdError, answer};
@@ -11,6 +13,8 @@ const MOST_EXTENTS: u32 = 1 << 20;
 const BATCH: usize = 512;
 /// The most chunks of one answer.
 const CHUNKS: u32 = 16;
+/// The most time that the extents of one answer may take.
+const MOST_TIME: Duration = Duration::from_secs(60);
 
 /// What has come of an answer.
 #[derive(Debug)]
@@ -78,7 +82,11 @@ impl Answer {
     ) -> Result<(), NbdError> {
         let mut bytes = [0; BATCH * 8];
         let mut left = count;
+        let begun = Instant::now();
         while left > 0 {
+            if begun.elapsed() > MOST_TIME {
+                return Err(NbdError::Stalled { doing: ANSWERING, seconds: MOST_TIME.as_secs() });
+            }
             let batch = &mut bytes[..left.min(BATCH) * 8];
             wire.fill(batch, ANSWERING)?;
             left -= batch.len() / 8;

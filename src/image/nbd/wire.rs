@@ -36,7 +36,7 @@ impl Limits {
         stall: Duration::from_secs(30),
         again: Duration::from_secs(30),
         answer: Duration::from_secs(300),
-        further: Duration::from_secs(3),
+        further: Duration::from_secs(5),
     };
 }
 
@@ -51,6 +51,8 @@ enum Stream {
 pub(super) struct Wire {
     stream: Stream,
     stall: Duration,
+    /// When the handshake must be over.
+    greeted_by: Option<Instant>,
 }
 
 impl Wire {
@@ -69,15 +71,18 @@ impl Wire {
         Self::new(stream, limits.stall).map_err(failed)
     }
 
+    /// Over a socket that stands, for a handshake that takes no longer than this.
     fn new(stream: Stream, stall: Duration) -> io::Result<Self> {
-        let mut wire = Self { stream, stall };
-        wire.patience(stall)?;
+        let mut wire = Self { stream, stall, greeted_by: None };
+        wire.greeted(stall)?;
+        wire.greeted_by = Some(Instant::now() + stall);
         Ok(wire)
     }
 
-    /// Bounds each wait by this from now on.
-    pub(super) fn patience(&mut self, stall: Duration) -> io::Result<()> {
+    /// The handshake is over: each wait is bounded by this from now on, not all of them together.
+    pub(super) fn greeted(&mut self, stall: Duration) -> io::Result<()> {
         self.stall = stall;
+        self.greeted_by = None;
         match &self.stream {
             Stream::Tcp(stream) => {
                 stream.set_read_timeout(Some(stall))?;
@@ -109,6 +114,9 @@ impl Wire {
             }
             if done < buffer.len() && begun.elapsed() > most {
                 return Err(NbdError::Stalled { doing, seconds: most.as_secs() });
+            }
+            if self.greeted_by.is_some_and(|end| Instant::now() > end) {
+                return Err(NbdError::Stalled { doing, seconds: self.stall.as_secs() });
             }
         }
         Ok(())

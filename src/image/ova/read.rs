@@ -59,10 +59,7 @@ pub(in super::super) fn open_container(opener: &mut Opener, file: &Window) -> Re
     let (place, description) = if is_archive {
         let members = members(file)?;
         let description = members.iter().find(|member| has_extension(&member.name, "ovf"));
-        let description = description
-            .ok_or_else(|| file.damaged(0, "it is a tar file without an OVF description in it"))?
-            .content
-            .clone();
+        let description = description.ok_or_else(|| no_description(file, &members))?.content.clone();
         (Place::Archive(members), description)
     } else {
         (Place::Directory, file.clone())
@@ -215,7 +212,7 @@ impl Content {
                 .find(|member| has_extension(&member.name, "mf"))
                 .map(|member| member.content.clone()),
             Place::Directory => {
-                let name = file.path().with_extension("mf");
+                let name = file.name().with_extension("mf");
                 let name =
                     name.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default().to_vec();
                 match opener.beside(&name, &self.path) {
@@ -232,6 +229,19 @@ impl Content {
             None => Ok(Vec::new()),
         }
     }
+}
+
+/// What a tar file is that is no appliance.
+fn no_description(file: &Window, members: &[Member]) -> ImageError {
+    if members.iter().any(|member| member.name == "ova.xml") {
+        return ImageError::Unsupported {
+            file: file.path().to_owned(),
+            what: "is a XenServer export (XVA)".to_owned(),
+            help: "Export the machine's disks as VHD instead, or put the blocks in it together with xva-img, and name the disk."
+                .to_owned(),
+        };
+    }
+    file.damaged(0, "it is a tar file without an OVF description in it").into()
 }
 
 /// Reads a file that must be small.

@@ -44,7 +44,7 @@ pub struct StreamOptions {
 /// The disk in a stream.
 enum Disk {
     Raw(Raw),
-    Sparse(Sparse),
+    Sparse(Box<Sparse>),
 }
 
 /// A disk that is read once, from front to back. Nothing of it is known before it comes; that all
@@ -430,7 +430,7 @@ impl Opening<'_> {
             self.identity.add(value.as_bytes());
         }
         self.identity.add(&metadata);
-        Ok(Disk::Sparse(sparse))
+        Ok(Disk::Sparse(Box::new(sparse)))
     }
 
     /// The chosen disk of an appliance.

@@ -72,11 +72,14 @@ impl Locator {
                 ),
                 None => "it does not say on which content it was made".to_owned(),
             },
-            help: Some(format!(
-                "If the parent is known not to have been written to since, say so on a Hyper-V host, to a copy: \
-                 Set-VHD -Path {} -ParentPath {parent} -IgnoreIdMismatch",
-                file.path().display()
-            )),
+            help: Some([
+                "If the parent is known not to have been written to since, say so on a Hyper-V host, to a copy:"
+                    .to_owned(),
+                format!(
+                    "Set-VHD -Path '{}' -ParentPath '{parent}' -IgnoreIdMismatch",
+                    file.path().display()
+                ),
+            ]),
             parent,
         })
     }

@@ -95,11 +95,14 @@ fn admit(opener: &mut Opener, file: &Window, descriptor: &Descriptor) -> Result<
                 format!("it was made on the content {expected}, but the parent's is {found}")
             },
             help: (!found.is_empty()).then(|| {
-                format!(
-                    "If the parent is known not to have been written to since the snapshot, say so in the \
-                     descriptor of a copy of {}: parentCID={found}",
-                    file.path().display()
-                )
+                let file = file.path().display();
+                [
+                    format!(
+                        "If the parent is known not to have been written to since the snapshot, say so in the \
+                         descriptor of a copy of {file}:"
+                    ),
+                    format!("parentCID={found}"),
+                ]
             }),
             parent: parent.file,
         });
@@ -153,7 +156,7 @@ fn embedded_descriptor(file: &Window, header: &Header) -> Result<Vec<u8>, ImageE
 
 /// Whether a file is named as the pieces of a split disk are: `disk-s001.vmdk`.
 fn is_piece(file: &Window) -> bool {
-    let name = file.path().file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = file.name().file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     name.rsplit_once("-s")
         .is_some_and(|(_, number)| number.len() >= 3 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }

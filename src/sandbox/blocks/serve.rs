@@ -4,6 +4,8 @@
 use std::io::{self, BufWriter};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,8 @@ use super::lockdown;
 use super::medium::{GuestDisk, Medium};
 use super::message::Message;
 use crate::image::BlockSource;
-use crate::model::Location;
+use crate::image::served::Files;
+use crate::sandbox::broker::{DiskFiles, Line};
 use crate::sandbox::jail::confine;
 use crate::sandbox::link::{chain, receive_descriptors};
 
@@ -38,8 +41,8 @@ pub struct ServerSpec {
 /// One disk to serve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServedDisk {
-    /// Where the image is.
-    pub image: Location,
+    /// Where its bytes come from.
+    pub image: ServedImage,
     /// Its format, when it is pinned.
     pub format: Option<String>,
     /// The disk inside an OVA.
@@ -48,6 +51,29 @@ pub struct ServedDisk {
     pub snapshot: Option<String>,
     /// The size the guest sees, in bytes.
     pub size: u64,
+}
+
+/// Where the bytes of a disk's image come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServedImage {
+    /// From a file of this machine, which the server opens.
+    File(PathBuf),
+    /// From the parent; messages call the image by this name.
+    Brokered(PathBuf),
+}
+
+impl From<PathBuf> for ServedImage {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl ServedDisk {
+    /// Whether its bytes come from the parent.
+    #[must_use]
+    pub fn is_brokered(&self) -> bool {
+        matches!(self.image, ServedImage::Brokered(_))
+    }
 }
 
 /// How the server calls a disk towards the guest (its virtio serial).
@@ -62,8 +88,9 @@ pub const EXCHANGE_ID: &str = "replant-job";
 /// Seconds that the server has for handing over, beyond the sandbox's own.
 pub const HANDOVER_SECONDS: u32 = 60;
 
-/// Opens an image's disk.
-pub type Opener = fn(&ServedDisk) -> Result<Box<dyn BlockSource>, Box<dyn std::error::Error>>;
+/// Opens an image's disk; a brokered one's files are at the end of the line.
+pub type Opener =
+    fn(&ServedDisk, Option<Arc<dyn Files>>) -> Result<Box<dyn BlockSource>, Box<dyn std::error::Error>>;
 
 /// Runs the server; gives the process's exit code. The result or the reason goes to `out`.
 pub fn run(spec: &ServerSpec, control: UnixStream, open: Opener, out: OwnedFd) -> u8 {
@@ -78,18 +105,40 @@ pub fn run(spec: &ServerSpec, control: UnixStream, open: Opener, out: OwnedFd) -
 
 fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Handover, String> {
     confine::follow_parent(spec.parent).map_err(|error| chain(&error))?;
+    let line = match spec.disks.iter().any(ServedDisk::is_brokered) {
+        true => {
+            let socket = receive_descriptors(control).map_err(|error| chain(&error))?.1.into_iter().next();
+            Some(Arc::new(Line::new(socket.ok_or("the parent sent no line to the images")?.into())))
+        }
+        false => None,
+    };
+    // Files of this machine can be opened only now; what others hold is parsed in confinement.
+    let mut sources = Vec::new();
+    for disk in &spec.disks {
+        sources.push(match disk.image {
+            ServedImage::File(_) => Some(open(disk, None).map_err(|error| chain(error.as_ref()))?),
+            ServedImage::Brokered(_) => None,
+        });
+    }
+    lockdown::lock_down(spec.parent).map_err(|error| chain(&error))?;
+
     let mut devices = Vec::new();
-    for (index, disk) in spec.disks.iter().enumerate() {
-        let source = open(disk).map_err(|error| chain(error.as_ref()))?;
-        let disk = GuestDisk::new(source, disk.size, spec.overlay_bytes);
-        devices.push((disk_id(index), Medium::Disk(Box::new(disk))));
+    for ((number, disk), source) in (0..).zip(&spec.disks).zip(sources) {
+        let source = match (source, &line) {
+            (Some(source), _) => source,
+            (None, Some(line)) => {
+                let files: Arc<dyn Files> = Arc::new(DiskFiles::new(Arc::clone(line), number));
+                open(disk, Some(files)).map_err(|error| chain(error.as_ref()))?
+            }
+            (None, None) => return Err("there is no line to the images".to_owned()),
+        };
+        let guest_disk = GuestDisk::new(source, disk.size, spec.overlay_bytes);
+        devices.push((disk_id(number as usize), Medium::Disk(Box::new(guest_disk))));
     }
     let size = usize::try_from(spec.exchange_size).map_err(|error| error.to_string())?;
     let mut exchange = spec.exchange.clone();
     exchange.resize(size, 0);
     devices.push((EXCHANGE_ID.to_owned(), Medium::Memory(exchange)));
-    lockdown::lock_down(spec.parent).map_err(|error| chain(&error))?;
-
     confine::alarm(spec.seconds.saturating_add(HANDOVER_SECONDS));
     let listeners = receive_descriptors(control).map_err(|error| chain(&error))?.1;
     if listeners.len() != devices.len() {

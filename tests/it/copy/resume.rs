@@ -165,9 +165,6 @@ fn only_the_same_image_on_the_same_target() {
     };
     let error = refused(write(&image, &first, &with(ExistingManifest::Refuse)).unwrap_err());
     assert!(matches!(error, ManifestError::Exists { .. }), "{error:?}");
-    let other = WriteOptions { image: Digest::of(b"another image"), ..with(ExistingManifest::Resume) };
-    let error = refused(write(&image, &first, &other).unwrap_err());
-    assert!(matches!(error, ManifestError::OtherImage { .. }), "{error:?}");
     let elsewhere = target(&directory.path().join("other"), &image, Existing::Refuse).unwrap();
     let error = refused(write(&image, &elsewhere, &with(ExistingManifest::Resume)).unwrap_err());
     assert!(matches!(error, ManifestError::OtherTarget { .. }), "{error:?}");
@@ -183,6 +180,35 @@ fn only_the_same_image_on_the_same_target() {
     fs::write(&manifest, b"no manifest").unwrap();
     let error = refused(write(&image, &replaced, &with(ExistingManifest::Resume)).unwrap_err());
     assert!(matches!(error, ManifestError::Damaged { .. }), "{error:?}");
+}
+
+#[test]
+fn a_first_write_that_was_interrupted_goes_on_only_with_its_own_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let (raw, out) = (directory.path().join("disk.raw"), directory.path().join("out"));
+    full_disk(&raw, 3 * MIB, 26);
+    let image = opened(&raw);
+    let manifest = directory.path().join("m");
+    let with =
+        |existing_manifest| WriteOptions { manifest: Some(manifest.clone()), existing_manifest, ..options() };
+    let target = target(&out, &image, Existing::Refuse).unwrap();
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let error = copy::write(&image, &target, &with(ExistingManifest::Refuse), &Silent, &cancel).unwrap_err();
+    assert!(matches!(error, CopyError::Cancelled { done: 0, .. }), "{error:?}");
+
+    let refused = |error: CopyError| match error {
+        CopyError::Manifest(error) => error,
+        other => panic!("{other:?}"),
+    };
+    let other = WriteOptions { image: Digest::of(b"another image"), ..with(ExistingManifest::Resume) };
+    let error = refused(write(&image, &target, &other).unwrap_err());
+    assert!(matches!(error, ManifestError::OtherImage { .. }), "{error:?}");
+    let error = refused(write(&image, &target, &with(ExistingManifest::Update)).unwrap_err());
+    assert!(matches!(error, ManifestError::Unfinished { .. }), "{error:?}");
+    let outcome = write(&image, &target, &with(ExistingManifest::Resume)).unwrap();
+    assert_eq!((outcome.written_bytes, outcome.update), (3 * MIB, None));
+    run("cmp", &[text(&raw), text(&out)]);
 }
 
 #[test]

@@ -267,11 +267,11 @@ fn firmware_of_virtualbox() {
     let ovf = fs::read_to_string(parts.path("web.ovf")).unwrap();
     let none = ovf.replace("<vmw:Config ovf:required=\"false\" vmw:key=\"firmware\" vmw:value=\"efi\"/>", "");
     fs::write(parts.path("web.ovf"), &none).unwrap();
-    assert_eq!(ova::read(&parts.path("web.ovf")).unwrap().firmware, None);
+    assert_eq!(ova::read(parts.path("web.ovf")).unwrap().firmware, None);
     let vbox = none.replace(
         "</VirtualSystem>",
         "<vbox:Machine xmlns:vbox=\"http://www.virtualbox.org/ovf/machine\"><Hardware><Firmware type=\"EFI\"/></Hardware></vbox:Machine></VirtualSystem>",
     );
     fs::write(parts.path("web.ovf"), vbox).unwrap();
-    assert_eq!(ova::read(&parts.path("web.ovf")).unwrap().firmware, Some(Firmware::Uefi));
+    assert_eq!(ova::read(parts.path("web.ovf")).unwrap().firmware, Some(Firmware::Uefi));
 }

@@ -70,6 +70,17 @@ fn what_is_not_a_disk_is_named() {
     }
 }
 
+/// A tar file without a description is no appliance; XenServer's has another one.
+#[test]
+fn a_xenserver_export_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("web.xva");
+    fs::write(directory.path().join("ova.xml"), "<value/>").unwrap();
+    run("tar", &["--format=ustar", "-C", text(directory.path()), "-cf", text(&path), "ova.xml"]);
+    let (error, _) = refused(&path);
+    assert!(error.to_string().contains("XenServer export"), "{error}");
+}
+
 /// A disk's content says what it may be, and never that it is raw.
 #[test]
 fn a_raw_disk_without_a_name_says_what_it_looks_like() {

@@ -263,3 +263,24 @@ pub fn same_where_there_is_data(image: &Image, raw: &Path) {
     }
     assert!(runs > 10);
 }
+
+/// A file that became shorter is an error, in its holes as in its data.
+#[test]
+fn a_raw_disk_cut_short_while_it_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.raw");
+    let file = std::fs::File::create(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[1; 1 << 20], 0).unwrap();
+    file.set_len(64 << 20).unwrap();
+    let image = opened(&path);
+    let mut bytes = vec![9; 1 << 20];
+    image.read_at(40 << 20, &mut bytes).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == 0));
+    file.set_len(20 << 20).unwrap();
+    for offset in [20 << 20, 40 << 20, 63 << 20] {
+        let error = image.read_at(offset, &mut bytes).unwrap_err();
+        assert!(error.to_string().contains("became shorter"), "{error}");
+    }
+    assert!(image.runs(0..64 << 20).unwrap().iter().any(|run| !run.zero && run.range.end == 64 << 20));
+    assert!(image.reopen_check().is_err());
+}

@@ -112,31 +112,3 @@ fn a_raw_disk_is_known_by_its_ends() {
         assert_eq!(identity(&path), before);
     }
 }
-
-/// A disk of 2 TiB is planned with in less than a second, however its tables are made.
-#[test]
-fn facts_of_a_huge_image_are_quick() {
-    let directory = tempfile::tempdir().unwrap();
-    for (format, options) in [
-        ("vmdk", "subformat=monolithicSparse"),
-        ("vmdk", "subformat=streamOptimized"),
-        ("qcow2", "compat=1.1"),
-        ("raw", ""),
-    ] {
-        let path = directory.path().join("huge.img");
-        let image = if format == "raw" { path.clone() } else { path.with_extension(format) };
-        let mut arguments = vec!["create", "-q", "-f", format];
-        if !options.is_empty() {
-            arguments.extend(["-o", options]);
-        }
-        run("qemu-img", &[&arguments[..], &[text(&image), "2T"]].concat());
-        let started = std::time::Instant::now();
-        let opened = opened(&image);
-        assert_eq!(opened.size(), 2 << 40);
-        opened.data_bytes().unwrap();
-        let took = started.elapsed();
-        // Debug builds on a busy machine get room; the figure is far below a second.
-        assert!(took < Duration::from_secs(20), "{format} {options}: {took:?}");
-        println!("{format} {options}: {took:?}");
-    }
-}

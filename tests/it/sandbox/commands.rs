@@ -12,7 +12,7 @@ use replant::guest::report::{EditKind, FindingSeverity, Report};
 use replant::sandbox::{self, Cache};
 
 /// A guest of one ext4 on one partition, 62 MiB.
-fn guest(directory: &Path) {
+pub fn guest(directory: &Path) {
     let at = |name: &str| directory.join(name);
     let root = tree(directory, "/dev/sda1 / ext4 defaults 0 1\n");
     filesystem("ext4", &at("fs"), 60, &root);

@@ -62,7 +62,7 @@ fn run_script(script: &str, seconds: u32) -> Result<Finished, SandboxError> {
         overlay_bytes: request.limits.overlay_bytes,
         seconds,
     };
-    Session::start(&programs, &server, &jail)?.finish(&request, seconds)
+    Session::start(&programs, &server, None, &jail)?.finish(&request, seconds)
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn run_payload(name: &str, seconds: u32) -> Result<Finished, SandboxError> {
         overlay_bytes: MIB,
         seconds,
     };
-    Session::start(&programs().unwrap(), &server, &jail)?.finish(&request, seconds)
+    Session::start(&programs().unwrap(), &server, None, &jail)?.finish(&request, seconds)
 }
 
 fn in_the_jail() -> bool {

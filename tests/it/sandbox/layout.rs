@@ -23,6 +23,19 @@ fn an_empty_disk_is_no_guest() {
     assert!(outcome.overlays[0].blocks.is_empty());
 }
 
+/// A disk of sectors of 4,096 bytes, divided by fdisk.
+#[test]
+fn a_disk_of_large_sectors_does_not_boot_on_ec2() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("large.raw");
+    File::create(&image).unwrap().set_len(64 * MIB).unwrap();
+    let script = format!("printf 'g\\nn\\n\\n\\n\\nw\\n' | fdisk -b 4096 {}", image.display());
+    tool("sh", &["-c", &script]);
+    let outcome = run(&request(&[&image]));
+    assert!(codes(&outcome).contains(&"disk::sectors_4096"), "{:#?}", outcome.report);
+    assert!(!codes(&outcome).contains(&"disk::table_damaged"));
+}
+
 /// Grows a guest of one filesystem on one partition from its image to `larger` MiB, and lets the
 /// filesystem's own tool judge the result.
 fn grows(kind: &str, label: &str, mib: u64, larger: u64) {
