@@ -105,7 +105,8 @@ pub fn moto() -> u16 {
                 .expect("moto (tests/python makes it)");
             // Its log is read to the end, so that it never waits for a reader.
             for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
-                let port = line.split_once("http://127.0.0.1:").and_then(|(_, port)| port.trim().parse().ok());
+                let port =
+                    line.split_once("http://127.0.0.1:").and_then(|(_, port)| port.trim().parse().ok());
                 if let Some(port) = port {
                     // Whoever waited has it from the first line that says it.
                     let _ = send.send(port);
