@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
-use super::super::backing::{Backing, Fault, NotOpened, Store};
+use super::super::backing::{Backing, Fault, Named, NotOpened, Store};
 use super::super::error::ImageError;
 use super::super::identity::FileIdentity;
 use super::address::Address;
@@ -122,7 +122,7 @@ impl Store for Prefix {
 }
 
 /// Opens a file on the network.
-pub(in super::super) fn open(location: &Location) -> Result<(Box<dyn Store>, Arc<dyn Backing>), ImageError> {
+pub(in super::super) fn open(location: &Location) -> Result<Named, ImageError> {
     let called = location.called();
     let refused = |trouble: Trouble| trouble.opening(&called, 1);
     // First of all: it also chooses the cryptography that clients of credentials use.

@@ -276,8 +276,8 @@ impl BlockSource for Memory {
     }
 }
 
-fn reported(ranges: &[Range<u64>]) -> Changes {
-    Changes::Reported { by: "the dirty bitmap b0".to_owned(), ranges: ranges.into() }
+fn reported(ranges: impl IntoIterator<Item = Range<u64>>) -> Changes {
+    Changes::Reported { by: "the dirty bitmap b0".to_owned(), ranges: ranges.into_iter().collect() }
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn a_report_of_what_changed_is_checked_as_far_as_it_can_be() {
     // A superset, as bitmaps are: one block of five has really changed.
     source.0[7 * MIB as usize + 9] ^= 1;
     let outcome =
-        write(&source, &target, &with(reported(&[7 * MIB..8 * MIB, 20 * MIB + 5..24 * MIB]))).unwrap();
+        write(&source, &target, &with(reported([7 * MIB..8 * MIB, 20 * MIB + 5..24 * MIB]))).unwrap();
     assert_eq!((outcome.read_bytes, outcome.written_bytes), (5 * MIB, MIB));
     assert!(
         matches!(&outcome.update.as_ref().unwrap().reading, Reading::Changes { by } if by.contains("b0"))
@@ -302,7 +302,7 @@ fn a_report_of_what_changed_is_checked_as_far_as_it_can_be() {
 
     // One that lies: found, and all is read. (40 blocks, all of them in the sample.)
     source.0[3 * MIB as usize] ^= 1;
-    let outcome = write(&source, &target, &with(reported(&[8 * MIB..9 * MIB]))).unwrap();
+    let outcome = write(&source, &target, &with(reported(Some(8 * MIB..9 * MIB)))).unwrap();
     let Reading::Whole { why } = &outcome.update.as_ref().unwrap().reading else { panic!("{outcome:?}") };
     assert!(why.contains("it does not name byte 3145728, and that has changed"), "{why}");
     assert_eq!((outcome.read_bytes, outcome.written_bytes), (40 * MIB, MIB));

@@ -226,7 +226,7 @@ fn hints_of_other_places() {
             createType=\"custom\"\nRW 8 ZERO\n"
         );
         std::fs::write(at("delta.vmdk"), text).unwrap();
-        open(&at("delta.vmdk"), &OpenOptions::default())
+        open(at("delta.vmdk"), &OpenOptions::default())
     };
     let base = "# Disk DescriptorFile\nCID=00000001\nparentCID=ffffffff\ncreateType=\"custom\"\nRW 8 ZERO\n";
     std::fs::write(outside.path().join("base.vmdk"), base).unwrap();
@@ -276,7 +276,7 @@ fn hints_of_a_huge_chain_are_quick() {
         let opening = started.elapsed();
         let changed = image.changed_since(&image.layers()[1], 0..image.size()).unwrap().unwrap();
         let took = started.elapsed();
-        let expected: Vec<_> = (0..200u64).map(|number| number * 10_000 << 20).collect();
+        let expected: Vec<_> = (0..200u64).map(|number| (number * 10_000) << 20).collect();
         assert_eq!(changed.iter().map(|range| range.start).collect::<Vec<_>>(), expected);
         assert!(changed.iter().all(|range| range.end - range.start == 65_536));
         // Debug builds on a busy machine get room; the figure is far below a second.

@@ -89,7 +89,7 @@ fn worker_of_the_next_streams() {
         for round in 0..if is_vmdk { 150 } else { 40 } {
             let mut bytes = whole.clone();
             let length = bytes.len() as u64;
-            let mut place = |numbers: &mut Numbers| match numbers.below(4) {
+            let place = |numbers: &mut Numbers| match numbers.below(4) {
                 0 => numbers.below(length.min(128)),
                 1 => numbers.below(length.min(70_000)),
                 2 => length - 1 - numbers.below(length.min(3_000)),

@@ -27,7 +27,7 @@ pub fn disk_of(bytes: &[u8], options: &StreamOptions) -> Result<Vec<u8>, StreamE
 pub fn drain(stream: &mut Stream) -> Result<Vec<u8>, StreamError> {
     let (mut disk, mut buffer, mut packed) = (Vec::new(), vec![0xaa; PIECE as usize], Packed::default());
     while let Some(piece) = stream.next(&mut buffer, &mut packed)? {
-        assert!(disk.len() as u64 % PIECE == 0, "a short piece before the end");
+        assert!((disk.len() as u64).is_multiple_of(PIECE), "a short piece before the end");
         match piece {
             Piece::Zero { length } => disk.resize(disk.len() + length as usize, 0),
             Piece::Plain { length } => disk.extend(&buffer[..length]),
@@ -359,7 +359,7 @@ fn compressed_files_are_streams_and_names_count() {
     for options in [&auto, &raw()] {
         assert!(is(&packed, options));
         let mut stream = Stream::path(&packed, options).unwrap();
-        assert_eq!(stream.paths(), [packed.clone()]);
+        assert_eq!(stream.paths(), std::slice::from_ref(&packed));
         assert_eq!(stream.description(), "raw, gzip");
         assert!(drain(&mut stream).unwrap() == disk);
     }

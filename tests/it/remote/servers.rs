@@ -93,22 +93,28 @@ impl Web {
 pub fn moto() -> u16 {
     static PORT: OnceLock<u16> = OnceLock::new();
     *PORT.get_or_init(|| {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/moto_server");
-        // Nobody ends it but the end of this process.
-        let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", program.to_str().unwrap(), "-H", "127.0.0.1", "-p", "0"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("moto (tests/python makes it)");
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let port = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.split_once("http://127.0.0.1:")?.1.trim().parse().ok())
-            .expect("moto says its port");
-        // Its log is read to the end, so that it never waits for a reader.
-        std::thread::spawn(move || lines.for_each(drop));
+        let (send, receive) = std::sync::mpsc::channel();
+        // A child with a death signal dies with the thread that started it: not a test's.
+        std::thread::spawn(move || {
+            let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/moto_server");
+            let mut child = Command::new("setpriv")
+                .args(["--pdeathsig", "KILL", program.to_str().unwrap(), "-H", "127.0.0.1", "-p", "0"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("moto (tests/python makes it)");
+            // Its log is read to the end, so that it never waits for a reader.
+            for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
+                let port =
+                    line.split_once("http://127.0.0.1:").and_then(|(_, port)| port.trim().parse().ok());
+                if let Some(port) = port {
+                    // Whoever waited has it from the first line that says it.
+                    let _ = send.send(port);
+                }
+            }
+            child.wait()
+        });
+        let port = receive.recv().expect("moto says its port");
         wait_for(port);
         port
     })

@@ -174,6 +174,39 @@ fn volumes_over_two_disks_striped_mirrored_and_whole() {
 }
 
 #[test]
+fn volumes_with_parity_and_old_mirrors() {
+    let directory = tempfile::tempdir().unwrap();
+    let fstab = "/dev/vg/root / ext4 defaults 0 1\n/dev/vg/usr /usr ext4 defaults 0 2\n/dev/vg/var /var ext4 defaults 0 2\n\
+                 /dev/sr0 /cd iso9660 ro 0 0\n";
+    let tree = bootable(directory.path(), fstab);
+    let disks: Vec<PathBuf> = ["a", "b", "c", "d"].iter().map(|name| directory.path().join(name)).collect();
+    disks.iter().for_each(|file| disk(file, 120, "", &[]));
+    let images: Vec<&Path> = disks.iter().map(PathBuf::as_path).collect();
+    let modules = "module dm-mod; module dm-raid; module raid456; module raid10; module dm-mirror";
+    in_machine(
+        &images,
+        &format!(
+            "{modules}; lvm_ pvcreate -q /dev/ubd?; lvm_ vgcreate -q vg /dev/ubd?
+            lvm_ lvcreate -qq -y --type raid5 -i2 --nosync -L 64M -n root vg; lvm_ lvcreate -qq -y --type raid10 -i2 -m1 --nosync -L 40M -n usr vg
+            lvm_ lvcreate -qq -y --type mirror -m1 --mirrorlog core --nosync -L 24M -n var vg
+            for v in root usr var; do mkfs.ext4 -q /dev/vg/$v; done
+            mount /dev/vg/root $m; mkdir $m/var $m/usr; mount /dev/vg/var $m/var; mount /dev/vg/usr $m/usr
+            cp -a {tree}/. $m/; umount $m/var $m/usr $m; lvm_ vgchange -qq -an vg",
+            tree = tree.display()
+        ),
+    );
+    let outcome = run(&request(&images));
+    let volumes = prepared(&outcome, &images);
+    let volumes: Vec<&Path> = volumes.iter().map(PathBuf::as_path).collect();
+    in_machine(
+        &volumes,
+        &format!(
+            "{modules}; lvm_ vgck vg; lvm_ vgchange -qq -ay vg; for v in root usr var; do e2fsck -fn /dev/vg/$v; done"
+        ),
+    );
+}
+
+#[test]
 fn a_root_in_a_thin_pool_is_prepared() {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("image");

@@ -245,9 +245,8 @@ impl<'a> Activation<'a> {
         let (target, module) = match level {
             "raid1" => (level, "raid1"),
             "raid10" | "raid10_near" => ("raid10", "raid10"),
-            "raid4" | "raid5" | "raid5_ls" | "raid5_la" | "raid5_rs" | "raid5_ra" | "raid5_n" => {
-                (level, "raid456")
-            }
+            "raid5" => ("raid5_ls", "raid456"),
+            "raid4" | "raid5_ls" | "raid5_la" | "raid5_rs" | "raid5_ra" | "raid5_n" => (level, "raid456"),
             _ => return Err(unsupported()),
         };
         kernel::want("dm-raid")?;
