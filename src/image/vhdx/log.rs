@@ -145,15 +145,18 @@ pub(super) fn replay(file: &Window, header: &Header) -> Result<Patches, ImageErr
     Ok(patches)
 }
 
-/// The entries to replay: from the newest entry's tail to it, their numbers without a gap.
+/// The entries to replay: from the newest entry's tail to it, their numbers without a gap. They lie
+/// one behind the other within the ring; hostile ones that overlap would come to more than it holds.
 fn active(entries: &BTreeMap<usize, Entry>, ring: usize) -> Option<Vec<&Entry>> {
     let mut heads: Vec<&Entry> = entries.values().collect();
     heads.sort_by_key(|entry| std::cmp::Reverse(entry.sequence));
     heads.into_iter().find_map(|head| {
         let mut found = Vec::new();
         let mut next = entries.get(&head.tail)?;
+        let mut room = ring;
         // Numbers grow with each step, so that this ends.
         loop {
+            room = room.checked_sub(next.length)?;
             found.push(next);
             if next.at == head.at && next.sequence == head.sequence {
                 return Some(found);
@@ -203,4 +206,26 @@ fn take(entry: &[u8], sequence: u64, patches: &mut Patches) -> Result<(), String
         patches.0.push(patch);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequence(entries: &[(usize, usize, usize, u64)], ring: usize) -> Option<Vec<usize>> {
+        let entry = |(at, length, tail, sequence)| (at, Entry { at, length, tail, sequence, flushed: 0 });
+        let entries = entries.iter().copied().map(entry).collect();
+        active(&entries, ring).map(|found| found.iter().map(|entry| entry.at).collect())
+    }
+
+    #[test]
+    fn entries_to_replay_do_not_overlap() {
+        assert_eq!(sequence(&[(8192, 8192, 8192, 7), (0, 4096, 8192, 8)], 16384), Some(vec![8192, 0]));
+        // Each begins where the one before ends, round and round the ring: more than it holds.
+        assert_eq!(
+            sequence(&[(0, 8192, 0, 1), (8192, 8192, 0, 2), (4096, 4096, 0, 3)], 12288),
+            Some(vec![0])
+        );
+        assert_eq!(sequence(&[(0, 8192, 4, 1), (8192, 8192, 4, 2), (4096, 4096, 0, 3)], 12288), None);
+    }
 }
