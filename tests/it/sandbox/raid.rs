@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::guests::{bootable, disk};
-use super::lvm::{blocks, codes, restored};
+use super::lvm::{blocks, codes, prepared, restored};
 use super::machine::in_machine;
 use super::{request, run};
 
