@@ -8,6 +8,8 @@ mod chunk;
 mod connection;
 pub mod error;
 mod export;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod map;
 mod pool;

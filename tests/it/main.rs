@@ -3,6 +3,7 @@
 
 mod config;
 mod copy;
+mod corpus;
 mod crash;
 mod docs;
 mod examples;

@@ -224,7 +224,7 @@ fn least_used(members: &[Arc<Member>]) -> Option<Use> {
 }
 
 /// Reads on one connection, in the blocks that the server demands.
-fn read(connection: &Connection, offset: u64, buffer: &mut [u8]) -> Result<(), NbdError> {
+pub(super) fn read(connection: &Connection, offset: u64, buffer: &mut [u8]) -> Result<(), NbdError> {
     let export = &connection.export;
     let minimum = u64::from(export.minimum);
     let request = REQUEST.min(export.maximum as usize).max(export.minimum as usize);

@@ -71,6 +71,11 @@ impl Wire {
         Self::new(stream, limits.stall).map_err(failed)
     }
 
+    /// A connection over a socket that stands already.
+    pub(super) fn over(stream: UnixStream, stall: Duration) -> io::Result<Self> {
+        Self::new(Stream::Unix(stream), stall)
+    }
+
     /// Over a socket that stands, for a handshake that takes no longer than this.
     fn new(stream: Stream, stall: Duration) -> io::Result<Self> {
         let mut wire = Self { stream, stall, greeted_by: None };
