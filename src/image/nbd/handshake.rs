@@ -395,7 +395,7 @@ mod tests {
     fn greeted(export: &str, part: impl FnOnce(Peer) + Send + 'static) -> Result<Export, NbdError> {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let server = thread::spawn(move || part(Peer(theirs)));
-        let found = greet(&Wire::over(ours, SHORT.stall), export, "base:allocation");
+        let found = greet(&Wire::over(ours, SHORT.stall).unwrap(), export, "base:allocation");
         server.join().unwrap();
         found
     }

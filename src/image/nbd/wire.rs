@@ -195,14 +195,6 @@ fn resolve(host: &str, port: u16, limit: Duration) -> io::Result<Vec<SocketAddr>
 }
 
 #[cfg(test)]
-impl Wire {
-    /// Over a socket that stands.
-    pub(super) fn over(stream: UnixStream, stall: Duration) -> Self {
-        Self::new(Stream::Unix(stream), stall).unwrap()
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -211,7 +203,7 @@ mod tests {
     #[test]
     fn silence_and_a_broken_connection_are_told_apart() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let wire = Wire::over(ours, SHORT);
+        let wire = Wire::over(ours, SHORT).unwrap();
         assert!(matches!(wire.array::<4>("here"), Err(NbdError::Stalled { .. })));
         drop(theirs);
         assert!(matches!(wire.array::<4>("here"), Err(NbdError::Lost { .. })));
@@ -221,7 +213,7 @@ mod tests {
     #[test]
     fn a_trickle_is_no_answer() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let wire = Wire::over(ours, SHORT);
+        let wire = Wire::over(ours, SHORT).unwrap();
         let drip = thread::spawn(move || {
             while theirs.write_all(b"x").is_ok() {
                 thread::sleep(SHORT / 4);
@@ -237,7 +229,7 @@ mod tests {
     #[test]
     fn a_server_that_does_not_read_is_silent_too() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let wire = Wire::over(ours, SHORT);
+        let wire = Wire::over(ours, SHORT).unwrap();
         let sent = wire.send(&vec![0; 16 << 20], "here");
         assert!(matches!(sent, Err(NbdError::Stalled { .. })), "{sent:?}");
     }

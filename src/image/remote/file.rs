@@ -109,9 +109,16 @@ impl Store for Prefix {
         let absent = || NotOpened::Failed(std::io::ErrorKind::NotFound.into());
         let address = self.address(relative).ok_or_else(absent)?;
         let called = address.called();
+        let is_object = matches!(address, Address::Object(..));
         match open_at(self.network, address) {
             Ok(file) => Ok(Arc::new(file)),
             Err((Trouble::Absent, _)) => Err(absent()),
+            // Without `s3:ListBucket` this is how S3 says that an object does not exist; the one
+            // that was named could be read.
+            Err((Trouble::Denied(said), _)) if is_object => {
+                let said = format!("it does not exist, or reading it is denied ({said})");
+                Err(NotOpened::Failed(std::io::Error::new(std::io::ErrorKind::NotFound, said)))
+            }
             Err((trouble, attempts)) => Err(NotOpened::Refused(trouble.opening(&called, attempts))),
         }
     }
