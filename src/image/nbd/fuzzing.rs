@@ -42,7 +42,7 @@ pub fn converse(words: &[u8]) -> Result<Outcome, NbdError> {
     let (ours, mut server) = UnixStream::pair().map_err(failed)?;
     server.write_all(&words[..words.len().min(MOST)]).map_err(failed)?;
     server.shutdown(Shutdown::Write).map_err(failed)?;
-    let mut wire = Wire::of_socket(ours, PATIENCE).map_err(failed)?;
+    let mut wire = Wire::over(ours, PATIENCE).map_err(failed)?;
     let export = greet(&wire, "disk", "base:allocation")?;
     wire.greeted(PATIENCE).map_err(failed)?;
     let (size, context) = (export.size, export.context);

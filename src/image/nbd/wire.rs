@@ -72,7 +72,7 @@ impl Wire {
     }
 
     /// A connection over a socket that stands already.
-    pub(super) fn of_socket(stream: UnixStream, stall: Duration) -> io::Result<Self> {
+    pub(super) fn over(stream: UnixStream, stall: Duration) -> io::Result<Self> {
         Self::new(Stream::Unix(stream), stall)
     }
 
