@@ -281,9 +281,9 @@ mod tests {
 
     #[test]
     fn extended_headers() {
-        let parsed = Extended::parse(b"11 path=a b\n20 size=10000000000\n6 x=y\n").unwrap();
+        let parsed = Extended::parse(b"12 path=a b\n20 size=10000000000\n6 x=y\n").unwrap();
         assert_eq!(parsed, Extended { name: Some(b"a b".to_vec()), size: Some(10_000_000_000) });
-        for wrong in [&b"12 path=a b\n"[..], b"x path=a\n", b"99 path=a\n", b"3 a\n", b"0 a=b\n"] {
+        for wrong in [&b"11 path=a b\n"[..], b"x path=a\n", b"99 path=a\n", b"3 a\n", b"0 a=b\n"] {
             assert_eq!(Extended::parse(wrong), None);
         }
     }
