@@ -209,7 +209,10 @@ fn a_nitro_instance_boots_from_nvme_and_lives() {
         .await;
         assert_eq!(cloud.processes(), [0; 0]);
         again.state(&data, VolumeState::Available).await;
-        assert_eq!(again.described(&root).await.map(|volume| volume.state), None);
+        until("the root volume's end", BOOT, || async {
+            again.described(&root).await.is_none().then_some(())
+        })
+        .await;
     });
 }
 
