@@ -5,8 +5,7 @@
 # DEVICE is a partition (sda1, sdb2), a logical volume (GROUP/NAME) or a RAID 1 (md0); SIZE is in MiB, `-` is what is
 # left. TYPE is a filesystem (ext2, ext3, ext4, xfs, btrfs, jfs), xfs4 (XFS as it was before its checksums), swap, esp,
 # bios (where GRUB's core lies), pv:GROUP or raid:ARRAY. SUBVOLUMES are those of btrfs and where they are mounted, as
-# @=/,@home=/home. Rows are in the order in which things are mounted. DISKS has the size of each disk in MiB. All
-# filesystems are made and filled by user-mode Linux.
+# @=/,@home=/home. DISKS has the size of each disk in MiB. All filesystems are made and filled by user-mode Linux.
 
 new_uuid() { cat /proc/sys/kernel/random/uuid; }
 
@@ -192,6 +191,9 @@ make_group() { volumes pvcreate -qq ${groups[$1]}; volumes vgcreate -qq $1 ${gro
 START
     rows stack_row
     rows make_row
+    # What is mounted into something comes after it.
+    local all=("${LAYOUT[@]}") LAYOUT
+    mapfile -t LAYOUT < <(printf '%s\n' "${all[@]}" | LC_ALL=C sort -b -k4,4)
     rows mount_row
     echo 'unpack $mnt; umount -R $mnt; for group in "${!groups[@]}"; do volumes vgchange -qq -an $group; done
         for array in "${!arrays[@]}"; do mdadm --stop --quiet /dev/$array; done'

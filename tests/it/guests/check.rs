@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use replant::copy::{self, Cancel, OverlayOptions, Silent, Target, TargetOptions, WriteOptions};
+use replant::copy::{self, Cancel, Existing, OverlayOptions, Silent, Target, TargetOptions, WriteOptions};
 use replant::guest::report::RecipeInputs;
 use replant::image::{self, BlockSource, OpenOptions};
 use replant::model::{Hypervisor, NetworkPolicy};
@@ -160,22 +160,36 @@ pub fn undone(images: &[PathBuf]) {
     let file = directory.path().join("disk.raw");
     for (path, overlay) in images.iter().zip(&outcome.overlays) {
         let image = image::open(path, &OpenOptions::default()).unwrap();
-        let options = TargetOptions { size: image.size(), create: true, ..TargetOptions::default() };
-        let target = Target::open(&file, &options).unwrap();
+        // It locks what it has open.
+        let open = || {
+            let options = TargetOptions {
+                size: image.size(),
+                create: true,
+                existing: Existing::Keep,
+                ..TargetOptions::default()
+            };
+            Target::open(&file, &options).unwrap()
+        };
+        let target = open();
         let write =
             WriteOptions { expect: overlay.read_set.clone(), ..WriteOptions::new(image.identity().digest()) };
         let mut written = copy::write(&image, &target, &write, &Silent, &Cancel::new()).unwrap();
         let options = OverlayOptions::default();
         copy::write_overlay(&target, overlay, &image, &mut written.manifest, &options, &Cancel::new())
             .unwrap();
-        let same = |expected: bool| {
+        drop(target);
+        // 0 says that they are the same, 1 that they differ, else it did not get to compare them.
+        let compared = || {
             let mut compare = std::process::Command::new("qemu-img");
-            compare.args(["compare", "-q", "-f", "vmdk", "-F", "raw"]).arg(path).arg(&file);
-            assert_eq!(compare.status().unwrap().success(), expected, "{}", path.display());
+            compare.args(["compare", "-U", "-f", "vmdk", "-F", "raw"]).arg(path).arg(&file);
+            let output = compare.output().unwrap();
+            (output.status.code(), format!("{output:?}"))
         };
-        same(overlay.blocks.is_empty());
-        copy::undo_overlay(&target, overlay, &image, &mut written.manifest, &Cancel::new()).unwrap();
-        same(true);
+        let (code, said) = compared();
+        assert_eq!(code, Some(i32::from(!overlay.blocks.is_empty())), "{said}");
+        copy::undo_overlay(&open(), overlay, &image, &mut written.manifest, &Cancel::new()).unwrap();
+        let (code, said) = compared();
+        assert_eq!(code, Some(0), "{}: {said}", path.display());
         std::fs::remove_file(&file).unwrap();
     }
 }
