@@ -255,6 +255,15 @@ pub enum EditKind {
         /// The new path from the guest's root.
         to: String,
     },
+    /// The file gets an owner, a group and permission bits.
+    SetAccess {
+        /// Permission bits.
+        mode: u32,
+        /// The owner's number.
+        owner: u32,
+        /// The group's number.
+        group: u32,
+    },
     /// The file is removed.
     RemoveFile {
         /// Digest of what it held.
