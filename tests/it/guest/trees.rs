@@ -78,7 +78,17 @@ pub fn disk(partitions: Vec<PartitionFacts>) -> Vec<DiskFacts> {
 }
 
 pub fn run(root: &Path, disks: &[DiskFacts], hypervisor: Hypervisor, prepare: bool) -> Report {
-    let inputs = RecipeInputs { hypervisor, network: NetworkPolicy::Dhcp, changes: GuestChanges::default() };
+    run_with(root, disks, hypervisor, GuestChanges::default(), prepare)
+}
+
+pub fn run_with(
+    root: &Path,
+    disks: &[DiskFacts],
+    hypervisor: Hypervisor,
+    changes: GuestChanges,
+    prepare: bool,
+) -> Report {
+    let inputs = RecipeInputs { hypervisor, network: NetworkPolicy::Dhcp, changes };
     let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs };
     prepare::run(&Tree::open(root).unwrap(), disks, &job).unwrap()
 }
