@@ -6,6 +6,7 @@ mod copy;
 mod corpus;
 mod crash;
 mod docs;
+mod drill;
 mod examples;
 mod guest;
 mod guests;

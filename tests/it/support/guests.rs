@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A guest in all the formats it is kept in.
 pub struct Guest {
@@ -57,15 +57,20 @@ pub struct Boot {
     pub console: String,
 }
 
-/// Boots a disk from NVMe. One at a time: an emulated processor takes a whole core.
+/// Held while a guest boots. One at a time: an emulated processor takes a whole core.
+pub fn one_boot() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Boots a disk from NVMe.
 pub fn boot_from_nvme(image: &Path, firmware: &str) -> Boot {
     boot_disks_from_nvme(&[image], firmware)
 }
 
 /// Boots the first of one or two disks from NVMe, with the other beside it.
 pub fn boot_disks_from_nvme(images: &[&Path], firmware: &str) -> Boot {
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = one_boot();
     let directory = tempfile::tempdir().expect("a directory");
     let console = directory.path().join("console");
     let output = Command::new(guests().join("boot"))
