@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use replant::copy::{self, Cancel, Existing, OverlayOptions, Silent, Target, TargetOptions, WriteOptions};
 use replant::guest::report::RecipeInputs;
 use replant::image::{self, BlockSource, OpenOptions};
-use replant::model::{Hypervisor, NetworkPolicy};
+use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 use replant::sandbox::{Limits, Request, SandboxDisk};
 
 use crate::sandbox::machine::in_machine;
@@ -153,7 +153,11 @@ pub fn undone(images: &[PathBuf]) {
     let outcome = crate::sandbox::run(&Request {
         disks: images.iter().enumerate().map(disk).collect(),
         prepare: true,
-        inputs: RecipeInputs { hypervisor: Hypervisor::Nitro, network: NetworkPolicy::Dhcp },
+        inputs: RecipeInputs {
+            hypervisor: Hypervisor::Nitro,
+            network: NetworkPolicy::Dhcp,
+            changes: GuestChanges::default(),
+        },
         limits: Limits::default(),
     });
     assert!(!outcome.report.recipe.edits.is_empty());

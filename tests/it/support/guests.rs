@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A guest in all the formats it is kept in.
 pub struct Guest {
@@ -94,11 +94,15 @@ pub struct Boot {
     pub console: String,
 }
 
+/// Held while a guest boots. One at a time: an emulated processor takes a whole core.
+pub fn one_boot() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Boot {
     fn of(program: &str, arguments: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
-        // One at a time: an emulated processor takes a whole core.
-        static ONE: Mutex<()> = Mutex::new(());
-        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = one_boot();
         let directory = tempfile::tempdir().expect("a directory");
         let console = directory.path().join("console");
         let output = Command::new(guests().join(program)).args(arguments(&console)).output();
