@@ -2,7 +2,7 @@
 
 mod boots;
 mod debian;
-mod fixtures;
+pub mod fixtures;
 mod generators;
 mod hostile;
 mod initramfs;

@@ -211,7 +211,7 @@ fn every_layout_loads_the_drivers() {
             Generator::Mkinitrd,
             "mkdir boot config; echo : > boot/03-start.sh; echo : > boot/05-udev.sh; \
              for s in 03-start 05-udev; do printf '[ \"$debug\" ] && echo running %s.sh\nsource boot/%s.sh\n[ \"$modules\" ] && load_modules\n' $s $s; done > run_all.sh",
-            "cd /; source run_all.sh".to_owned(),
+            "cd /; source ./run_all.sh".to_owned(),
         ),
         (
             Generator::Mkinitrd,

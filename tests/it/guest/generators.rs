@@ -38,7 +38,9 @@ fn generate(suite: &str, generator: &str, output: &Path) {
                 -m "base bash kernel-modules udev-rules rootfs-block fs-lib" $out $r"#
         }
         _ => {
-            r#"mount --bind $x/usr/share/initramfs-tools /usr/share/initramfs-tools
+            // The hooks of other packages (klibc, udev, kmod) stay as they are installed.
+            r#"cp -a /usr/share/initramfs-tools $t/own; cp -a $x/usr/share/initramfs-tools/. $t/own/
+            mount --bind $t/own /usr/share/initramfs-tools
             printf 'MODULES=list\nBUSYBOX=no\nCOMPRESS=gzip\nRESUME=none\n' > $x/etc/initramfs-tools/initramfs.conf
             echo fuse > $x/etc/initramfs-tools/modules
             sh $x/usr/sbin/mkinitramfs -d $x/etc/initramfs-tools -o $out $r"#
@@ -104,6 +106,7 @@ fn boots(suite: &str, generator: &str, recognized: Generator) {
 }
 
 #[test]
+#[ignore = "make test-matrix"]
 fn this_releases_generators() {
     boots("bookworm", "initramfs-tools", Generator::InitramfsTools);
     boots("bookworm", "dracut", Generator::Dracut);
