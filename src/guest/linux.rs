@@ -13,4 +13,5 @@ pub mod mounts;
 pub mod network;
 pub mod recipe;
 pub mod release;
+pub mod storage;
 pub mod system;

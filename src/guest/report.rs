@@ -94,6 +94,9 @@ pub struct GuestFacts {
     pub root_filesystem: String,
     /// Its network interfaces' static addresses, when it has any: interface to `address/prefix`.
     pub static_addresses: BTreeMap<String, String>,
+    /// The interface that its default route is on, when that is known.
+    #[serde(default)]
+    pub default_interface: Option<String>,
     /// Everything else worth a line in a report: label to text, in order.
     pub details: Vec<(String, String)>,
 }

@@ -16,6 +16,7 @@ mod nbd;
 mod pinning;
 mod plan;
 mod provider;
+mod recovery;
 #[cfg(feature = "remote")]
 mod remote;
 mod running;

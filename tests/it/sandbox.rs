@@ -8,7 +8,7 @@ mod hostile;
 mod jailed;
 mod layout;
 mod lvm;
-mod machine;
+pub mod machine;
 mod raid;
 #[cfg(feature = "remote")]
 mod remote;
