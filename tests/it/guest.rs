@@ -1,8 +1,10 @@
 //! Preparation of guests: real initramfs archives, faithful trees, hostile input.
 
+mod boots;
 mod changes;
 mod debian;
-mod fixtures;
+pub mod fixtures;
+mod generators;
 mod hostile;
 mod initramfs;
 mod trees;

@@ -2,6 +2,7 @@
 
 mod changes;
 mod commands;
+mod evil;
 mod filesystems;
 mod guests;
 mod hostile;
