@@ -56,11 +56,11 @@ impl fmt::Display for Access {
 enum Step {
     Write { path: String, before: Option<Vec<u8>>, after: Vec<u8>, mode: u32, purposes: Vec<String> },
     Label { path: String, like: &'static str },
-    Access { path: String, before: Option<Access>, after: Access },
+    Access { path: String, before: Option<(Access, u64)>, after: Access },
     Copy { path: String, of: String, content: Vec<u8>, mode: u32 },
     Extend { path: String, length: u64, offset: u64, bytes: Vec<u8>, purpose: String, lines: Vec<String> },
     SetAside { path: String, to: String, purpose: String },
-    Remove { path: String, before: Vec<u8>, purpose: String },
+    Remove { path: String, before: Vec<u8>, purpose: String, shown: bool },
 }
 
 /// A recipe in the making.
@@ -209,10 +209,10 @@ impl<'t> Draft<'t> {
     }
 
     fn access(&mut self, path: &str, now: Option<Metadata>, after: Access) {
-        let before = now.map(|now| Access { mode: now.mode, uid: now.uid, gid: now.gid });
+        let before = now.map(|now| (Access { mode: now.mode, uid: now.uid, gid: now.gid }, now.length));
         // What is made belongs to root and has the mode that it is made with.
         let made = Access { mode: after.mode, uid: 0, gid: 0 };
-        if before.unwrap_or(made) != after {
+        if before.map_or(made, |(before, _)| before) != after {
             self.steps.push(Step::Access { path: path.to_owned(), before, after });
         }
     }
@@ -311,7 +311,21 @@ impl<'t> Draft<'t> {
             return Ok(());
         }
         self.pending.insert(path.to_owned(), None);
-        self.steps.push(Step::Remove { path: path.to_owned(), before, purpose: purpose.to_owned() });
+        let purpose = purpose.to_owned();
+        self.steps.push(Step::Remove { path: path.to_owned(), before, purpose, shown: true });
+        Ok(())
+    }
+
+    /// As [`Draft::remove`], for what nobody wants to read on its way out: keys, seeds, leases.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn discard(&mut self, path: &str, purpose: &str) -> Result<(), TreeError> {
+        let steps = self.steps.len();
+        self.remove(path, purpose)?;
+        if let Some(Step::Remove { shown, .. }) = self.steps.get_mut(steps) {
+            *shown = false;
+        }
         Ok(())
     }
 
@@ -435,7 +449,7 @@ fn edit(step: &Step) -> Option<Edit> {
         Step::SetAside { path, to, purpose } => {
             Edit { path: path.clone(), purpose: purpose.clone(), kind: EditKind::SetAside { to: to.clone() } }
         }
-        Step::Remove { path, before, purpose } => Edit {
+        Step::Remove { path, before, purpose, .. } => Edit {
             path: path.clone(),
             purpose: purpose.clone(),
             kind: EditKind::RemoveFile { before: Digest::of(before) },
@@ -463,13 +477,18 @@ fn diff(step: &Step) -> Option<FileDiff> {
             (path, FileChange::Binary { old_length: Some(*length), new_length, lines: lines.clone() })
         }
         Step::SetAside { path, to, .. } => (path, FileChange::Renamed { to: to.clone() }),
-        Step::Remove { path, before, .. } => (path, change(path, Some(before), None)),
+        Step::Remove { path, before, shown: true, .. } => (path, change(path, Some(before), None)),
+        Step::Remove { path, before, .. } => {
+            let old_length = Some(before.len() as u64);
+            (path, FileChange::Binary { old_length, new_length: None, lines: Vec::new() })
+        }
         Step::Label { .. } => return None,
         // Of a new file, its edit says it.
         Step::Access { before: None, .. } => return None,
-        Step::Access { path, before: Some(before), after } => {
+        Step::Access { path, before: Some((before, length)), after } => {
             let lines = vec![format!("was {before}"), format!("is {after}")];
-            (path, FileChange::Binary { old_length: None, new_length: None, lines })
+            let length = Some(*length);
+            (path, FileChange::Binary { old_length: length, new_length: length, lines })
         }
     };
     Some(FileDiff { path: path.clone(), change })

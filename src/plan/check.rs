@@ -236,9 +236,8 @@ fn guest(machine: &Machine) -> Vec<Diagnostic> {
     }
 }
 
-/// Findings about what the user wants in a guest; the guest itself would come up.
-const WISHES: [&str; 3] =
-    ["guest::file_not_placed", "guest::file_owner_unknown", "guest::first_boot_impossible"];
+/// Findings of `guest` about what the user wants in it; the guest itself would come up.
+const WISHES: [&str; 3] = ["file_not_placed", "file_owner_unknown", "first_boot_impossible"];
 
 fn blocking(machine: &Machine, finding: &Finding) -> Diagnostic {
     let mut detail = format!("In the guest of {}: {}", machine.spec.address, finding.summary);
@@ -246,7 +245,7 @@ fn blocking(machine: &Machine, finding: &Finding) -> Diagnostic {
         detail.push_str("\n  ");
         detail.push_str(evidence);
     }
-    let is_wish = WISHES.contains(&finding.code.as_str());
+    let is_wish = finding.code.strip_prefix("guest::").is_some_and(|code| WISHES.contains(&code));
     let (summary, place) = if is_wish {
         ("What is wanted in the guest cannot be done", "guest")
     } else {

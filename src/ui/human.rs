@@ -1,6 +1,7 @@
 //! For people: diagnostics, plans, progress, receipts.
 
 pub mod diagnostics;
+pub mod edits;
 pub mod event;
 pub mod guest;
 pub mod inventory;

@@ -1,5 +1,6 @@
 //! The sandbox with its real parts: user-mode Linux, real filesystems, and other people's fsck.
 
+mod changes;
 mod commands;
 mod evil;
 mod filesystems;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::edits::render_edits;
 use super::paint::Paint;
 use super::plan::diff::render_diff;
 use super::text::{Look, harmless, wrap};
@@ -223,10 +224,9 @@ pub fn render_preparation(
         count(report.recipe.edits.len(), "edit"),
         Bytes(overlay_bytes)
     ));
-    for edit in &report.recipe.edits {
-        let row = line(&format!("{}: {}", edit.path, edit.purpose));
-        text.push_str(&format!("    {} {row}\n", paint.yellow("~")));
-    }
+    let edits: Vec<(&str, &str)> =
+        report.recipe.edits.iter().map(|edit| (edit.path.as_str(), edit.purpose.as_str())).collect();
+    text.push_str(&render_edits(&edits, &report.diffs, paint, 4));
     if let Some(context) = context {
         text.push('\n');
         text.push_str(&render_diffs(&report.diffs, context, look));
