@@ -12,4 +12,5 @@ pub mod mounts;
 pub mod network;
 pub mod recipe;
 pub mod release;
+pub mod services;
 pub mod system;

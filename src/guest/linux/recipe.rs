@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
-use super::access;
+use super::access::{self, Surroundings};
 use super::boot::arguments::{self, Wanted};
 use super::boot::efi;
 use super::boot::entries::{Kernel, Loader};
@@ -116,8 +116,15 @@ pub fn make(
     }
 
     edit_arguments(draft, &loader, &sets, disks, network.wants_plain_names && !old_names)?;
-    access::inspect(draft, findings)?;
-    system::inspect(tree, disks, architecture, inputs, firmware, ways, findings);
+    let around = Surroundings {
+        addresses: &network.addresses,
+        policy: inputs.network,
+        plain_names: plain_names || network.wants_plain_names,
+        hypervisor: inputs.hypervisor,
+    };
+    access::inspect(draft, &around, findings)?;
+    system::inspect(draft, disks, architecture, ways, &around, findings)?;
+    system::room(draft, findings)?;
 
     let facts = GuestFacts {
         family: "linux".to_owned(),
@@ -128,7 +135,7 @@ pub fn make(
         firmware,
         boots_either_firmware: ways.bios && ways.uefi,
         hostname: release::hostname(tree),
-        kernels: kernel_facts(&loader.kernels, looked.places),
+        kernels: kernel_facts(tree, &loader.kernels, &sets, looked.places),
         root_filesystem: system::root_filesystem(tree, disks).unwrap_or_else(|| "unknown".to_owned()),
         static_addresses: network.addresses,
         details: details(&loader, &network.stacks, looked.generators),
@@ -225,13 +232,19 @@ fn boot_findings(loader: &Loader, ways: efi::Ways, disks: &[DiskFacts], findings
     }
 }
 
-fn kernel_facts(kernels: &[Kernel], mut places: Vec<drivers::Places>) -> Vec<KernelFacts> {
+fn kernel_facts(
+    tree: &Tree,
+    kernels: &[Kernel],
+    sets: &BTreeMap<String, ModuleSet>,
+    mut places: Vec<drivers::Places>,
+) -> Vec<KernelFacts> {
     places.resize_with(kernels.len(), BTreeMap::new);
     let facts = kernels.iter().zip(places).map(|(kernel, drivers)| KernelFacts {
         release: kernel.release.clone(),
         image: kernel.image.clone(),
         initramfs: kernel.initramfs.clone(),
         drivers,
+        ena_version: sets.get(&kernel.release).and_then(|set| set.version(tree, "ena")),
     });
     facts.collect()
 }
