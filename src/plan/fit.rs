@@ -39,6 +39,30 @@ const NVME: (u32, u32) = (4, 4);
 /// The build of RHEL 7.4's kernel, 3.10.0-693.
 const EL7_NVME: u32 = 693;
 
+/// What [`any`] calls itself.
+const ANY_NITRO: &str = "any Nitro-based type";
+const ANY_XEN: &str = "any Xen-based type";
+
+/// What all types of a hypervisor and architecture have in common, for a guest whose type is not
+/// chosen yet.
+#[must_use]
+pub fn any(hypervisor: Hypervisor, guest: Architecture) -> InstanceTypeFacts {
+    let (name, architecture, modes): (_, _, &[BootMode]) = match (hypervisor, guest) {
+        (Hypervisor::Xen, _) => (ANY_XEN, Architecture::X86_64, &[BootMode::LegacyBios]),
+        (Hypervisor::Nitro, Architecture::Arm64) => (ANY_NITRO, Architecture::Arm64, &[BootMode::Uefi]),
+        (Hypervisor::Nitro, _) => (ANY_NITRO, Architecture::X86_64, &[BootMode::LegacyBios, BootMode::Uefi]),
+    };
+    InstanceTypeFacts {
+        name: name.to_owned(),
+        hypervisor,
+        architecture,
+        boot_modes: modes.iter().copied().collect(),
+        ena_required: hypervisor == Hypervisor::Nitro,
+        vcpus: 0,
+        memory: 0,
+    }
+}
+
 /// Everything that stands between a guest and an instance type: what blocks first.
 #[must_use]
 pub fn judge(guest: &GuestFacts, kind: &InstanceTypeFacts) -> Vec<Finding> {
@@ -87,7 +111,8 @@ fn called(architecture: Architecture) -> &'static str {
 }
 
 fn architecture(guest: Architecture, kind: &InstanceTypeFacts) -> Option<Finding> {
-    let runs_i386 = kind.architecture == Architecture::X86_64 && RUNS_I386.contains(&kind.name.as_str());
+    let listed = RUNS_I386.contains(&kind.name.as_str()) || kind.name == ANY_XEN;
+    let runs_i386 = kind.architecture == Architecture::X86_64 && listed;
     let fits = match guest {
         Architecture::I386 => kind.architecture == Architecture::I386 || runs_i386,
         other => other == kind.architecture,

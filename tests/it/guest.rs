@@ -1,6 +1,7 @@
 //! Preparation of guests: real initramfs archives, faithful trees, hostile input.
 
 mod debian;
+mod findings;
 mod fixtures;
 mod hostile;
 mod initramfs;

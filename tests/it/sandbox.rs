@@ -2,6 +2,7 @@
 
 mod commands;
 mod filesystems;
+mod findings;
 mod guests;
 mod hostile;
 mod jailed;

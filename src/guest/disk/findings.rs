@@ -36,7 +36,14 @@ const WITHOUT: &str =
 pub fn of_tables(layout: &Layout) -> Vec<Finding> {
     let of = |name: &str, problem: &String| {
         seen(
-            finding(FindingSeverity::Warns, "table_damaged", "A partition table has something wrong with it"),
+            advised(
+                finding(
+                    FindingSeverity::Warns,
+                    "table_damaged",
+                    "A partition table has something wrong with it",
+                ),
+                "What could be read of it is used. Check it in the source machine (fdisk -l, sgdisk -v).",
+            ),
             format!("disk {name}: {problem}"),
         )
     };
@@ -337,6 +344,10 @@ pub fn several_roots(layout: &Layout, volumes: &[&Volume]) -> Finding {
         "several_systems",
         "There is more than one operating system; the first is prepared",
     );
+    found.advice = Some(
+        "Restore as a drill first: which one boots, the boot loader's menu decides, which nobody sees on EC2."
+            .to_owned(),
+    );
     found.evidence = volumes.iter().map(|volume| layout.name(volume.place)).collect();
     found
 }
@@ -344,10 +355,13 @@ pub fn several_roots(layout: &Layout, volumes: &[&Volume]) -> Finding {
 /// A line of fstab names what is not there.
 pub fn not_there(line: u32, text: &str) -> Finding {
     seen(
-        finding(
-            FindingSeverity::Warns,
-            "mount_source_missing",
-            "A filesystem that the guest mounts is not on its disks",
+        advised(
+            finding(
+                FindingSeverity::Warns,
+                "mount_source_missing",
+                "A filesystem that the guest mounts is not on its disks",
+            ),
+            "Restore the disk that it is on too; without it the boot may stop in an emergency shell.",
         ),
         format!("/etc/fstab:{line}: {text}"),
     )

@@ -191,9 +191,7 @@ fn module_sets(tree: &Tree, kernels: &[Kernel]) -> Result<BTreeMap<String, Modul
 }
 
 fn boot_findings(loader: &Loader, ways: efi::Ways, disks: &[DiskFacts], findings: &mut Findings) {
-    if let Some(name) = loader.name() {
-        findings.push(informs("boot_loader", format!("the boot loader is {name}")));
-    } else {
+    if loader.name().is_none() {
         findings.push(
             blocks("boot_loader_missing", "no boot loader configuration that is known was found")
                 .seen("looked for grub.cfg, grub.conf and menu.lst in /boot and on the EFI system partition")
@@ -203,12 +201,18 @@ fn boot_findings(loader: &Loader, ways: efi::Ways, disks: &[DiskFacts], findings
         );
     }
     if loader.name().is_some() && !ways.bios && !ways.uefi {
-        findings
-            .push(informs("boot_code_unknown", "how the firmware starts the boot loader was not recognized"));
+        findings.push(
+            informs("boot_code_unknown", "how the firmware starts the boot loader was not recognized")
+                .seen(
+                    "looked for GRUB's files for BIOS in /boot, and for loaders on the EFI system partition",
+                )
+                .advice("It is restored as a BIOS guest; check in a drill that it boots."),
+        );
     }
     if loader.kernels.is_empty() {
         findings.push(
             blocks("kernel_missing", "the boot loader lists no kernel that is on the disk")
+                .seen("looked where the boot loader's menu says, and for /boot/vmlinuz-*")
                 .advice("Reinstall the guest's kernel, or restore all disks of the machine."),
         );
     }
