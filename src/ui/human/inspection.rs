@@ -12,6 +12,8 @@ use crate::guest::report::{
 use crate::model::{Architecture, Bytes, Firmware, Hypervisor};
 use crate::ui::inspection::{Inspection, Verdict, blocks};
 
+/// A space at which no line breaks.
+const TOGETHER: &str = "\u{a0}";
 /// Columns of the labels before the facts.
 const LABEL: usize = 9;
 /// Most places that are shown of one finding; the JSON has all.
@@ -136,7 +138,8 @@ fn row(label: &str, content: &str, paint: Paint, width: usize) -> String {
     let mut text = String::new();
     for (index, line) in wrap(&line(content), width.saturating_sub(LABEL + 3)).lines().enumerate() {
         let label = if index == 0 { label } else { "" };
-        text.push_str(&format!("  {} {}\n", paint.dim(&format!("{label:<LABEL$}")), line.trim_start()));
+        let line = line.trim_start().replace(TOGETHER, " ");
+        text.push_str(&format!("  {} {line}\n", paint.dim(&format!("{label:<LABEL$}"))));
     }
     text
 }
@@ -198,13 +201,14 @@ fn volume_text(content: &str, mount_point: Option<&str>, size: u64) -> String {
         Some(place) => format!("{content} on {place} {}", Bytes(size)),
         None => format!("{content} {}", Bytes(size)),
     }
+    .replace(' ', TOGETHER)
 }
 
 /// `root, gpt: 1 bios-grub 1 MiB, 2 ext4 on / 40 GiB`.
 fn disk_text(disk: &DiskFacts) -> String {
     let partition = |partition: &PartitionFacts| {
         let text = volume_text(&partition.content, partition.mount_point.as_deref(), partition.size);
-        if partition.number == 0 { text } else { format!("{} {text}", partition.number) }
+        if partition.number == 0 { text } else { format!("{}{TOGETHER}{text}", partition.number) }
     };
     let partitions: Vec<String> = disk.partitions.iter().map(partition).collect();
     let table = match disk.table.as_str() {
@@ -219,7 +223,8 @@ fn disk_text(disk: &DiskFacts) -> String {
 
 fn stacked_text(volume: &StackedFacts) -> String {
     let text = volume_text(&volume.content, volume.mount_point.as_deref(), volume.size);
-    format!("{}: {text}, on {}", volume.name, volume.on.join(", "))
+    let on: Vec<String> = volume.on.iter().map(|place| place.replace(' ', TOGETHER)).collect();
+    format!("{}: {text}, on {}", volume.name.replace(' ', TOGETHER), on.join(", "))
 }
 
 /// A table: where each kernel has its drivers for EC2. The first boots.
@@ -283,10 +288,11 @@ fn one(finding: &Finding, paint: Paint, width: usize) -> String {
         }
     };
     let most = if mended { MOST_PLACES_MENDED } else { MOST_PLACES };
-    for place in finding.evidence.iter().take(most) {
+    for (index, place) in finding.evidence.iter().take(most).enumerate() {
+        let label = if index == 0 { "where    " } else { "         " };
         // What is mended needs no study; of the rest, every word may count.
         let place = if mended { cut(&line(place), width.saturating_sub(14)) } else { line(place) };
-        add(&paint.dim("where    "), &place);
+        add(&paint.dim(label), &place);
     }
     if finding.evidence.len() > most {
         add(&paint.dim("         "), &format!("and {} more", finding.evidence.len() - most));

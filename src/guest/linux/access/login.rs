@@ -185,7 +185,8 @@ fn directory_users(draft: &Draft<'_>, findings: &mut Findings) -> bool {
     let Some((line, number)) = named else { return false };
     findings.push(
         informs("directory_users", "users come from a directory server (Active Directory, LDAP)")
-            .at("/etc/nsswitch.conf", number, line)
+            // `passwd:` is no password, so this line is not masked.
+            .seen(format!("/etc/nsswitch.conf:{number}: {}", line.trim()))
             .seen(*place)
             .advice("See that the instance reaches its servers and resolves their names; without them only local accounts log in."),
     );

@@ -92,7 +92,7 @@ pub fn inspect(
 
 /// Evidence of a setting.
 pub fn at(finding: crate::guest::report::Finding, setting: &Setting) -> crate::guest::report::Finding {
-    finding.at(&setting.path, setting.line, &format!("{} {}", setting.keyword, setting.value))
+    finding.at(&setting.path, setting.line, &setting.text)
 }
 
 /// Whether it starts with the guest; a finding when not.
@@ -119,7 +119,7 @@ fn of_settings(settings: &Settings) -> Vec<Listener> {
         address: address_of(&setting.value),
         path: setting.path.clone(),
         line: setting.line,
-        text: format!("ListenAddress {}", setting.value),
+        text: setting.text.clone(),
     };
     settings.all("listenaddress").map(of).collect()
 }

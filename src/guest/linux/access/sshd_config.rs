@@ -22,6 +22,8 @@ pub struct Setting {
     pub path: String,
     /// Its line, from 1.
     pub line: u32,
+    /// The line as it stands.
+    pub text: String,
 }
 
 /// The settings that hold for every connection, in the order in which sshd reads them.
@@ -88,7 +90,8 @@ fn add(
                 }
             }
             _ if settings.len() < MOST => {
-                settings.push(Setting { keyword, value, path: path.to_owned(), line });
+                let (path, text) = (path.to_owned(), text.to_owned());
+                settings.push(Setting { keyword, value, path, line, text });
             }
             _ => {}
         }

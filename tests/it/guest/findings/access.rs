@@ -65,10 +65,10 @@ pub const CASES: &[Case] = &[
     advised(
         "sshd_disabled",
         WARNS,
-        "rm -r usr/lib/systemd lib/systemd etc/systemd; put etc/init/ssh.conf <<<'exec sshd'; put etc/init/ssh.override <<<manual",
+        "rm -r usr/lib/systemd etc/systemd; put etc/init/ssh.conf <<<'exec sshd'; put etc/init/ssh.override <<<manual",
         &["no target"],
     ),
-    advised("ssh_port", INFORMS, "echo 'Port 2222' >> etc/ssh/sshd_config", &["/etc/ssh/sshd_config:3: port 2222"]),
+    advised("ssh_port", INFORMS, "echo 'Port 2222' >> etc/ssh/sshd_config", &["/etc/ssh/sshd_config:3: Port 2222"]),
     advised(
         "ssh_listens_elsewhere",
         WARNS,
@@ -86,14 +86,14 @@ pub const CASES: &[Case] = &[
         "ssh_users_limited",
         INFORMS,
         "printf 'AllowUsers admin backup\nMatch Address 10.0.0.0/8\nAllowUsers root\n' >> etc/ssh/sshd_config",
-        &["/etc/ssh/sshd_config:3: allowusers admin backup"],
+        &["/etc/ssh/sshd_config:3: AllowUsers admin backup"],
     ),
     advised(
         "ssh_root_refused",
         WARNS,
         "printf 'PermitRootLogin = no\n' >> etc/ssh/sshd_config; put etc/shadow <<<'root:$6$salt$hash:19000:0:99999:7:::'
          put etc/passwd <<<'root:x:0:0:root:/root:/bin/bash'; rm -r home/admin",
-        &["/etc/ssh/sshd_config:3: permitrootlogin no"],
+        &["/etc/ssh/sshd_config:3: PermitRootLogin = no"],
     ),
     advised("nologin", WARNS, "put etc/nologin <<<'maintenance'", &["/etc/nologin is there"]),
     advised(
@@ -206,7 +206,7 @@ E",
         "password_login_refused",
         INFORMS,
         "rm -r home/admin; echo 'PasswordAuthentication no' >> etc/ssh/sshd_config",
-        &["/etc/ssh/sshd_config:3: passwordauthentication no"],
+        &["/etc/ssh/sshd_config:3: PasswordAuthentication no"],
     ),
     advised(
         "root_password_expired",
@@ -256,7 +256,7 @@ fn what_lets_ssh_in_is_not_warned_of() {
         "on SuSEfirewall2.service; put etc/sysconfig/SuSEfirewall2 <<<'FW_CONFIGURATIONS_EXT=\"sshd\"'",
         // By its alias, and by System V's link where there is no systemd.
         "mv etc/systemd/system/multi-user.target.wants/s{sh,shd}.service",
-        "rm -r usr/lib/systemd lib/systemd etc/systemd; mkdir -p etc/rc.d/rc3.d; touch etc/rc.d/rc3.d/S55sshd",
+        "rm -r usr/lib/systemd etc/systemd; mkdir -p etc/rc.d/rc3.d; touch etc/rc.d/rc3.d/S55sshd",
         "put etc/hosts.deny <<<'ALL: ALL'",
         "echo libwrap.so.0 >> usr/sbin/sshd; put etc/hosts.deny <<<'ALL: ALL'; put etc/hosts.allow <<<'sshd: ALL'",
         "echo 'ListenAddress 0.0.0.0' >> etc/ssh/sshd_config; echo 'ListenAddress 10.1.2.3' >> etc/ssh/sshd_config",
@@ -296,7 +296,7 @@ on netfilter-persistent.service; printf '*filter\n:INPUT DROP [0:0]\n-A INPUT -d
 fn hostile_rules_come_to_an_end() {
     for script in [
         iptables!("-A INPUT -j A\n-A A -j B\n-A B -j A\n-A A -j B\n-A B -j A\n-A INPUT -j INPUT"),
-        "on netfilter-persistent.service; { echo '*filter'; echo ':INPUT DROP [0:0]'; yes -- '-A INPUT -j INPUT' | head -100000; } | put etc/iptables/rules.v4",
+        "on netfilter-persistent.service; { echo '*filter'; echo ':INPUT DROP [0:0]'; seq 100000 | sed 's/.*/-A INPUT -j INPUT/'; } | put etc/iptables/rules.v4",
         "on nftables.service; printf 'include \"/etc/nftables.conf\"\ntable inet filter {{{{ chain input {\n}}}}}}}} \"' | put etc/nftables.conf",
         "for i in 1 2 3; do echo 'Include /etc/ssh/*'; done >> etc/ssh/sshd_config",
         "on firewalld.service; put etc/firewalld/zones/public.xml <<<'<zone><rule><accept/>'; put etc/firewalld/firewalld.conf <<<'DefaultZone=../../../../etc/passwd'",

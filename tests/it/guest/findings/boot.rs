@@ -5,18 +5,12 @@ use super::{BLOCKS, Case, INFORMS, WARNS, advised, both, mended};
 pub const CASES: &[Case] = &[
     advised("boot_loader_missing", BLOCKS, "rm -r boot/grub", &["looked for grub.cfg"]),
     advised("boot_code_unknown", INFORMS, "rmdir boot/grub/i386-pc", &["looked for"]),
-    advised("kernel_missing", BLOCKS, "rm boot/vmlinuz-*", &["/boot/grub/grub.cfg"]),
+    advised("kernel_missing", BLOCKS, "rm boot/vmlinuz-*", &["looked where the boot loader's menu says"]),
     advised(
         "kernel_dangling",
         WARNS,
         "printf \"menuentry 'Gone' {\\n\\tlinux /boot/vmlinuz-5.10.0-1-amd64 root=UUID=00001-uuid-ext4\\n}\\n\" >> boot/grub/grub.cfg",
         &["/boot/grub/grub.cfg:6: /boot/vmlinuz-5.10.0-1-amd64"],
-    ),
-    advised(
-        "root_unmatched",
-        BLOCKS,
-        "sed -i 's,root=UUID=00001-uuid-ext4,root=/dev/sdq7,' boot/grub/grub.cfg",
-        &["/boot/grub/grub.cfg:2: root=/dev/sdq7"],
     ),
     advised(
         "resume_unmatched",

@@ -60,29 +60,39 @@ fn what_is_mended_is_well_afterwards() {
     assert_eq!((codes(&second), second.recipe.edits.len()), (vec![], 0));
 }
 
-/// A filesystem of 512-byte room, and one without inodes: tmpfs, which the kernel limits both ways.
+/// Filesystems without room, without inodes, and read-only ones: tmpfs, which the kernel limits in
+/// all these ways.
 #[test]
-fn no_room_and_no_inodes_are_said_before_anything_is_written() {
-    for (options, script, code) in [
-        ("size=2m", "head -c 8m /dev/zero > fill || true", "guest::filesystem_full"),
-        ("nr_inodes=COUNT", "true", "guest::no_inodes"),
+fn what_cannot_be_written_is_said_before_anything_is() {
+    for (options, script, codes) in [
+        (
+            "size=COUNTm",
+            "head -c 64m /dev/zero > fill || true",
+            &["guest::boot_full", "guest::filesystem_full"][..],
+        ),
+        ("nr_inodes=COUNT", "true", &["guest::no_inodes"]),
+        ("size=64m", "mount -o remount,ro .", &["guest::boot_read_only", "guest::read_only"]),
     ] {
-        let tree = tree("mkdir -p etc/initramfs-tools usr/lib/dracut etc/dracut.conf.d");
+        let tree =
+            tree("mkdir -p usr/lib/dracut etc/dracut.conf.d; echo '/dev/sda2 none swap sw 0 0' >> etc/fstab");
         let from = tree.path().display().to_string();
         let place = tempfile::tempdir().unwrap();
         let at = place.path().display().to_string();
-        let inodes = shell(&format!("find {from} | wc -l"));
-        let options = options.replace("COUNT", &(inodes.trim().parse::<u64>().unwrap() + 1).to_string());
+        // One more for the root; in MiB, room for all of it and hardly more.
+        let inodes = shell(&format!("find {from} | wc -l")).trim().parse::<u64>().unwrap() + 1;
+        let options = options.replace("COUNTm", "2m").replace("COUNT", &inodes.to_string());
         shell(&format!(
-            "mount -t tmpfs -o {options} none {at} && cp -a {from}/. {at} && cd {at} && {script}"
+            "mount -t tmpfs -o {options} none {at}; trap 'umount -l {at}' ERR; cp -a {from}/. {at}; cd {at}; {script}"
         ));
         let disks = disks(vec![partition(1, "ext4", "/"), partition(2, "swap", "")]);
         let report = look(place.path(), &disks, inputs(NetworkPolicy::Dhcp), false);
         shell(&format!("umount {at}"));
-        let found = report.findings.iter().find(|found| found.code == code);
-        let found = found.unwrap_or_else(|| panic!("{options}: {:#?}", report.findings));
-        assert_eq!((found.severity, found.evidence.len()), (FindingSeverity::Blocks, 1));
-        assert!(found.advice.is_some());
+        for code in codes {
+            let found = report.findings.iter().find(|found| found.code == *code);
+            let found = found.unwrap_or_else(|| panic!("{options}: {code}, {:#?}", report.findings));
+            assert_eq!((found.severity, found.evidence.len()), (FindingSeverity::Blocks, 1));
+            assert!(found.advice.is_some());
+        }
     }
 }
 
@@ -133,4 +143,16 @@ fn a_kernel_without_xens_drivers() {
         assert_eq!((found.severity, found.evidence.len()), (severity, 1));
         assert!(found.advice.is_some());
     }
+}
+
+/// A root that is named by a device, and no disk that could be it.
+#[test]
+fn a_root_on_a_disk_that_is_not_restored() {
+    let tree = tree("sed -i 's,root=UUID=00001-uuid-ext4,root=/dev/sdq7,' boot/grub/grub.cfg");
+    let disks = disks(vec![partition(2, "swap", "")]);
+    let findings = look(tree.path(), &disks, inputs(NetworkPolicy::Dhcp), false).findings;
+    let found = findings.iter().find(|found| found.code == "guest::root_unmatched").unwrap();
+    assert_eq!(found.severity, FindingSeverity::Blocks);
+    assert_eq!(found.evidence, ["/boot/grub/grub.cfg:2: root=/dev/sdq7"]);
+    assert!(found.advice.is_some());
 }
