@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod digest;
+pub mod guest;
 pub mod hardware;
 pub mod location;
 pub mod size;
@@ -9,6 +10,7 @@ pub mod spec;
 
 pub use address::{Address, InstanceAddress, InstanceKey, ParseAddressError, Part};
 pub use digest::{ClientToken, Digest, ParseDigestError};
+pub use guest::{Content, FirstBoot, GuestChanges, GuestFile, IdentityPolicy};
 pub use hardware::{Architecture, BootMode, Firmware, Hypervisor};
 pub use location::{HttpLocation, Location, NbdLocation, NbdServer, ParseLocationError, S3Location};
 pub use size::{Bytes, GIB, KIB, MIB, TIB};

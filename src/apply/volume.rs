@@ -125,9 +125,7 @@ impl Context {
         if set.is_empty() && remove.is_empty() {
             return Ok(());
         }
-        let operation = Operation::ChangeTags { id: id.to_owned(), set: set.clone(), remove: remove.clone() };
-        self.effect(address, operation, || self.provider.change_tags(id, &set, &remove), |()| Vec::new())
-            .await
+        self.set_tags(address, id, &set, &remove).await
     }
 
     /// Destroys a volume, after a snapshot when asked.
@@ -216,6 +214,9 @@ impl Context {
     /// The provider's, the journal's; it is attached to something that is not ours.
     pub async fn forget_volume(&self, address: &Address, id: &VolumeId) -> Result<String, ApplyError> {
         self.free_volume(address, id).await?;
+        if let Some(view) = self.describe_volume(id).await? {
+            self.unmark(address, &view).await?;
+        }
         self.change(vec![StateChange::Remove { address: address.clone() }]).await?;
         self.forget_manifest(id);
         Ok(format!("{id} stays"))

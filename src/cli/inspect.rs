@@ -12,7 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::guest::report::{Finding, RecipeInputs, Report};
 use crate::image::ova;
 use crate::image::{self, ImageError};
-use crate::model::{Hypervisor, Location, NetworkPolicy};
+use crate::model::{GuestChanges, Hypervisor, Location, NetworkPolicy};
 use crate::plan::fit;
 use crate::provider::InstanceTypeFacts;
 use crate::provider::local::instance_type;
@@ -195,6 +195,7 @@ impl MachineArguments {
                     NetworkArgument::Dhcp => NetworkPolicy::Dhcp,
                     NetworkArgument::Keep => NetworkPolicy::Keep,
                 },
+                changes: GuestChanges::default(),
             },
             limits: Limits { memory_mib: self.memory, ..Limits::default() },
         }

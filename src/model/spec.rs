@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootMode, InstanceAddress, Location};
+use super::{BootMode, GuestChanges, InstanceAddress, Location};
 use crate::diagnostic::Span;
 
 /// A path to an attribute within an instance, as `disk.root.size`.
@@ -177,6 +177,8 @@ pub struct GuestSpec {
     pub network: NetworkPolicy,
     /// Whether it is prepared.
     pub drivers: DriversPolicy,
+    /// What else is changed in it.
+    pub changes: GuestChanges,
 }
 
 /// How an instance comes to its volumes.

@@ -274,6 +274,7 @@ mod tests {
             }],
             root_filesystem: "xfs".to_owned(),
             static_addresses: BTreeMap::new(),
+            default_interface: None,
             details: Vec::new(),
         }
     }

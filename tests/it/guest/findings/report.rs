@@ -78,6 +78,7 @@ fn a_guest_that_cannot_be_prepared() {
         ],
         root_filesystem: "xfs".to_owned(),
         static_addresses: BTreeMap::from([("ens192".to_owned(), "10.1.2.3/24".to_owned())]),
+        default_interface: Some("ens192".to_owned()),
         details: vec![
             ("boot loader".to_owned(), "GRUB 2".to_owned()),
             ("network".to_owned(), "ifcfg".to_owned()),
