@@ -37,6 +37,8 @@ const DISK: Schema = Schema {
         ("grow", false),
         ("iops", false),
         ("throughput", false),
+        ("restore_iops", false),
+        ("restore_throughput", false),
         ("encrypted", false),
         ("kms_key_id", false),
         ("delete_on_termination", false),

@@ -87,6 +87,7 @@ pub fn volume(view: &VolumeView, machine: Option<&Machine>, disk: &str, started:
         drivers: None,
         slot: None,
         started,
+        raised: false,
     }
 }
 

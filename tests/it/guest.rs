@@ -1,9 +1,11 @@
 //! Preparation of guests: real initramfs archives, faithful trees, hostile input.
 
+mod boots;
 mod changes;
 mod debian;
 mod findings;
-mod fixtures;
+pub mod fixtures;
+mod generators;
 mod hostile;
 mod initramfs;
 mod trees;

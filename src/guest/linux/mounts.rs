@@ -20,7 +20,7 @@ const ESSENTIAL: [&str; 4] = ["/", "/usr", "/var", "/boot"];
 /// # Errors
 /// When it is there and cannot be read.
 pub fn read(tree: &Tree) -> Result<Vec<Mount>, TreeError> {
-    if !tree.exists(FSTAB) {
+    if !tree.is_file(FSTAB) {
         return Ok(Vec::new());
     }
     Ok(fstab::parse(&tree.read_at(FSTAB, 0, fstab::MOST_BYTES)?))

@@ -334,7 +334,9 @@ fn the_book_lists_every_finding() {
     let mut source = codes_of_source();
     source.extend(of_fit.captures_iter(fit).map(|found| found[1].to_owned()));
     let named: BTreeSet<String> = code.captures_iter(&page).map(|found| found[1].to_owned()).collect();
-    let rows = page.lines().filter(|line| ["| `guest::", "| `disk::", "| `plan::"].iter().any(|start| line.starts_with(start)));
+    let rows = page
+        .lines()
+        .filter(|line| ["| `guest::", "| `disk::", "| `plan::"].iter().any(|start| line.starts_with(start)));
     let listed = rows.filter_map(|row| code.captures(row)).map(|found| found[1].to_owned());
     let mut once = BTreeSet::new();
     let twice: Vec<String> = listed.filter(|code| !once.insert(code.clone())).collect();

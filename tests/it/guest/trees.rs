@@ -99,6 +99,11 @@ pub fn prepared(script: &str, disks: &[DiskFacts]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     shell(&format!("cd {}\n{FUNCTIONS}\n{script}", root.display()));
+    if root.join("etc/selinux/config").exists() {
+        let label = b"system_u:object_r:etc_t:s0\0";
+        rustix::fs::setxattr(root.join("etc"), "security.selinux", label, rustix::fs::XattrFlags::empty())
+            .unwrap();
+    }
     let looked = run(root, disks, Hypervisor::Nitro, false);
     let report = run(root, disks, Hypervisor::Nitro, true);
     assert_eq!(looked, report);
