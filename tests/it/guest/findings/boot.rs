@@ -12,7 +12,7 @@ pub const CASES: &[Case] = &[
         "printf \"menuentry 'Gone' {\\n\\tlinux /boot/vmlinuz-5.10.0-1-amd64 root=UUID=00001-uuid-ext4\\n}\\n\" >> boot/grub/grub.cfg",
         &["/boot/grub/grub.cfg:6: /boot/vmlinuz-5.10.0-1-amd64"],
     ),
-    advised(
+    mended(
         "resume_unmatched",
         WARNS,
         "sed -i 's, ro , ro resume=/dev/sdq8 ,' boot/grub/grub.cfg",

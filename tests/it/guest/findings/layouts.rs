@@ -106,8 +106,8 @@ pub const CASES: &[Case] = &[
     advised(
         "static_address_ipv6",
         INFORMS,
-        "printf 'iface eth0 inet6 static\n  address fd00::5/64\n' >> etc/network/interfaces",
-        &["/etc/network/interfaces:5: address fd00::5/64"],
+        "on NetworkManager.service; printf '[connection]\nid=lan\ntype=ethernet\ninterface-name=ens192\n[ipv4]\nmethod=auto\n[ipv6]\nmethod=manual\naddress1=fd00::5/64\n' | put etc/NetworkManager/system-connections/lan.nmconnection",
+        &["/etc/NetworkManager/system-connections/lan.nmconnection:"],
     ),
     both(
         "network_secondary_addresses",
@@ -195,7 +195,7 @@ linux /boot/vmlinuz-$R
 initrd /boot/initrd.img-$R
 options \\$kernelopts
 E
-put boot/grub/grub.cfg <<<'blscfg'; X=$(head -c 860 /dev/zero | tr '\\0' x)
+put boot/grub/grub.cfg <<<'blscfg'; X=$(head -c 950 /dev/zero | tr '\\0' x)
 printf '# GRUB Environment Block\\nkernelopts=root=/dev/sda1 ro net.ifnames=0 %s\\n' $X > boot/grub/grubenv; fill boot/grub/grubenv";
     blocks(full, &[("ext4", "/"), ("swap", "")], "guest::grubenv_full", "/boot/grub/grubenv: kernelopts=");
 }
