@@ -238,13 +238,12 @@ fn limits(draft: &Draft<'_>, program: &str, settings: &Settings, findings: &mut 
 fn wrappers(draft: &Draft<'_>, program: &str, findings: &mut Findings) {
     let rule = |path: &str| {
         let text = draft.text(path).unwrap_or_default();
-        let found = text.lines().zip(1_u32..).find_map(|(text, line)| {
+        text.lines().zip(1_u32..).find_map(|(text, line)| {
             let (daemons, clients) = text.trim().split_once(':')?;
             let named = |daemon: &str| ["all", "sshd"].contains(&daemon.to_lowercase().as_str());
             let ours = !daemons.starts_with('#') && daemons.split([',', ' ', '\t']).any(named);
             ours.then(|| (line, text.trim().to_owned(), clients.trim().to_uppercase()))
-        });
-        found
+        })
     };
     let Some((line, text, clients)) = rule("/etc/hosts.deny") else { return };
     let allowed = rule("/etc/hosts.allow");

@@ -50,7 +50,7 @@ fn ufw(draft: &Draft<'_>, ports: &[u16], around: &Surroundings<'_>) -> Option<Op
     let call =
         |to: &str| Rule { asks: Asks::default(), verdict: Verdict::Call(to.to_owned()), place: user.clone() };
     let rules = vec![call("ufw-before-input"), call("ufw-user-input")];
-    let refuses = (!policy.is_some_and(|policy| policy == "ACCEPT")).then(|| user.clone());
+    let refuses = policy.is_none_or(|policy| policy != "ACCEPT").then(|| user.clone());
     chains.insert("ufw".to_owned(), Chain { refuses, rules });
     opening(&chains, "ufw")
 }
