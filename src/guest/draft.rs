@@ -59,6 +59,7 @@ enum Step {
     Access { path: String, before: Option<(Access, u64)>, after: Access },
     Copy { path: String, of: String, content: Vec<u8>, mode: u32 },
     Extend { path: String, length: u64, offset: u64, bytes: Vec<u8>, purpose: String, lines: Vec<String> },
+    Overwrite { path: String, offset: u64, before: Vec<u8>, after: Vec<u8>, purpose: String },
     SetAside { path: String, to: String, purpose: String },
     Remove { path: String, before: Vec<u8>, purpose: String, shown: bool },
 }
@@ -291,6 +292,12 @@ impl<'t> Draft<'t> {
         self.steps.push(Step::Extend { path: path.to_owned(), length, offset, bytes, purpose, lines });
     }
 
+    /// Replaces the bytes `before` of a file at an offset by as many others.
+    pub fn overwrite(&mut self, path: &str, offset: u64, before: Vec<u8>, after: Vec<u8>, purpose: &str) {
+        let purpose = purpose.to_owned();
+        self.steps.push(Step::Overwrite { path: path.to_owned(), offset, before, after, purpose });
+    }
+
     /// Renames a file to [`aside`]'s name.
     pub fn set_aside(&mut self, path: &str, purpose: &str) {
         if self.refuses(path, purpose) {
@@ -364,6 +371,7 @@ impl<'t> Draft<'t> {
                 Step::Extend { path, offset, bytes, .. } => {
                     self.tree.insert(path, *offset, bytes, MOST_MOVED)?;
                 }
+                Step::Overwrite { path, offset, after, .. } => self.tree.overwrite(path, *offset, after)?,
                 Step::SetAside { path, to, .. } => self.tree.rename(path, to)?,
                 Step::Remove { path, .. } => self.tree.remove(path)?,
             }
@@ -387,6 +395,9 @@ impl<'t> Draft<'t> {
                     let good = found == Some(length.saturating_add(added))
                         && self.tree.read_at(path, *offset, added)? == *bytes;
                     (path, good)
+                }
+                Step::Overwrite { path, offset, after, .. } => {
+                    (path, self.tree.read_at(path, *offset, after.len() as u64)? == *after)
                 }
                 Step::SetAside { path, to, .. } => {
                     let there = self.tree.symlink_metadata(to)?.is_some();
@@ -446,6 +457,15 @@ fn edit(step: &Step) -> Option<Edit> {
             };
             Edit { path: path.clone(), purpose: purpose.clone(), kind }
         }
+        Step::Overwrite { path, offset, before, after, purpose } => Edit {
+            path: path.clone(),
+            purpose: purpose.clone(),
+            kind: EditKind::Overwrite {
+                offset: *offset,
+                before: Digest::of(before),
+                after: Digest::of(after),
+            },
+        },
         Step::SetAside { path, to, purpose } => {
             Edit { path: path.clone(), purpose: purpose.clone(), kind: EditKind::SetAside { to: to.clone() } }
         }
@@ -475,6 +495,10 @@ fn diff(step: &Step) -> Option<FileDiff> {
         Step::Extend { path, length, bytes, lines, .. } => {
             let new_length = Some(length.saturating_add(bytes.len() as u64));
             (path, FileChange::Binary { old_length: Some(*length), new_length, lines: lines.clone() })
+        }
+        Step::Overwrite { path, offset, after, purpose, .. } => {
+            let lines = vec![format!("{} bytes at {offset}: {purpose}", after.len())];
+            (path, FileChange::Binary { old_length: None, new_length: None, lines })
         }
         Step::SetAside { path, to, .. } => (path, FileChange::Renamed { to: to.clone() }),
         Step::Remove { path, before, shown: true, .. } => (path, change(path, Some(before), None)),

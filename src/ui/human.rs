@@ -4,6 +4,7 @@ pub mod diagnostics;
 pub mod edits;
 pub mod event;
 pub mod guest;
+pub mod inspection;
 pub mod inventory;
 pub mod paint;
 pub mod plan;

@@ -4,6 +4,7 @@ mod changes;
 mod commands;
 mod evil;
 mod filesystems;
+mod findings;
 mod guests;
 mod hostile;
 mod jailed;
