@@ -1,7 +1,6 @@
 //! Preparation of guests: real initramfs archives, faithful trees, hostile input.
 
-mod debian;
+mod distributions;
 mod fixtures;
 mod hostile;
 mod initramfs;
-mod trees;

@@ -2,12 +2,12 @@
 
 mod commands;
 mod filesystems;
-mod guests;
+pub mod guests;
 mod hostile;
 mod jailed;
 mod layout;
 mod lvm;
-mod machine;
+pub mod machine;
 mod raid;
 #[cfg(feature = "remote")]
 mod remote;

@@ -37,9 +37,8 @@ pub fn inspect(draft: &Draft<'_>, findings: &mut Findings) -> Result<bool, TreeE
             let place = line.map_or((1, String::new()), |(text, line)| (line, text.to_owned()));
             list = Some((path.clone(), place, names));
         }
-        if let Some(config) = value.get("network").and_then(|network| network.get("config")) {
-            network = config.as_str() != Some("disabled");
-        }
+        // A network of the system's own (curtin's, or `config: disabled`) comes before EC2's.
+        network &= value.get("network").is_none();
     }
     if let Some((path, (line, text), names)) = list
         && !names.iter().any(|name| name.eq_ignore_ascii_case("ec2"))

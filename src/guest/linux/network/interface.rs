@@ -79,6 +79,13 @@ impl Network<'_, '_> {
         }
     }
 
+    /// Whether a name is that of a card behind the first, in the kernel's own counting.
+    #[must_use]
+    pub fn is_further(&self, name: &str) -> bool {
+        let number = name.strip_prefix("eth").and_then(|number| number.parse::<usize>().ok());
+        self.plain_names && number.is_some_and(|number| (1..MOST_CARDS).contains(&number))
+    }
+
     /// The name of the instance's first card, as far as it can be known: on Nitro's metal types
     /// it is another.
     #[must_use]
