@@ -74,7 +74,7 @@ pub fn prepare(network: &mut Network<'_, '_>) -> Result<bool, TreeError> {
     for path in &bound {
         network.draft.set_aside(path, PURPOSE);
     }
-    if !fits && network.cards.len() > 1 {
+    if !fits && network.count() > 1 {
         let first = CONTENT.replace("Name=e*", &format!("Name={}", network.first_card()));
         network.draft.write(OURS, first.into_bytes(), 0o644, PURPOSE)?;
         network.draft.write(FURTHER, FURTHER_CONTENT.into(), 0o644, PURPOSE)?;

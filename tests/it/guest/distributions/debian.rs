@@ -8,7 +8,7 @@ put etc/initramfs-tools/modules <<E
 # List of modules that you want to include in your initramfs.
 E
 # kernel RELEASE ENDING COMPRESSOR COMPRESSOR-OF-INITRAMFS [PARMTYPE]
-kernel() { modules $1 $2 "$3" ${5:-uint}; mkdir -p boot; echo kernel > boot/vmlinuz-$1; initramfs_tools $1 $2 boot/initrd.img-$1 "$4"; ln -sf boot/vmlinuz-$1 vmlinuz; ln -sf boot/initrd.img-$1 initrd.img; }
+kernel() { modules $1 $2 "$3" ${5:-uint}; mkdir -p boot; vmlinuz boot/vmlinuz-$1 $1; initramfs_tools $1 $2 boot/initrd.img-$1 "$4"; ln -sf boot/vmlinuz-$1 vmlinuz; ln -sf boot/initrd.img-$1 initrd.img; }
 # menu DEFAULT ARGUMENTS UUID RELEASE…
 menu() {
   local d=$1 a=$2 u=$3 r; shift 3; grub_header "$d"

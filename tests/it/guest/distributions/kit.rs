@@ -100,6 +100,8 @@ modules_of_old() {
 }
 # built_in RELEASE MODULE…
 built_in() { local m d=usr/lib/modules/$1; [ -d $d ] || d=lib/modules/$1; for m in ${@:2}; do echo "kernel/$m.ko" >> $d/modules.builtin; done; }
+# vmlinuz FILE RELEASE: the header of a bzImage, which tells the release.
+vmlinuz() { mkdir -p "$(dirname "$1")"; { head -c 514 /dev/zero; printf HdrS; head -c 8 /dev/zero; printf '\0\1'; head -c 240 /dev/zero; printf '%s (mockbuild@host) #1 SMP\0' "$2"; } > "$1"; }
 # pack DIRECTORY COMPRESSOR: the same bytes every run.
 pack() { find $1 -exec touch -h -d @0 {} +; (cd $1; find . | LC_ALL=C sort | cpio -o --quiet -H newc --reproducible -R 0:0 | $2); }
 # inside RELEASE ENDING DIRECTORY MODULE…: modules of the root with their index, in an archive.

@@ -8,7 +8,7 @@ use super::kit::{build, disk, partition, prepared, run};
 /// A Debian that boots from one ext4, GRUB's menu left to the test.
 const DEBIAN: &str = r##"
 merged; systemd; on ssh.service systemd-networkd.service; shadow; os_release debian 12 "Debian GNU/Linux 12 (bookworm)" ""
-R=6.1.0-18-amd64; modules $R .ko cat; mkdir -p boot/grub/i386-pc etc/initramfs-tools; echo kernel > boot/vmlinuz-$R
+R=6.1.0-18-amd64; modules $R .ko cat; mkdir -p boot/grub/i386-pc etc/initramfs-tools; vmlinuz boot/vmlinuz-$R $R
 initramfs_tools $R .ko boot/initrd.img-$R "gzip -n"
 put etc/systemd/network/10-any.network <<<$'[Match]\nName=e*\n[Network]\nDHCP=yes'
 put etc/fstab <<<"UUID=$U1 / ext4 defaults 0 1"
@@ -41,7 +41,7 @@ fn systemd_boot() {
 rm -r boot/grub; M=0123456789abcdef0123456789abcdef; O=6.1.0-17-amd64; modules $O .ko cat
 efi efi/EFI/systemd/systemd-bootx64.efi; efi efi/EFI/BOOT/BOOTX64.EFI; efi efi/EFI/Linux/rescue.efi
 printf 'timeout 3\n#console-mode keep\ndefault %s-6.1.0-17*\n' $M | put efi/loader/loader.conf
-for V in $R $O; do mkdir -p efi/$M/$V; mv boot/vmlinuz-$V efi/$M/$V/linux 2>/dev/null || echo kernel > efi/$M/$V/linux
+for V in $R $O; do mkdir -p efi/$M/$V; mv boot/vmlinuz-$V efi/$M/$V/linux 2>/dev/null || vmlinuz efi/$M/$V/linux $V
 initramfs_tools $V .ko efi/$M/$V/initrd.img-$V "gzip -n"
 put efi/loader/entries/$M-$V.conf <<E
 # Boot Loader Specification type#1 entry
@@ -93,7 +93,7 @@ fn debian_with_grub_legacy() {
     let script = r##"
 rm -r boot/grub; mkdir -p boot/grub; touch_ boot/grub/stage2
 printf '1\n#\n#\n#\n' > boot/grub/default
-O=6.1.0-17-amd64; modules $O .ko cat; echo kernel > boot/vmlinuz-$O; initramfs_tools $O .ko boot/initrd.img-$O "gzip -n"
+O=6.1.0-17-amd64; modules $O .ko cat; vmlinuz boot/vmlinuz-$O $O; initramfs_tools $O .ko boot/initrd.img-$O "gzip -n"
 put boot/grub/menu.lst <<E
 # menu.lst - See: grub(8), info grub, update-grub(8)
 default		saved

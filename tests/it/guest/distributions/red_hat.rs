@@ -13,9 +13,9 @@ SELINUXTYPE=targeted
 E
 mkdir -p usr/lib/dracut etc/dracut.conf.d
 # kernel RELEASE COMPRESSOR-OF-INITRAMFS [PARMTYPE]
-kernel() { modules $1 .ko.xz xz ${3:-uint}; mkdir -p boot; echo kernel > boot/vmlinuz-$1; dracut $1 .ko.xz boot/initramfs-$1.img "$2"; }
+kernel() { modules $1 .ko.xz xz ${3:-uint}; mkdir -p boot; vmlinuz boot/vmlinuz-$1 $1; dracut $1 .ko.xz boot/initramfs-$1.img "$2"; }
 # The rescue kernel of dracut-config-rescue.
-rescue() { echo kernel > boot/vmlinuz-0-rescue-$M; dracut $1 .ko.xz boot/initramfs-0-rescue-$M.img "$2"; }
+rescue() { vmlinuz boot/vmlinuz-0-rescue-$M $1; dracut $1 .ko.xz boot/initramfs-0-rescue-$M.img "$2"; }
 # bls FILE TITLE RELEASE PREFIX OPTIONS
 bls() { put boot/loader/entries/$1.conf <<E
 title $2
@@ -350,7 +350,7 @@ fn rhel_10_by_uefi_with_a_bond() {
     let script = r##"
 os_release rhel 10.0 "Red Hat Enterprise Linux 10.0 (Coughlan)" "centos fedora"
 on NetworkManager.service
-R=6.12.0-55.9.1.el10_0.x86_64; modules $R .ko.xz xz; mkdir -p boot; echo kernel > boot/vmlinuz-$R; dracut $R .ko.xz boot/initramfs-$R.img "zstd -q -c"; E=boot/efi/EFI
+R=6.12.0-55.9.1.el10_0.x86_64; modules $R .ko.xz xz; mkdir -p boot; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko.xz boot/initramfs-$R.img "zstd -q -c"; E=boot/efi/EFI
 shim $E/redhat/shimx64.efi grubx64.efi; efi $E/redhat/grubx64.efi; touch_ $E/redhat/BOOTX64.CSV; shim $E/BOOT/BOOTX64.EFI grubx64.efi
 put $E/redhat/grub.cfg <<E
 search --no-floppy --root-dev-only --fs-uuid --set=dev $U2

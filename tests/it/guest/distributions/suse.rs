@@ -15,7 +15,7 @@ PATCHLEVEL = 4
 E
 put etc/HOSTNAME <<<sap01.example.com
 R=3.0.101-108.13-default; modules_of_old $R .ko cat; mkdir -p boot/grub; touch_ boot/grub/stage2 boot/grub/e2fs_stage1_5
-echo kernel > boot/vmlinuz-$R; dracut_004 $R .ko boot/initrd-$R "gzip -n"; ln -s vmlinuz-$R boot/vmlinuz; ln -s initrd-$R boot/initrd
+vmlinuz boot/vmlinuz-$R $R; dracut_004 $R .ko boot/initrd-$R "gzip -n"; ln -s vmlinuz-$R boot/vmlinuz; ln -s initrd-$R boot/initrd
 put boot/grub/menu.lst <<E
 # Modified by YaST2. Last modification on Mon Mar  3 12:00:00 CET 2014
 default 0
@@ -100,7 +100,7 @@ E
 fn sles_12_with_wicked_by_bios() {
     let script = r##"
 split_; os_release sles 12.5 "SUSE Linux Enterprise Server 12 SP5" suse; put etc/hostname <<<sles12
-R=4.12.14-120-default; modules $R .ko cat; mkdir -p boot/grub2/i386-pc; echo kernel > boot/vmlinuz-$R; dracut $R .ko boot/initrd-$R "xz --check=crc32"
+R=4.12.14-120-default; modules $R .ko cat; mkdir -p boot/grub2/i386-pc; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko boot/initrd-$R "xz --check=crc32"
 ln -s vmlinuz-$R boot/vmlinuz; ln -s initrd-$R boot/initrd
 A="root=UUID=$U2  resume=/dev/disk/by-uuid/$U1 splash=silent quiet showopts"
 { echo 'set btrfs_relative_path="y"'; echo 'export btrfs_relative_path'; grub_header '${saved_entry}'
@@ -167,7 +167,7 @@ mkdir -p usr/lib/udev/rules.d; echo 'DRIVERS=="?*", IMPORT{program}="write_net_r
 /// The same tree goes through the real sandbox too.
 pub const SLES_15: &str = r##"
 merged; os_release sles 15.5 "SUSE Linux Enterprise Server 15 SP5" suse; put etc/hostname <<<sles15
-R=5.14.21-150500.53-default; modules $R .ko.zst "zstd -q -c"; mkdir -p boot/grub2; echo kernel > boot/vmlinuz-$R; dracut $R .ko.zst boot/initrd-$R "zstd -q -c"
+R=5.14.21-150500.53-default; modules $R .ko.zst "zstd -q -c"; mkdir -p boot/grub2; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko.zst boot/initrd-$R "zstd -q -c"
 ln -s vmlinuz-$R boot/vmlinuz; ln -s initrd-$R boot/initrd; E=boot/efi/EFI/sles
 shim $E/shim.efi grub.efi; efi $E/grub.efi; efi $E/MokManager.efi; touch_ $E/boot.csv
 put $E/grub.cfg <<E

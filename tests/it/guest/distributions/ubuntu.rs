@@ -10,7 +10,7 @@ put etc/initramfs-tools/modules <<E
 # They will be loaded at boot time in the order below.
 E
 # kernel RELEASE ENDING COMPRESSOR COMPRESSOR-OF-INITRAMFS [PARMTYPE]
-kernel() { modules $1 $2 "$3" ${5:-uint}; mkdir -p boot; echo kernel > boot/vmlinuz-$1; initramfs_tools $1 $2 boot/initrd.img-$1 "$4"; }
+kernel() { modules $1 $2 "$3" ${5:-uint}; mkdir -p boot; vmlinuz boot/vmlinuz-$1 $1; initramfs_tools $1 $2 boot/initrd.img-$1 "$4"; }
 # menu DEFAULT ARGUMENTS UUID RELEASE…: as update-grub writes it, /boot on the root.
 menu() {
   local d=$1 a=$2 u=$3 r; shift 3; grub_header "$d"
