@@ -63,6 +63,7 @@ pub fn prepare(
     hypervisor: Hypervisor,
     plain_names: bool,
 ) -> Result<Outcome, TreeError> {
+    cloud_init::set_aside_installers(draft, findings)?;
     let cloud_init = cloud_init::inspect(draft, findings)?;
     let mut network = Network {
         draft,

@@ -198,7 +198,7 @@ E
 #[test]
 fn storage_settings() {
     let script = r##"
-menu "root=/dev/mapper/vg-root ro console=ttyS0 ROOT"
+menu "root=/dev/mapper/vg-root ro console=ttyS0"
 put etc/lvm/lvm.conf <<E
 devices {
     # filter = [ "a|.*|" ]
@@ -281,4 +281,74 @@ menu "root=UUID=$U1 ro console=ttyS0"; rm -r etc/systemd/network
 put etc/network/interfaces <<<$'auto eth0\niface eth0 inet static\n address 10.0.0.5/24'
 "##;
     assert_eq!(severity(&report(script), "dhcp_client_missing"), Some(FindingSeverity::Blocks));
+}
+
+/// Settings that are garbage, without end or of the wrong kind are passed over; nothing panics.
+#[test]
+fn hostile_settings() {
+    const FILES: [&str; 24] = [
+        "etc/fstab",
+        "etc/crypttab",
+        "etc/default/grub",
+        "etc/default/grub.d/x.cfg",
+        "etc/kernel/cmdline",
+        "etc/sysconfig/bootloader",
+        "boot/grub/menu.lst",
+        "boot/grub/default",
+        "boot/grub/grubenv",
+        "boot/grub/device.map",
+        "boot/extlinux/extlinux.conf",
+        "boot/loader/entries/x.conf",
+        "boot/efi/loader/loader.conf",
+        "boot/efi/EFI/BOOT/BOOTX64.EFI",
+        "etc/lvm/lvm.conf",
+        "etc/mdadm.conf",
+        "etc/initramfs-tools/conf.d/resume",
+        "etc/network/interfaces",
+        "etc/netplan/x.yaml",
+        "etc/cloud/cloud.cfg.d/x.cfg",
+        "etc/systemd/network/x.network",
+        "etc/NetworkManager/system-connections/x.nmconnection",
+        "etc/udev/rules.d/x.rules",
+        "var/cache/debconf/config.dat",
+    ];
+    let deep = "{a: ".repeat(3000);
+    let payloads: [(&str, Vec<u8>); 7] = [
+        ("nothing", Vec::new()),
+        ("no text", (0..=255).cycle().take(5000).collect()),
+        ("one line", vec![b'A'; 3 << 20]),
+        (
+            "quotes",
+            b"GRUB_CMDLINE_LINUX=\"\nfilter = [ \"\niface\n[Match\nName=\n\tAPPEND\nDEVICE\noptions\n"
+                .to_vec(),
+        ),
+        ("deep", deep.into_bytes()),
+        (
+            "patterns",
+            b"source /etc/network/[\nname: \"[\"\nfilter = [ \"r|(((((|\", \"a|[|\" ]\ndefault [\n".to_vec(),
+        ),
+        (
+            "numbers",
+            b"default 99999999999999999999\nnvme99999999999999999999n1 /x ext4\n/dev/sdzzzzzzz9 / ext4\n"
+                .to_vec(),
+        ),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let disks = disk(&[(1, "ext4", "/")]);
+    let script = "menu root=UUID=$U1; on NetworkManager.service; put usr/bin/cloud-init <<<''; put etc/cloud/cloud.cfg <<<''";
+    build(directory.path(), &format!("{DEBIAN}{script}"), &disks);
+    for file in FILES {
+        let path = directory.path().join(file);
+        let old = std::fs::read(&path).ok();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        for (what, payload) in &payloads {
+            std::fs::write(&path, payload).unwrap();
+            let report = run(directory.path(), &disks, Hypervisor::Nitro, false);
+            assert!(report.facts.is_some(), "{file} {what}");
+        }
+        match old {
+            Some(old) => std::fs::write(&path, old).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+    }
 }
