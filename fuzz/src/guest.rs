@@ -17,7 +17,7 @@ use replant::guest::linux::{fstab, index, release};
 use replant::guest::report::{Job, JobDisk, PROTOCOL, RecipeInputs};
 use replant::guest::tree::Tree;
 use replant::guest::{mask, prepare};
-use replant::model::{Hypervisor, NetworkPolicy};
+use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 
 use super::base::{Base, unpack as bases};
 use super::case::Case;
@@ -225,7 +225,11 @@ pub fn linux(input: &[u8]) {
         protocol: PROTOCOL,
         disks: vec![JobDisk { name: "root".to_owned(), image_size: 1 << 30, size: 1 << 30, grow: false }],
         prepare: false,
-        inputs: RecipeInputs { hypervisor: Hypervisor::Nitro, network: NetworkPolicy::Dhcp },
+        inputs: RecipeInputs {
+            hypervisor: Hypervisor::Nitro,
+            network: NetworkPolicy::Dhcp,
+            changes: GuestChanges::default(),
+        },
     };
     bounded(input.len() as u64, || {
         let tree = Tree::open(&root).expect("the root is there");

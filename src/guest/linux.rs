@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod boot;
+pub mod changes;
 pub mod devices;
 pub mod drivers;
 pub mod fstab;

@@ -1,5 +1,6 @@
 //! Preparation of guests: real initramfs archives, faithful trees, hostile input.
 
+mod changes;
 mod distributions;
 mod fixtures;
 mod hostile;

@@ -9,6 +9,7 @@ use super::boot::efi;
 use super::boot::entries::{Kernel, Loader};
 use super::boot::leftovers;
 use super::boot::review;
+use super::changes::{files, first_boot, hostname, identity};
 use super::initramfs::addition::{Addition, AdditionError};
 use super::initramfs::unpack::{Archive, unpack};
 use super::modules::ModuleSet;
@@ -20,7 +21,7 @@ use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::prepare::GuestError;
 use crate::guest::report::{DiskFacts, GuestFacts, KernelFacts, RecipeInputs};
 use crate::guest::tree::{Tree, TreeError};
-use crate::model::{Architecture, Firmware};
+use crate::model::{Architecture, Firmware, IdentityPolicy};
 
 /// What was found and drafted.
 #[derive(Debug)]
@@ -92,6 +93,8 @@ pub fn make(
     findings: &mut Findings,
 ) -> Result<Prepared, GuestError> {
     let tree = draft.tree();
+    let wanted = &inputs.changes;
+    let claims = files::claim(draft, &wanted.files, findings)?;
     let architecture = release::architecture(tree);
     let loader = Loader::read(tree)?;
     let ways = efi::ways(tree);
@@ -122,6 +125,16 @@ pub fn make(
     }
 
     edit_arguments(draft, &loader, &sets, disks, network.wants_plain_names && !old_names, findings)?;
+    if let Some(name) = &wanted.hostname {
+        hostname::prepare(draft, release, name)?;
+    }
+    if wanted.identity == IdentityPolicy::New {
+        identity::prepare(draft, findings)?;
+    }
+    if let Some(script) = &wanted.first_boot {
+        first_boot::prepare(draft, script, findings)?;
+    }
+    files::place_all(draft, &claims, findings)?;
     access::inspect(draft, findings)?;
     system::inspect(tree, disks, architecture, inputs, firmware, ways, findings);
 

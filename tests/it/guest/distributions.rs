@@ -4,7 +4,7 @@
 mod amazon;
 mod debian;
 mod ec2;
-mod kit;
+pub mod kit;
 mod odd;
 mod real;
 mod red_hat;

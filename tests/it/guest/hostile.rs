@@ -10,12 +10,16 @@ use replant::guest::linux::initramfs::unpack::{UnpackError, unpack};
 use replant::guest::prepare;
 use replant::guest::report::{FindingSeverity, Job, PROTOCOL, RecipeInputs, Report};
 use replant::guest::tree::Tree;
-use replant::model::{Hypervisor, NetworkPolicy};
+use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 
 use super::fixtures::shell;
 
 fn run(root: &Path) -> Report {
-    let inputs = RecipeInputs { hypervisor: Hypervisor::Nitro, network: NetworkPolicy::Keep };
+    let inputs = RecipeInputs {
+        hypervisor: Hypervisor::Nitro,
+        network: NetworkPolicy::Keep,
+        changes: GuestChanges::default(),
+    };
     let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare: true, inputs };
     prepare::run(&Tree::open(root).unwrap(), &[], &job).unwrap()
 }

@@ -1,7 +1,7 @@
 //! Backups of EC2 instances, as their AMIs are: they boot there already, and nothing is done.
 
 use replant::guest::report::DriverPlace;
-use replant::model::{Hypervisor, NetworkPolicy};
+use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 
 use super::kit::{disk, left_alone};
 
@@ -318,7 +318,15 @@ fn the_policy_does_not_change_the_recipe() {
     let recipe = |network| {
         let directory = tempfile::tempdir().unwrap();
         super::kit::build(directory.path(), &super::ubuntu::ubuntu_22(), &disks);
-        super::kit::run_with(directory.path(), &disks, Hypervisor::Nitro, network, false).recipe
+        super::kit::run_with(
+            directory.path(),
+            &disks,
+            Hypervisor::Nitro,
+            network,
+            GuestChanges::default(),
+            false,
+        )
+        .recipe
     };
     assert_eq!(recipe(NetworkPolicy::Keep), recipe(NetworkPolicy::Dhcp));
 }

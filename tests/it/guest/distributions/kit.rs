@@ -11,7 +11,7 @@ use replant::guest::report::{
     Report,
 };
 use replant::guest::tree::Tree;
-use replant::model::{Hypervisor, NetworkPolicy};
+use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 
 use crate::guest::fixtures::shell;
 
@@ -259,18 +259,19 @@ pub fn build(root: &Path, script: &str, disks: &[DiskFacts]) {
 
 /// Inspects or prepares a tree in a plain directory.
 pub fn run(root: &Path, disks: &[DiskFacts], hypervisor: Hypervisor, prepare: bool) -> Report {
-    run_with(root, disks, hypervisor, NetworkPolicy::Dhcp, prepare)
+    run_with(root, disks, hypervisor, NetworkPolicy::Dhcp, GuestChanges::default(), prepare)
 }
 
-/// The same with a policy.
+/// The same with a policy, and what a guest block wants.
 pub fn run_with(
     root: &Path,
     disks: &[DiskFacts],
     hypervisor: Hypervisor,
     network: NetworkPolicy,
+    changes: GuestChanges,
     prepare: bool,
 ) -> Report {
-    let inputs = RecipeInputs { hypervisor, network };
+    let inputs = RecipeInputs { hypervisor, network, changes };
     let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs };
     prepare::run(&Tree::open(root).unwrap(), disks, &job).unwrap()
 }
