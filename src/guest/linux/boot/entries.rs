@@ -137,7 +137,7 @@ impl Loader {
             }
         }
         loader.too_long = too_long;
-        loader.subvolumes = subvolumes(tree)?;
+        loader.subvolumes = subvolumes(tree);
         loader.collect(tree)?;
         Ok(loader)
     }
@@ -364,12 +364,12 @@ fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
 }
 
 /// The subvolumes that the guest's fstab names for its root and boot filesystems, with a slash.
-fn subvolumes(tree: &Tree) -> Result<Vec<String>, TreeError> {
-    let mounts = mounts::read(tree)?;
+fn subvolumes(tree: &Tree) -> Vec<String> {
+    let mounts = mounts::read(tree).unwrap_or_default();
     let boot = mounts.iter().filter(|mount| mount.target == "/" || mount.target == "/boot").take(8);
     let named =
         boot.filter_map(|mount| mount.options.split(',').find_map(|option| option.strip_prefix("subvol=")));
-    Ok(named.map(|name| format!("/{}", name.trim_matches('/'))).filter(|name| name != "/").collect())
+    named.map(|name| format!("/{}", name.trim_matches('/'))).filter(|name| name != "/").collect()
 }
 
 /// The vendor directories of the EFI system partition.
