@@ -1,7 +1,9 @@
 //! Preparation of guests: real initramfs archives, faithful trees, hostile input.
 
+mod boots;
 mod changes;
 mod distributions;
-mod fixtures;
+pub mod fixtures;
+mod generators;
 mod hostile;
 mod initramfs;

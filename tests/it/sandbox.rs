@@ -1,6 +1,7 @@
 //! The sandbox with its real parts: user-mode Linux, real filesystems, and other people's fsck.
 
 mod commands;
+mod evil;
 mod filesystems;
 pub mod guests;
 mod hostile;

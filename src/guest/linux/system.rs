@@ -36,10 +36,19 @@ pub fn prepare(draft: &mut Draft<'_>, release: &Release, findings: &mut Findings
     if let Some(text) = draft.text("/etc/selinux/config")
         && value(&text, "SELINUX").as_deref() == Some("enforcing")
     {
+        // Without labels to copy, the guest has to label what was written by itself.
+        let labelled = draft.tree().selinux_label("/etc").is_some();
+        if !labelled && !draft.is_empty() {
+            draft.write("/.autorelabel", Vec::new(), 0o644, "label the files at the next start")?;
+        }
         findings.push(
-            informs("selinux", "SELinux is enforcing")
-                .seen("/etc/selinux/config: SELINUX=enforcing")
-                .remedy("edited files keep their labels, new ones get their neighbour's"),
+            informs("selinux", "SELinux is enforcing").seen("/etc/selinux/config: SELINUX=enforcing").remedy(
+                if labelled {
+                    "edited files keep their labels, new ones get their neighbour's"
+                } else {
+                    "the files have no labels; the guest makes them when it first starts, and restarts"
+                },
+            ),
         );
     }
     if release.id == "rhel" && release.major() == 6 || release.id == "centos" && release.major() == 6 {

@@ -255,6 +255,11 @@ pub fn build(root: &Path, script: &str, disks: &[DiskFacts]) {
         }
     }
     shell(&format!("cd {}\n{variables}{FUNCTIONS}\n{script}", root.display()));
+    if root.join("etc/selinux/config").exists() {
+        let label = b"system_u:object_r:etc_t:s0\0";
+        rustix::fs::setxattr(root.join("etc"), "security.selinux", label, rustix::fs::XattrFlags::empty())
+            .unwrap();
+    }
 }
 
 /// Inspects or prepares a tree in a plain directory.
