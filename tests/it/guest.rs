@@ -2,10 +2,9 @@
 
 mod boots;
 mod changes;
-mod debian;
+mod distributions;
 mod findings;
 pub mod fixtures;
 mod generators;
 mod hostile;
 mod initramfs;
-mod trees;

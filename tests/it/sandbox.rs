@@ -5,7 +5,7 @@ mod commands;
 mod evil;
 mod filesystems;
 mod findings;
-mod guests;
+pub mod guests;
 mod hostile;
 mod jailed;
 mod layout;

@@ -45,9 +45,8 @@ pub fn inspect(draft: &Draft<'_>, findings: &mut Findings) -> Result<bool, TreeE
             let place = line.map_or((1, String::new()), |(text, line)| (line, text.to_owned()));
             list = Some((path.clone(), place, names));
         }
-        if let Some(config) = value.get("network").and_then(|network| network.get("config")) {
-            network = config.as_str() != Some("disabled");
-        }
+        // A network of the system's own (curtin's, or `config: disabled`) comes before EC2's.
+        network &= value.get("network").is_none();
     }
     if let Some((path, (line, text), names)) = list
         && !names.iter().any(|name| name.eq_ignore_ascii_case("ec2"))
@@ -89,4 +88,32 @@ fn last_instance(draft: &Draft<'_>) -> String {
         "" => MAIN.to_owned(),
         id => format!("/var/lib/cloud/data/instance-id: it was last {id}"),
     }
+}
+
+/// Sets aside files that hold nothing but the network of the old machine, as installers write them:
+/// cloud-init would bring it back on the new instance, and stops where its cards are missing.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub fn set_aside_installers(draft: &mut Draft<'_>, findings: &mut Findings) -> Result<(), TreeError> {
+    for entry in draft.tree().list(DIRECTORY)?.entries.into_iter().take(256) {
+        let path = format!("{DIRECTORY}/{}", entry.name);
+        if !entry.name.ends_with(".cfg") || entry.name.starts_with('.') {
+            continue;
+        }
+        let Some(text) = draft.text(&path) else { continue };
+        let Ok(value) = serde_yaml_ng::from_str::<serde_yaml_ng::Value>(&text) else { continue };
+        let alone = value.as_mapping().is_some_and(|top| top.len() == 1);
+        let Some(network) = value.get("network").filter(|_| alone) else { continue };
+        let disabled = network.get("config").is_some_and(|config| config.as_str() == Some("disabled"));
+        if network.is_mapping() && !disabled {
+            findings.push(
+                informs("cloud_init_network", "the old machine's network is among cloud-init's settings")
+                    .seen(path.clone())
+                    .remedy("it is set aside; cloud-init then asks EC2"),
+            );
+            draft.set_aside(&path, "let cloud-init take the network from EC2");
+        }
+    }
+    Ok(())
 }
