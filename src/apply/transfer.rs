@@ -75,7 +75,12 @@ impl Context {
             view.is_some_and(|view| view.attachment.is_none() && view.state == VolumeState::Available)
         })
         .await?;
-        Ok(volume.slot.map_or_else(String::new, |slot| format!("{} out of slot {slot}", volume.id)))
+        let mut detail =
+            volume.slot.map_or_else(String::new, |slot| format!("{} out of slot {slot}", volume.id));
+        if let Some(lowered) = self.lower(&volume_address).await? {
+            detail.push_str(&format!(", {lowered}"));
+        }
+        Ok(detail)
     }
 
     /// Opens the image that was planned with.

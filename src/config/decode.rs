@@ -2,6 +2,7 @@
 
 mod attributes;
 mod disk;
+mod guest;
 mod instance;
 mod settings;
 

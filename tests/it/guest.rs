@@ -1,6 +1,7 @@
 //! Preparation of guests: real initramfs archives, faithful trees, hostile input.
 
 mod boots;
+mod changes;
 mod debian;
 pub mod fixtures;
 mod generators;

@@ -70,6 +70,7 @@ pub fn volume_request(zone: &str) -> CreateVolume {
         encrypted: None,
         kms_key_id: None,
         tags: TagMap::new(),
+        raised: false,
     }
 }
 
