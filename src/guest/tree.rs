@@ -187,6 +187,8 @@ pub struct Space {
     pub free: u64,
     /// The size of a block in bytes.
     pub block: u64,
+    /// Inodes for new files; `None` where the filesystem makes them as it needs them (btrfs, FAT).
+    pub inodes: Option<u64>,
     /// Mounted read-only.
     pub read_only: bool,
 }
@@ -387,6 +389,17 @@ impl Tree {
         Ok(())
     }
 
+    /// Replaces bytes of a file at an offset; its length stays.
+    ///
+    /// # Errors
+    /// [`TreeError::Write`] and those of [`Tree::open_file`].
+    pub fn overwrite(&self, path: &str, offset: u64, content: &[u8]) -> Result<(), TreeError> {
+        self.regular(path)?;
+        let file = File::from(self.resolve(path, OFlags::WRONLY)?);
+        let failed = |source| TreeError::Write { path: path.to_owned(), source };
+        std::os::unix::fs::FileExt::write_all_at(&file, content, offset).map_err(failed)
+    }
+
     /// Puts bytes into a file at an offset; what follows moves back.
     ///
     /// # Errors
@@ -459,6 +472,7 @@ impl Tree {
         Ok(Space {
             free: found.f_bavail.saturating_mul(found.f_frsize),
             block: found.f_frsize.max(1),
+            inodes: (found.f_files > 0).then_some(found.f_favail),
             read_only: found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
         })
     }

@@ -3,6 +3,7 @@
 mod boots;
 mod changes;
 mod debian;
+mod findings;
 pub mod fixtures;
 mod generators;
 mod hostile;

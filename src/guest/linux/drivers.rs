@@ -65,7 +65,8 @@ pub fn look(
         if set.is_empty() {
             findings.push(
                 warns("modules_missing", "a kernel has no modules in the root filesystem")
-                    .seen(format!("{}: no /lib/modules/{}", kernel.image, kernel.release)),
+                    .seen(format!("{}: no /lib/modules/{}", kernel.image, kernel.release))
+                    .advice("Reinstall that kernel in the guest, or take its entry out of the boot loader's menu."),
             );
         }
         looked.places.push(

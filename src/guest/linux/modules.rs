@@ -243,6 +243,19 @@ impl ModuleSet {
         let content = self.content(tree, self.path(driver)?).ok()?;
         find_value(&content, &key)
     }
+
+    /// The version that a driver gives itself in its modinfo, where it does.
+    #[must_use]
+    pub fn version(&self, tree: &Tree, driver: &str) -> Option<String> {
+        // The field stands at the section's start or behind another one's end; `srcversion=` is another.
+        let found = if self.is_builtin(driver) {
+            find_value(&self.builtin_info, &format!("{}.version=", module_name(driver)))
+        } else {
+            let content = self.content(tree, self.path(driver)?).ok()?;
+            find_value(&content, "\0version=")
+        };
+        found.filter(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+    }
 }
 
 /// What follows a key in NUL-separated text, up to the NUL.

@@ -14,7 +14,15 @@ const DIRECTORY: &str = "/etc/cloud/cloud.cfg.d";
 pub fn inspect(draft: &Draft<'_>, findings: &mut Findings) -> Result<bool, TreeError> {
     let tree = draft.tree();
     let installed = ["/usr/bin/cloud-init", "/usr/local/bin/cloud-init"].iter().any(|path| tree.exists(path));
-    if !installed || !tree.exists(MAIN) || tree.exists("/etc/cloud/cloud-init.disabled") {
+    if !installed || !tree.exists(MAIN) {
+        return Ok(false);
+    }
+    if let Some((path, line, text)) = disabled(draft) {
+        findings.push(
+            informs("cloud_init_disabled", "cloud-init is installed and switched off")
+                .at(path, line, &text)
+                .advice("The instance's key pair and user data will not reach the guest; remove the switch if they should."),
+        );
         return Ok(false);
     }
     let mut files = vec![MAIN.to_owned()];
@@ -53,8 +61,32 @@ pub fn inspect(draft: &Draft<'_>, findings: &mut Findings) -> Result<bool, TreeE
     }
     findings.push(
         informs("cloud_init", "cloud-init is installed and will see a new instance at the first boot")
-            .seen(MAIN)
+            .seen(last_instance(draft))
             .advice("It may set the host name, host keys and authorized keys anew; disable it in the guest when that is not wanted."),
     );
     Ok(network)
+}
+
+/// What switches cloud-init off: a file of its own, or ds-identify's policy (cloud-init's
+/// documentation, "How to disable cloud-init" and "ds-identify").
+fn disabled(draft: &Draft<'_>) -> Option<(&'static str, u32, String)> {
+    const SWITCH: &str = "/etc/cloud/cloud-init.disabled";
+    const POLICY: &str = "/etc/cloud/ds-identify.cfg";
+    if draft.exists(SWITCH) {
+        return Some((SWITCH, 1, draft.text(SWITCH).unwrap_or_default()));
+    }
+    let text = draft.text(POLICY)?;
+    let found = text.lines().zip(1_u32..).find(|(line, _)| {
+        line.trim().strip_prefix("policy:").is_some_and(|policy| policy.trim().starts_with("disabled"))
+    })?;
+    Some((POLICY, found.1, found.0.to_owned()))
+}
+
+/// Which instance it believes to be.
+fn last_instance(draft: &Draft<'_>) -> String {
+    let known = draft.text("/var/lib/cloud/data/instance-id").unwrap_or_default();
+    match known.trim() {
+        "" => MAIN.to_owned(),
+        id => format!("/var/lib/cloud/data/instance-id: it was last {id}"),
+    }
 }
