@@ -25,6 +25,8 @@ SIZES = {
 }
 IOPS = {"gp3": (3000, 80000, 500), "io1": (100, 64000, 50), "io2": (100, 256000, 1000)}
 TOKEN_ACTIONS = {"CreateVolume": "volumeId", "RunInstances": "instanceId"}
+# What DescribeInstanceTypes says, by name: looking through all of them takes long.
+TYPES = {}
 CONSOLE = "Linux version 6.1\r\nDebian GNU/Linux 12 web ttyS0\r\n\r\nweb login: "
 
 
@@ -115,11 +117,12 @@ class Cloud:
         return self.state(instance.id, instance.state)
 
     def type(self, name):
-        for info in self.backend.describe_instance_types([], {}):
-            found = info["InstanceType"] if isinstance(info, dict) else info.id
-            if found == name:
-                return info
-        raise EC2Error("InvalidParameterValue", f"Invalid value '{name}' for InstanceType.")
+        if not TYPES:
+            for info in self.backend.describe_instance_types([], {}):
+                TYPES[info["InstanceType"]] = info
+        if name not in TYPES:
+            raise EC2Error("InvalidParameterValue", f"Invalid value '{name}' for InstanceType.")
+        return TYPES[name]
 
     # Before moto.
 
@@ -395,6 +398,12 @@ class Cloud:
                                f"The instance configuration of '{instance.id}' is not supported by {kind}.")
         if data is not None and len(base64.b64decode(data)) > 16 << 10:
             raise EC2Error("InvalidParameterValue", "User data is limited to 16384 bytes")
+        if data is not None:
+            # moto decodes it twice.
+            instance.user_data = data
+            root = wire.ET.Element(wire.tag("ModifyInstanceAttributeResponse"))
+            wire.set_text(root, "return", "true")
+            return wire.to_bytes(root)
         device = call.get("BlockDeviceMapping.1.DeviceName")
         if device and device not in instance.block_device_mapping:
             raise EC2Error("InvalidInstanceAttributeValue", f"No device is currently mapped at {device}")
@@ -446,7 +455,6 @@ class Cloud:
     # What moto answers to the repetition of a call: the description of what the first made.
 
     def described(self, action, id):
-        call = wire.Call("")
         if action == "CreateVolume":
             root = self.ask("DescribeVolumes", {"VolumeId.1": id})
             answer = wire.ET.Element(wire.tag("CreateVolumeResponse"))
@@ -457,7 +465,6 @@ class Cloud:
             answer = wire.ET.Element(wire.tag("RunInstancesResponse"))
             for item in wire.items(root, "reservationSet")[0]:
                 answer.extend(list(item))
-        del call
         return wire.to_bytes(answer)
 
     # After moto.
@@ -465,7 +472,7 @@ class Cloud:
     def after(self, call, root):
         """Notes what began, and lays it over moto's answer."""
         rule = getattr(self, "after_" + call.action, None)
-        if rule:
+        if rule and not call.is_answered:
             rule(call, root)
         self.lay_over(call, root)
         if call.action.startswith("Describe"):
@@ -559,6 +566,11 @@ class Cloud:
     def after_TerminateInstances(self, call, root):
         for id, volumes in getattr(call, "ending", {}).items():
             self.pass_through(id, "shutting-down")
+            # guide, "Delete a network interface": the primary one ends with its instance, and its
+            # address is free again. moto keeps both.
+            for nic in self.instance(id).nics.values():
+                nic.subnet.del_subnet_ip(nic.private_ip_address)
+                self.backend.enis.pop(nic.id, None)
             if self.node:
                 for volume in volumes:
                     self.node.delete(volume)
@@ -591,8 +603,12 @@ class Cloud:
         if call.action == "RunInstances":
             for item in wire.items(root, "instancesSet")[0]:
                 self.lay_over_instance(item)
-        for item in wire.items(root, "snapshotSet")[0]:
+        snapshots, parent = wire.items(root, "snapshotSet")
+        for item in snapshots:
             id = wire.text(item, "snapshotId")
+            # API, DescribeSnapshots: moto does not look at the owner.
+            if call.get("Owner.1") == "self" and wire.text(item, "ownerId") != self.account:
+                parent.remove(item)
             wire.set_text(item, "status", self.state(id, wire.text(item, "status") or "completed"))
         for item in wire.items(root, "instanceStatusSet")[0]:
             self.lay_over_status(item)

@@ -24,6 +24,7 @@ import os
 import socket
 import sys
 import threading
+import uuid
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -31,6 +32,7 @@ sys.path.insert(0, str(HERE))
 os.environ["MOTO_AMIS_PATH"] = str(HERE / "amis.json")
 
 from moto.ec2.models.amis import AMIS, Ami  # noqa: E402
+from moto.ec2.utils import filter_dict_attribute_mapping  # noqa: E402
 from moto.moto_server.werkzeug_app import (  # noqa: E402
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -61,6 +63,8 @@ def ami_filter(self, name, method_name=None):
 
 
 Ami.get_filter_value = ami_filter
+# API, DescribeInstances.
+filter_dict_attribute_mapping["client-token"] = "client_token"
 
 
 class Faults:
@@ -180,16 +184,18 @@ class Server:
             record["status"] = "lost"
             # The effect is there; nobody hears of it.
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            return []
+            raise ConnectionResetError
         return self.answer(start_response, status, body)
 
     def perform(self, cloud, call, environ):
         token, most = call.params.pop("NextToken", None), call.params.pop("MaxResults", None)
         answer = cloud.before(call)
         if answer is not None:
-            status, root = 200, wire.parse(answer)
+            status, root, call.is_answered = 200, wire.parse(answer), True
         else:
             status, body = self.ask_moto(environ, cloud.account, call.body())
+            if status >= 500:
+                print(call.params, body.decode(), file=sys.stderr)
             if status != 200:
                 return status, body
             root = wire.parse(body)
@@ -237,7 +243,8 @@ class Server:
 
     @staticmethod
     def answer(start_response, status, body, kind="text/xml;charset=UTF-8"):
-        start_response(f"{status} X", [("Content-Type", kind), ("Content-Length", str(len(body)))])
+        start_response(f"{status} X", [("Content-Type", kind), ("Content-Length", str(len(body))),
+                                       ("x-amzn-requestid", str(uuid.uuid4()))])
         return [body]
 
 

@@ -30,6 +30,8 @@ class Call:
     def __init__(self, body):
         self.params = dict(parse_qsl(body, keep_blank_values=True))
         self.action = self.params.get("Action", "")
+        # Whether a rule answered it, and moto did not see it.
+        self.is_answered = False
 
     def get(self, name, default=None):
         return self.params.get(name, default)

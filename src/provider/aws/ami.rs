@@ -149,7 +149,9 @@ fn choose(images: &[sdk::Image], names: &[&str], wanted: &Wanted<'_>) -> Option<
         images
             .iter()
             .filter(|image| image.name().is_some_and(|name| matches(pattern, name)))
-            .filter(|image| wanted.windows == (image.platform() == Some(&sdk::PlatformValues::Windows)))
+            .filter(|image| {
+                wanted.windows == is_windows(image.platform().map_or("", sdk::PlatformValues::as_str))
+            })
             .filter(|image| wanted.boots(image))
             .max_by_key(|image| (image.creation_date(), image.image_id()))
             .and_then(|image| image.image_id().map(str::to_owned))

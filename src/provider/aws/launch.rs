@@ -8,7 +8,10 @@ use aws_sdk_ec2::types as sdk;
 use super::call::{Failed, send};
 use super::client::Cloud;
 use super::views;
-use crate::provider::types::{InstanceView, ProviderError, ProviderErrorKind, RunInstance};
+use crate::model::Architecture;
+use crate::provider::types::{
+    InstanceTypeFacts, InstanceView, ProviderError, ProviderErrorKind, RunInstance,
+};
 
 /// What a stub makes beside itself, all of it tagged as it is.
 const TAGGED: [sdk::ResourceType; 3] =
@@ -17,7 +20,11 @@ const TAGGED: [sdk::ResourceType; 3] =
 impl Cloud {
     pub(super) async fn run_instance(&self, request: &RunInstance) -> Result<InstanceView, ProviderError> {
         let types = self.instance_types(&BTreeSet::from([request.instance_type.clone()])).await?;
-        let image = self.base_image(request, types.get(&request.instance_type)).await?;
+        let facts = types.get(&request.instance_type);
+        if let Some(facts) = facts {
+            check_type(request, facts)?;
+        }
+        let image = self.base_image(request, facts).await?;
         let made = match self.run(request, &image).await {
             // A newer base image came out since a call with this token: the token stands for the
             // image that was chosen then.
@@ -56,6 +63,27 @@ impl Cloud {
         let made = answer.instances.unwrap_or_default().into_iter().next();
         Ok(views::required(made, "RunInstances", "which instance was made")?)
     }
+}
+
+/// What EC2 would refuse of the image that is chosen for the guest.
+fn check_type(request: &RunInstance, facts: &InstanceTypeFacts) -> Result<(), ProviderError> {
+    let refused = |code, message| {
+        Err(ProviderError::new("RunInstances", ProviderErrorKind::InvalidParameter, code, message))
+    };
+    let is_arm = |architecture| architecture == Architecture::Arm64;
+    if is_arm(request.architecture) != is_arm(facts.architecture) {
+        return refused(
+            "InvalidParameterValue",
+            format!("The instance type {} does not run guests of another architecture.", facts.name),
+        );
+    }
+    if !facts.boot_modes.contains(&request.boot_mode) {
+        return refused(
+            "InvalidParameterCombination",
+            format!("The instance type {} does not boot in {} mode.", facts.name, request.boot_mode.as_str()),
+        );
+    }
+    Ok(())
 }
 
 /// The parameters of a stub: everything of the instance that cannot be changed later, and without

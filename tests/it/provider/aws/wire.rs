@@ -183,6 +183,7 @@ fn the_stub_s_image_fits_the_guest() {
         let unknown = RunInstance {
             instance_type: "m6g.large".to_owned(),
             architecture: replant::model::Architecture::Arm64,
+            boot_mode: BootMode::Uefi,
             platform: "windows".to_owned(),
             ..base()
         };
