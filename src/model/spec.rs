@@ -348,8 +348,8 @@ impl Default for AwsProviderSpec {
             assume_role: None,
             endpoint_url: None,
             default_tags: BTreeMap::new(),
-            max_attempts: 8,
-            boot_timeout: 900,
+            max_attempts: 10,
+            boot_timeout: 600,
             device_directory: PathBuf::from("/dev"),
             sysfs_directory: PathBuf::from("/sys"),
         }

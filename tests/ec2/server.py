@@ -10,6 +10,8 @@ PUT  /_cloud/KEY        makes the cloud of an access key, or changes its setting
     page        most items of one page, whatever is asked for
     type, zone  of the access node
     devices     directory in which the access node's devices and sysfs are imitated (node.py)
+    loops       whether those devices are loop devices, and not files
+    surprise    what somebody else does to volumes (node.py)
     faults      {"seed", "throttled", "unavailable", "lost"}: each but the seed in a thousand calls
     impaired    instance ids whose guests never answer ("*": all)
     console     what consoles show
@@ -137,6 +139,8 @@ class Server:
             for name in ("delay", "hide", "page"):
                 setattr(cloud, name, settings.get(name, getattr(cloud, name)))
             cloud.impaired = set(settings.get("impaired", cloud.impaired))
+            if "surprise" in settings:
+                cloud.node.surprise = settings["surprise"]
             if "console" in settings:
                 cloud.console = settings["console"]
             if "faults" in settings:
@@ -163,7 +167,8 @@ class Server:
         cloud.after(call, root)
         cloud.access_node = wire.text(wire.items(root, "instancesSet")[0][0], "instanceId")
         if settings.get("devices"):
-            cloud.node = Node(settings["devices"], cloud.type(kind)["Hypervisor"] == "nitro")
+            cloud.node = Node(settings["devices"], cloud.type(kind)["Hypervisor"] == "nitro",
+                              settings.get("loops", False))
 
     def serve(self, cloud, call, environ, start_response):
         record = {"action": call.action, "params": call.params.copy(), "status": 200}

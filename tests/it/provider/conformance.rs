@@ -107,17 +107,20 @@ pub fn until<T, F: Future<Output = Option<T>>>(
     let place = std::panic::Location::caller();
     async move {
         let deadline = Instant::now() + limit;
+        let mut pause = Duration::from_millis(10);
         loop {
             if let Some(answer) = ask().await {
                 return answer;
             }
             assert!(Instant::now() < deadline, "{place}: {what} never came");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(pause).await;
+            // Many tests ask one server.
+            pause = (pause * 2).min(Duration::from_millis(150));
         }
     }
 }
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 #[track_caller]
 pub fn refused<T: std::fmt::Debug>(answer: Result<T, ProviderError>, kind: ProviderErrorKind, code: &str) {

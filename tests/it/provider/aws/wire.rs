@@ -345,3 +345,36 @@ fn credentials_that_ec2_does_not_know_are_said_to_be_so() {
         assert!(!format!("{error:?} {aws:?}").contains("secret-word"));
     });
 }
+
+#[test]
+fn the_access_node_s_own_disks_are_no_target_and_it_is_never_ended() {
+    let (subject, aws, cloud) = watched(json!({}));
+    run(async {
+        let node = subject.node().await;
+        let root = replant::provider::VolumeId(cloud.volumes[0].clone());
+        let error = aws.device(&root).await.unwrap_err();
+        assert_eq!(error.kind, ProviderErrorKind::DeviceRefused);
+        assert!(error.message.contains("no slot of ours"), "{error}");
+        for answer in [aws.stop_instance(&node).await, aws.terminate_instance(&node).await] {
+            assert_eq!(answer.unwrap_err().code, "OperationNotPermitted");
+        }
+        let change = ModifyInstance { user_data: Some(String::new()), ..ModifyInstance::default() };
+        assert_eq!(aws.modify_instance(&node, &change).await.unwrap_err().code, "OperationNotPermitted");
+        assert!(cloud.parameters("StopInstances").is_empty());
+    });
+}
+
+#[test]
+fn a_device_stays_until_the_kernel_lets_go_of_it() {
+    let (subject, aws, cloud) = watched(json!({}));
+    run(async {
+        let volume = subject.volume().await;
+        let node = subject.node().await;
+        subject.attach(&volume, &node, "xvdf").await;
+        let device = aws.device(&volume).await.unwrap();
+        assert!(device.path.starts_with(cloud.devices()) && device.is_still_proven());
+        assert!(!aws.is_released(&volume).await.unwrap());
+        subject.detach(&volume, &node).await;
+        assert!(aws.is_released(&volume).await.unwrap() && !device.is_still_proven());
+    });
+}
