@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod digest;
+pub mod guest;
 pub mod hardware;
 pub mod location;
 pub mod size;
@@ -9,11 +10,12 @@ pub mod spec;
 
 pub use address::{Address, InstanceAddress, InstanceKey, ParseAddressError, Part};
 pub use digest::{ClientToken, Digest, ParseDigestError};
+pub use guest::{Content, FirstBoot, GuestChanges, GuestFile, IdentityPolicy};
 pub use hardware::{Architecture, BootMode, Firmware, Hypervisor};
 pub use location::{HttpLocation, Location, NbdLocation, NbdServer, ParseLocationError, S3Location};
 pub use size::{Bytes, GIB, KIB, MIB, TIB};
 pub use spec::{
     AccessNodeSpec, AssumeRoleSpec, AttributePath, AwsProviderSpec, DesiredState, DiskSpec, DriversPolicy,
-    GuestSpec, ImageSpec, InstanceSpec, LaunchMethod, LaunchSpec, LifecycleSpec, LocalProviderSpec,
+    GP3_BASE, GuestSpec, ImageSpec, InstanceSpec, LaunchMethod, LaunchSpec, LifecycleSpec, LocalProviderSpec,
     NetworkPolicy, OutputSpec, ProviderSpec, VolumeType,
 };

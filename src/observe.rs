@@ -1,8 +1,11 @@
 //! What exists now: the machines' images and guests, and the provider's resources.
 
+pub mod adopt;
+pub mod inventory;
 pub mod machine;
 pub mod pins;
 pub mod reality;
+pub mod rebuild;
 pub mod resolve;
 
 pub use machine::{DiskImage, Hardware, Inspection, Machine, MachineDisk, Prepared};

@@ -26,6 +26,6 @@ pub use change::{
 };
 pub use saved::Overlays;
 pub use step::{
-    DriversPlan, InstancePlan, LaunchPlan, Node, OverlayPlan, Start, Step, VolumePlan, VolumeUpdate,
+    DriversPlan, InstancePlan, LaunchPlan, Node, OverlayPlan, Raised, Start, Step, VolumePlan, VolumeUpdate,
     WritePlan,
 };

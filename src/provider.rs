@@ -30,6 +30,10 @@ pub const TAG_ADDRESS: &str = "replant:address";
 /// Tag that carries the client token.
 pub const TAG_TOKEN: &str = "replant:token";
 
+/// Tag of volumes and instances that a guest has been started from: they may hold data that is
+/// nowhere else. It is set before the first start and never taken away.
+pub const TAG_LAUNCHED: &str = "replant:launched";
+
 /// A cloud. Calls return when the provider accepted them, not when their effect is complete:
 /// states are polled by describing. Repeating a call that carries a client token returns what the
 /// first made. Describing never fails for an id that does not exist: it is left out.

@@ -10,14 +10,14 @@ use replant::guest::disk::layout::Layout;
 use replant::guest::disk::lvm::group::Group;
 use replant::guest::disk::lvm::label;
 use replant::guest::disk::md::superblock;
-use replant::guest::linux::boot::{arguments, config, environment};
+use replant::guest::linux::boot::{arguments, assignment, bls, config, environment, extlinux};
 use replant::guest::linux::initramfs::unpack::{self, Member};
 use replant::guest::linux::initramfs::{addition, hint};
 use replant::guest::linux::{fstab, index, release};
 use replant::guest::report::{Job, JobDisk, PROTOCOL, RecipeInputs};
 use replant::guest::tree::Tree;
 use replant::guest::{mask, prepare};
-use replant::model::{Hypervisor, NetworkPolicy};
+use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 
 use super::base::{Base, unpack as bases};
 use super::case::Case;
@@ -130,25 +130,33 @@ pub fn texts(input: &[u8]) {
             let _ = mask::text("/etc/netplan/x.yaml", text);
         }
         2 => {
-            let _ = config::bls("stem", text);
-            let _ = config::edit_bls(text, &|line| format!("{line} more"));
-            let _ = config::edit_assignment(text, "GRUB_CMDLINE_LINUX", &|value| format!("{value} more"));
-            let _ = config::assigned(text, "GRUB_CMDLINE_LINUX");
+            let _ = bls::parse("stem", text);
+            let _ = bls::default_pattern(text);
+            assert_eq!(bls::edit(text, &str::to_owned, &[]), text, "an edit that changes nothing");
+            let name = "GRUB_CMDLINE_LINUX";
+            let _ = assignment::effective(text, name, "");
+            assert_eq!(assignment::edit(text, name, &str::to_owned), text, "an edit that changes nothing");
+            let _ = assignment::add(text, name, &["more".to_owned()]);
         }
         3..=5 => {
             for dialect in [config::Dialect::Grub2, config::Dialect::Legacy] {
                 let entries = config::entries(text, dialect);
-                let same = config::edit(text, dialect, &|_, arguments| arguments.to_owned());
+                let same = config::edit(text, dialect, &|_, arguments| Some(arguments.to_owned()));
                 assert_eq!(same, text, "an edit that changes nothing");
-                let default = config::default_entry(text, Some("0"));
+                let default = config::default_entry(text, &|_| Some("0".to_owned()));
+                let default = default.or_else(|| config::legacy_default(text, Some("1")));
                 for entry in &entries {
-                    let _ = config::is_default(entry, default.as_deref().unwrap_or("0"));
+                    let _ = entry.is_default(default.as_deref().unwrap_or("0"));
                 }
             }
+            assert_eq!(config::edit_kopt(text, &str::to_owned), text, "an edit that changes nothing");
+            let _ = extlinux::entries(text);
+            let same = extlinux::edit(text, &|_, arguments| Some(arguments.to_owned()));
+            assert_eq!(same, text, "an edit that changes nothing");
         }
         6 => {
             let _ = (arguments::split(text).len(), arguments::value(text, "root"));
-            let _ = (arguments::has_serial_console(text), arguments::rename_devices(text, &[]));
+            let _ = (arguments::has_serial_console(text), arguments::rewrite(text, &[]));
             let _ = environment::value(text, "kernelopts");
             let _ = environment::with_value(text, "kernelopts", "root=/dev/x");
             let _ = release::value(text, "ID");
@@ -217,7 +225,11 @@ pub fn linux(input: &[u8]) {
         protocol: PROTOCOL,
         disks: vec![JobDisk { name: "root".to_owned(), image_size: 1 << 30, size: 1 << 30, grow: false }],
         prepare: false,
-        inputs: RecipeInputs { hypervisor: Hypervisor::Nitro, network: NetworkPolicy::Dhcp },
+        inputs: RecipeInputs {
+            hypervisor: Hypervisor::Nitro,
+            network: NetworkPolicy::Dhcp,
+            changes: GuestChanges::default(),
+        },
     };
     bounded(input.len() as u64, || {
         let tree = Tree::open(&root).expect("the root is there");

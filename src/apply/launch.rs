@@ -230,6 +230,7 @@ impl Context {
         if plan.start == Start::Stopped {
             return Ok(format!("{id} is stopped"));
         }
+        self.mark_launched(address, &view, &places).await?;
         // Only a machine all of whose content is fresh can be restored anew after a failed start.
         let is_fresh = places.values().all(|(_, volume)| !volume.started);
         let record = |started: bool| {

@@ -83,7 +83,12 @@ impl Context {
             let what = format!("{} released by the kernel", volume.id);
             pauses.pause(self, &what, "its device is still there").await?;
         }
-        Ok(volume.slot.map_or_else(String::new, |slot| format!("{} out of slot {slot}", volume.id)))
+        let mut detail =
+            volume.slot.map_or_else(String::new, |slot| format!("{} out of slot {slot}", volume.id));
+        if let Some(lowered) = self.lower(&volume_address).await? {
+            detail.push_str(&format!(", {lowered}"));
+        }
+        Ok(detail)
     }
 
     /// Opens the image that was planned with.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::context::put_volume;
 use super::{ApplyError, Context};
-use crate::model::{Address, ClientToken, Part};
-use crate::plan::{VolumePlan, VolumeUpdate};
+use crate::model::{Address, ClientToken, GP3_BASE, Part};
+use crate::plan::{Raised, VolumePlan, VolumeUpdate};
 use crate::provider::{
     CreateSnapshot, CreateVolume, InstanceState, ModifyVolume, SnapshotId, TagMap, VolumeId, VolumeState,
     VolumeView, is_user_tag, user_tags,
@@ -41,10 +41,11 @@ impl Context {
             zone: plan.zone.clone(),
             size: plan.size,
             volume_type: plan.volume_type,
-            iops: plan.iops,
-            throughput: plan.throughput,
+            iops: plan.raised.map(|raised| raised.iops).or(plan.iops),
+            throughput: plan.raised.map(|raised| raised.throughput).or(plan.throughput),
             encrypted: plan.encrypted,
             kms_key_id: plan.kms_key_id.clone(),
+            raised: plan.raised.is_some(),
         };
         let record =
             |view: &VolumeView| vec![put_volume(address, recorded(&view.id, plan, user_tags.clone()))];
@@ -73,11 +74,18 @@ impl Context {
             .ok_or_else(|| ApplyError::NotInState { address: address.clone() })?;
         let to = &update.to;
         let differs = |wanted: Option<u32>, is: Option<u32>| wanted.filter(|_| wanted != is);
+        // What is not written yet keeps what it has for that.
+        let stays_raised = volume.raised && volume.write.is_none();
+        let (iops, throughput) = match (volume.raised, stays_raised) {
+            (true, true) => (None, None),
+            (true, false) => (to.iops.or(Some(GP3_BASE.0)), to.throughput.or(Some(GP3_BASE.1))),
+            (false, _) => (to.iops, to.throughput),
+        };
         let request = ModifyVolume {
             size: (to.size != view.size).then_some(to.size),
             volume_type: (to.volume_type != view.volume_type).then_some(to.volume_type),
-            iops: differs(to.iops, view.iops),
-            throughput: differs(to.throughput, view.throughput),
+            iops: differs(iops, view.iops),
+            throughput: differs(throughput, view.throughput),
         };
         if request != ModifyVolume::default() {
             let operation = Operation::ModifyVolume { id: update.id.clone(), request: request.clone() };
@@ -99,10 +107,41 @@ impl Context {
             drivers: volume.drivers,
             slot: volume.slot,
             started: volume.started,
+            raised: stays_raised,
             ..recorded(&update.id, to, tags)
         };
         self.change(vec![put_volume(address, now)]).await?;
         Ok(update.id.to_string())
+    }
+
+    /// Gives a volume the performance that it keeps, its content being written. A refusal is told
+    /// and not the end: the volume stays as quick as it is, and the next apply tries again.
+    ///
+    /// # Errors
+    /// The journal's, an interrupt.
+    pub async fn lower(&self, address: &Address) -> Result<Option<String>, ApplyError> {
+        let (_, volume) = self.volume(&address.instance, address.part.disk().unwrap_or_default())?;
+        if !volume.raised || volume.write.is_none() {
+            return Ok(None);
+        }
+        let request = ModifyVolume {
+            iops: volume.iops.or(Some(GP3_BASE.0)),
+            throughput: volume.throughput.or(Some(GP3_BASE.1)),
+            ..ModifyVolume::default()
+        };
+        let id = volume.id.clone();
+        let lowered = vec![put_volume(address, VolumeResource { raised: false, ..volume })];
+        let operation = Operation::ModifyVolume { id: id.clone(), request: request.clone() };
+        let modified = self
+            .effect(address, operation, || self.provider.modify_volume(&id, &request), |()| lowered)
+            .await;
+        match modified {
+            Ok(()) => Ok(Some("its performance lowered".to_owned())),
+            Err(ApplyError::Provider(error)) => {
+                Ok(Some(format!("its performance is not lowered yet, the next apply tries again: {error}")))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Sets the user's tags, removes those that left the configuration; ours and AWS's stay.
@@ -126,9 +165,7 @@ impl Context {
         if set.is_empty() && remove.is_empty() {
             return Ok(());
         }
-        let operation = Operation::ChangeTags { id: id.to_owned(), set: set.clone(), remove: remove.clone() };
-        self.effect(address, operation, || self.provider.change_tags(id, &set, &remove), |()| Vec::new())
-            .await
+        self.set_tags(address, id, &set, &remove).await
     }
 
     /// Destroys a volume, after a snapshot when asked.
@@ -217,6 +254,9 @@ impl Context {
     /// The provider's, the journal's; it is attached to something that is not ours.
     pub async fn forget_volume(&self, address: &Address, id: &VolumeId) -> Result<String, ApplyError> {
         self.free_volume(address, id).await?;
+        if let Some(view) = self.describe_volume(id).await? {
+            self.unmark(address, &view).await?;
+        }
         self.change(vec![StateChange::Remove { address: address.clone() }]).await?;
         self.forget_manifest(id);
         Ok(format!("{id} stays"))
@@ -255,6 +295,7 @@ fn recorded(id: &VolumeId, plan: &VolumePlan, tags: TagMap) -> VolumeResource {
         drivers: None,
         slot: None,
         started: false,
+        raised: plan.raised.is_some(),
     }
 }
 
@@ -267,14 +308,18 @@ pub fn adopted(address: &Address, request: &CreateVolume, view: &VolumeView) -> 
             zone: request.zone.clone(),
             size: request.size,
             volume_type: request.volume_type,
-            iops: request.iops,
-            throughput: request.throughput,
+            iops: request.iops.filter(|_| !request.raised),
+            throughput: request.throughput.filter(|_| !request.raised),
             encrypted: request.encrypted,
             kms_key_id: request.kms_key_id.clone(),
             delete_on_termination: true,
             tags: None,
             prevent_destroy: false,
             final_snapshot: None,
+            raised: match (request.raised, request.iops, request.throughput) {
+                (true, Some(iops), Some(throughput)) => Some(Raised { iops, throughput }),
+                _ => None,
+            },
         };
         put_volume(address, recorded(&view.id, &plan, user_tags(&request.tags)))
     })

@@ -1,6 +1,5 @@
 //! `replant apply` and `replant destroy`.
 
-use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +9,7 @@ use super::exit::Exit;
 use super::plan::{PlanArguments, has_state, runtime};
 use super::terminal;
 use super::workspace::Workspace;
-use crate::apply::{self, Cancel, Context, Options, Receipt, Tally};
+use crate::apply::{self, Cancel, Context, Observer, Options, Receipt, Tally};
 use crate::copy::Budget;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::image;
@@ -44,6 +43,14 @@ pub struct RunArguments {
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
+}
+
+impl RunArguments {
+    /// For commands that change single resources and write no disks.
+    #[must_use]
+    pub fn quiet() -> Self {
+        Self { auto_approve: true, parallelism: 1, verify: false, bandwidth_limit: None, json: false }
+    }
 }
 
 /// Does what the plan says: a saved one, or one that it makes and shows first.
@@ -108,34 +115,15 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
     let store = Arc::new(Store::open(&workspace.paths, &lock).map_err(|error| one(error.diagnostic()))?);
     let cancel = Cancel::default();
     let observer = terminal::observer(command.run.json);
-    let context = |plan: Plan, overlays: Overlays| Context {
-        specs: workspace.specs(plan.mode == Mode::Destroy),
-        plan: Arc::new(plan),
-        overlays,
-        provider: Arc::clone(&workspace.provider),
-        store: Arc::clone(&store),
-        observer: Arc::clone(&observer),
-        cancel: cancel.clone(),
-        options: Options {
-            parallelism: command.run.parallelism,
-            verify: command.run.verify,
-            directory: directory.to_owned(),
-            threads: None,
-        },
-        budget: Arc::new(Budget::new(
-            MEMORY,
-            command.run.bandwidth_limit.map(|mib| mib.saturating_mul(MEBIBYTE)),
-        )),
-        writers: tokio::sync::Semaphore::new(WRITES),
-        tally: Mutex::new(Tally::default()),
-    };
+    let session = Session { workspace: &workspace, store: &store, cancel: &cancel, observer: &observer };
+    let context = |plan: Plan, overlays: Overlays| session.context(plan, overlays, &command.run);
     let settles = !store.pending().is_empty() || left_slots(&store.state());
     if settles {
         let nothing = runtime
             .block_on(workspace.provider.access_node())
             .map_err(|error| one(apply::error::provider(&error)))?;
         let context = context(Plan::nothing(workspace.provider.name(), &nothing), Overlays::new());
-        runtime.block_on(apply::recover(&context)).map_err(|error| recovery_failed(&error))?;
+        runtime.block_on(apply::recover(&context)).map_err(|error| not_about_a_node(&error))?;
         if let Some((plan, _)) = &saved
             && plan.binding.resources != resources_digest(&store.state())?
         {
@@ -170,8 +158,48 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
         watcher.abort();
         receipt
     });
-    let receipt = receipt.map_err(|error| recovery_failed(&error))?;
+    let receipt = receipt.map_err(|error| not_about_a_node(&error))?;
     Ok(exit_of(&receipt))
+}
+
+/// What a run changes things with.
+pub struct Session<'a> {
+    /// The workspace.
+    pub workspace: &'a Workspace,
+    /// Its state, locked.
+    pub store: &'a Arc<Store>,
+    /// The interrupt.
+    pub cancel: &'a Cancel,
+    /// Who wants to know.
+    pub observer: &'a Arc<dyn Observer>,
+}
+
+impl Session<'_> {
+    /// The executor's context for a plan.
+    #[must_use]
+    pub fn context(&self, plan: Plan, overlays: Overlays, run: &RunArguments) -> Context {
+        Context {
+            specs: self.workspace.specs(plan.mode == Mode::Destroy),
+            plan: Arc::new(plan),
+            overlays,
+            provider: Arc::clone(&self.workspace.provider),
+            store: Arc::clone(self.store),
+            observer: Arc::clone(self.observer),
+            cancel: self.cancel.clone(),
+            options: Options {
+                parallelism: run.parallelism,
+                verify: run.verify,
+                directory: self.workspace.directory.clone(),
+                threads: None,
+            },
+            budget: Arc::new(Budget::new(
+                MEMORY,
+                run.bandwidth_limit.map(|mib| mib.saturating_mul(MEBIBYTE)),
+            )),
+            writers: tokio::sync::Semaphore::new(WRITES),
+            tally: Mutex::new(Tally::default()),
+        }
+    }
 }
 
 /// Bytes of a MiB.
@@ -184,7 +212,9 @@ fn left_slots(state: &State) -> bool {
         .any(|resource| matches!(resource, crate::state::Resource::Volume(volume) if volume.slot.is_some()))
 }
 
-fn recovery_failed(error: &apply::ApplyError) -> Diagnostics {
+/// What an error says that is about no node of a plan.
+#[must_use]
+pub fn not_about_a_node(error: &apply::ApplyError) -> Diagnostics {
     let nowhere = crate::model::InstanceAddress::new("unknown").part(crate::model::Part::Instance);
     let mut diagnostic = error.diagnostic(&nowhere);
     diagnostic.address = None;
@@ -222,14 +252,7 @@ fn approve(plan: &Plan, json: bool) -> Result<bool, Diagnostics> {
         Mode::Restore => "Do you want to do this?",
         Mode::Destroy => "Do you really want to destroy all of this? There is no undo.",
     };
-    terminal::say(&format!("\n{question} Only `yes` is taken as yes.\n\n  Enter a value: "));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(|error| {
-        Diagnostics::from(
-            Diagnostic::error("apply::no_answer", "The answer cannot be read").detail(error.to_string()),
-        )
-    })?;
-    Ok(answer.trim_end_matches(['\r', '\n']) == "yes")
+    terminal::ask(question)
 }
 
 /// A saved plan runs only on exactly what it was made from (promise 3).

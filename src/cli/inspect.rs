@@ -12,7 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::guest::report::{FindingSeverity, RecipeInputs, Report};
 use crate::image::ova;
 use crate::image::{self, ImageError};
-use crate::model::{Hypervisor, Location, NetworkPolicy};
+use crate::model::{GuestChanges, Hypervisor, Location, NetworkPolicy};
 use crate::sandbox::{Limits, Request, SandboxDisk, run as run_sandbox};
 use crate::ui::human::guest::render_inspection;
 
@@ -143,6 +143,7 @@ impl MachineArguments {
                     NetworkArgument::Dhcp => NetworkPolicy::Dhcp,
                     NetworkArgument::Keep => NetworkPolicy::Keep,
                 },
+                changes: GuestChanges::default(),
             },
             limits: Limits { memory_mib: self.memory, ..Limits::default() },
         }

@@ -46,6 +46,7 @@ impl Inspector for SandboxInspector<'_> {
             inputs: RecipeInputs {
                 hypervisor: facts.map_or(Hypervisor::Nitro, |facts| facts.hypervisor),
                 network: machine.spec.guest.network,
+                changes: machine.spec.guest.changes.clone(),
             },
             limits: Limits::default(),
         };

@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::exit::Exit;
 use super::{
-    apply, check, completions, fmt, graph, inspect, man, output, plan, prepare, schema, show, state,
-    validate, write,
+    apply, check, completions, fmt, graph, import, inspect, man, output, plan, prepare, schema, show, state,
+    sweep, validate, write,
 };
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
@@ -52,6 +52,10 @@ pub enum Command {
     Output(output::Outputs),
     /// Looks at the state or changes what it says.
     State(state::StateCommand),
+    /// Takes an instance or a volume that exists into the state.
+    Import(import::Import),
+    /// Lists what this workspace made and its state does not know, and removes it.
+    Sweep(sweep::Sweep),
     /// Prints a JSON Schema.
     Schema(schema::SchemaCommand),
     /// Prints a completion script for a shell.
@@ -95,6 +99,8 @@ fn run(arguments: &Arguments) -> Exit {
         Command::Graph(command) => graph::run(directory, command),
         Command::Output(command) => output::run(directory, command),
         Command::State(command) => state::run(directory, command),
+        Command::Import(command) => import::run(directory, command),
+        Command::Sweep(command) => sweep::run(directory, command),
         Command::Schema(command) => schema::run(command),
         Command::Completions(command) => completions::run(command),
         Command::Man(command) => man::run(command),

@@ -6,10 +6,11 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 
 use super::exit::Exit;
+use super::rebuild::{self, Rebuild};
 use super::terminal;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Address, Part};
-use crate::state::{Lock, Paths, Resource, State, StateChange, Store};
+use crate::state::{Intent, Lock, Paths, Resource, State, StateChange, Store};
 use crate::ui::human::state::render_resource;
 
 /// Looks at the state or changes what it says.
@@ -48,6 +49,8 @@ pub enum StateAction {
         /// The address afterwards.
         to: Address,
     },
+    /// Makes a lost state again from the tags of what exists, or brings an old one up to that.
+    Rebuild(Box<Rebuild>),
     /// Forgets resources without destroying them.
     Rm {
         /// Which; an instance's volumes go with it.
@@ -67,6 +70,7 @@ pub fn paths(directory: &Path, rehearse: bool) -> Paths {
 pub fn run(directory: &Path, arguments: &StateCommand) -> Exit {
     let paths = paths(directory, arguments.rehearse);
     let outcome = match &arguments.action {
+        StateAction::Rebuild(command) => return rebuild::run(directory, arguments.rehearse, command),
         StateAction::List { addresses } => read(&paths).and_then(|state| list(&state, addresses)),
         StateAction::Show { address, json } => read(&paths).and_then(|state| show(&state, address, *json)),
         StateAction::Pull => read(&paths).and_then(|state| json(&state)),
@@ -131,12 +135,25 @@ fn show(state: &State, address: &Address, as_json: bool) -> Result<String, Diagn
     if as_json { json(resource) } else { Ok(render_resource(address, resource)) }
 }
 
-fn json(value: &impl serde::Serialize) -> Result<String, Diagnostic> {
+/// A value as JSON.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn json(value: &impl serde::Serialize) -> Result<String, Diagnostic> {
     let mut text = serde_json::to_string_pretty(value).map_err(|error| {
         Diagnostic::error("state::encode", "the state cannot be written as JSON").detail(error.to_string())
     })?;
     text.push('\n');
     Ok(text)
+}
+
+/// The refusal to change anything while an earlier run is not settled.
+#[must_use]
+pub fn unfinished(intent: &Intent) -> Diagnostic {
+    Diagnostic::error("state::unfinished", "the last run has to be finished first")
+        .about(&intent.address)
+        .detail("It was ended in the middle of something; what came of that is found out by the next apply, which needs the addresses as they are.")
+        .help("replant apply")
 }
 
 /// What a change comes to: what the journal records, and what is said about it.
@@ -150,10 +167,7 @@ fn change(
     let lock = Lock::acquire(paths, command)?;
     let store = Store::open(paths, &lock)?;
     if let Some(intent) = store.pending().first() {
-        return Err(Diagnostic::error("state::unfinished", "the last run has to be finished first")
-            .about(&intent.address)
-            .detail("It was ended in the middle of something; what came of that is found out by the next apply, which needs the addresses as they are.")
-            .help("replant apply"));
+        return Err(unfinished(intent));
     }
     let (changes, text) = decide(&store.state())?;
     store.change(changes)?;

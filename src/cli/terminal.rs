@@ -3,7 +3,7 @@
 //! What a command *gives* goes to standard output, what is *said* about it to standard error.
 //! Colour follows the stream and `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -60,6 +60,21 @@ pub fn print(text: &str) {
 pub fn say(text: &str) {
     let mut stream = io::stderr().lock();
     let _reader_gone = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+}
+
+/// Asks a question; only `yes` is yes.
+///
+/// # Errors
+/// When the answer cannot be read.
+pub fn ask(question: &str) -> Result<bool, Diagnostics> {
+    say(&format!("\n{question} Only `yes` is taken as yes.\n\n  Enter a value: "));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(|error| {
+        Diagnostics::from(
+            Diagnostic::error("apply::no_answer", "The answer cannot be read").detail(error.to_string()),
+        )
+    })?;
+    Ok(answer.trim_end_matches(['\r', '\n']) == "yes")
 }
 
 /// What shows a run's events: JSON lines when asked for, bars where standard output is a terminal,

@@ -103,6 +103,27 @@ impl Workspace {
         if diagnostics.has_errors() { Err(diagnostics) } else { Ok((evaluated, diagnostics)) }
     }
 
+    /// The names of the configuration's instances.
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub fn instance_names(&self, state: &State) -> Result<BTreeSet<String>, Diagnostics> {
+        let (evaluated, _) = self.evaluate(state, &BTreeSet::new())?;
+        Ok(evaluated.instances.into_keys().map(|address| address.name).collect())
+    }
+
+    /// The configuration's machines with their images opened, nobody looking into their guests.
+    ///
+    /// # Errors
+    /// All mistakes, and images that cannot be opened.
+    pub fn machines(&self, state: &State) -> Result<BTreeMap<InstanceAddress, Machine>, Diagnostics> {
+        let (evaluated, _) = self.evaluate(state, &BTreeSet::new())?;
+        let types = BTreeMap::new();
+        let inspector = SandboxInspector::new(&self.directory, &types);
+        let (machines, diagnostics) = resolve(&evaluated.instances, &Pins::of(state), &inspector, &|_| false);
+        if diagnostics.has_errors() { Err(diagnostics) } else { Ok(machines) }
+    }
+
     /// Plans. `has_state`: whether there was a state before.
     ///
     /// # Errors

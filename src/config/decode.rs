@@ -3,6 +3,7 @@
 mod attributes;
 mod aws;
 mod disk;
+mod guest;
 mod instance;
 mod settings;
 

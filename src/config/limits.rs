@@ -133,6 +133,7 @@ pub(super) fn disk(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec, root: bool) {
     if let Some(throughput) = disk.throughput {
         check_throughput(decoder, disk, throughput);
     }
+    check_restore(decoder, disk);
     if disk.kms_key_id.is_some() && disk.encrypted == Some(false) {
         decoder.limit(
             "encrypted",
@@ -181,6 +182,42 @@ fn check_throughput(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec, throughput: 
                 format!("add `iops = {needed}`, or use at most {} MiB/s", iops / 4),
             );
         }
+    }
+}
+
+/// Checks what a volume has while it is written.
+fn check_restore(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec) {
+    let Some((iops, throughput)) = disk.raised() else { return };
+    let name = if disk.restore_throughput.is_some() { "restore_throughput" } else { "restore_iops" };
+    let mut wrong = |name: &str, detail: String, help: String| {
+        let summary = "a volume cannot have this performance while it is written";
+        decoder.limit(name, "config::restore_performance", summary, detail, help);
+    };
+    let most_iops = limits(VolumeType::Gp3).iops.unwrap_or_default();
+    let low =
+        |kept: Option<u32>, wanted: Option<u32>| wanted.filter(|wanted| kept.is_some_and(|k| k > *wanted));
+    if disk.volume_type != VolumeType::Gp3 {
+        let detail =
+            format!("Only gp3 volumes are raised for the write, and this is {}.", disk.volume_type.as_str());
+        wrong(name, detail, format!("remove `{name}`, or use gp3"));
+    } else if disk.restore_iops.is_some_and(|iops| !(most_iops.0..=most_iops.1).contains(&iops)) {
+        let detail =
+            format!("A gp3 volume has {} to {} IOPS, and this one {iops}.", most_iops.0, most_iops.1);
+        wrong("restore_iops", detail, "give a number in that range".to_owned());
+    } else if disk.restore_throughput.is_some_and(|t| !(GP3_THROUGHPUT.0..=GP3_THROUGHPUT.1).contains(&t)) {
+        let (least, most) = GP3_THROUGHPUT;
+        let detail = format!("A gp3 volume has {least} to {most} MiB/s, and this one {throughput}.");
+        wrong("restore_throughput", detail, "give a number in that range".to_owned());
+    } else if low(disk.iops, disk.restore_iops).or(low(disk.throughput, disk.restore_throughput)).is_some() {
+        let detail = "It has less while it is written than afterwards.".to_owned();
+        wrong(name, detail, format!("raise or remove `{name}`"));
+    } else if u64::from(throughput) * GP3_IOPS_PER_THROUGHPUT > u64::from(iops) {
+        let needed = u64::from(throughput) * GP3_IOPS_PER_THROUGHPUT;
+        let detail = format!(
+            "A gp3 volume has 0.25 MiB/s for each of its IOPS: {} at {iops} IOPS, and this one {throughput}.",
+            iops / 4
+        );
+        wrong(name, detail, format!("add `restore_iops = {needed}`"));
     }
 }
 

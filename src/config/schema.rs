@@ -11,6 +11,7 @@ use crate::model::address::is_identifier;
 
 /// What a kind of block may hold.
 pub(super) struct Schema {
+    /// The block's name; empty for a whole file.
     pub(super) kind: &'static str,
     /// What its label names, when it has one.
     label: Option<&'static str>,
@@ -20,6 +21,9 @@ pub(super) struct Schema {
     /// At most one stands in the same place.
     single: bool,
 }
+
+/// A file in a guest: its label is a path, which decoding checks.
+const GUEST_FILE: &str = "file";
 
 const DISK: Schema = Schema {
     kind: "disk",
@@ -33,6 +37,8 @@ const DISK: Schema = Schema {
         ("grow", false),
         ("iops", false),
         ("throughput", false),
+        ("restore_iops", false),
+        ("restore_throughput", false),
         ("encrypted", false),
         ("kms_key_id", false),
         ("delete_on_termination", false),
@@ -68,8 +74,34 @@ const INSTANCE: Schema = Schema {
         Schema {
             kind: "guest",
             label: None,
-            attributes: Some(&[("network", false), ("drivers", false)]),
-            blocks: &[],
+            attributes: Some(&[
+                ("network", false),
+                ("drivers", false),
+                ("identity", false),
+                ("hostname", false),
+            ]),
+            blocks: &[
+                Schema {
+                    kind: GUEST_FILE,
+                    label: Some("a path in the guest, as in file \"/etc/motd\" { … }"),
+                    attributes: Some(&[
+                        ("content", false),
+                        ("source", false),
+                        ("mode", false),
+                        ("owner", false),
+                        ("group", false),
+                    ]),
+                    blocks: &[],
+                    single: false,
+                },
+                Schema {
+                    kind: "first_boot",
+                    label: None,
+                    attributes: Some(&[("script", true), ("timeout", false)]),
+                    blocks: &[],
+                    single: true,
+                },
+            ],
             single: true,
         },
         Schema {
@@ -98,7 +130,7 @@ const INSTANCE: Schema = Schema {
 
 /// A configuration file.
 pub(super) static FILE: Schema = Schema {
-    kind: "file",
+    kind: "",
     label: None,
     attributes: Some(&[]),
     blocks: &[
@@ -221,7 +253,7 @@ pub(super) fn check(block: &Block, schema: &Schema, sources: &Sources, diagnosti
     match (schema.label, block.labels.as_slice()) {
         (None, []) => {}
         (Some(_), [label]) => {
-            if !is_identifier(&label.text) {
+            if schema.kind != GUEST_FILE && !is_identifier(&label.text) {
                 diagnostics.push(
                     at(label.place, "config::invalid_name", "a name has characters that names do not have")
                         .detail(format!("`{}` cannot stand in an address.", label.text))
@@ -247,7 +279,7 @@ pub(super) fn check(block: &Block, schema: &Schema, sources: &Sources, diagnosti
 pub(super) fn check_body(block: &Block, schema: &Schema, sources: &Sources, diagnostics: &mut Diagnostics) {
     let at =
         |place: Place, code: &str, summary: &str| Diagnostic::error(code, summary).at(sources.span(place));
-    let what = if schema.kind == "file" {
+    let what = if schema.kind.is_empty() {
         "a file".to_owned()
     } else {
         format!("{} `{}` block", suggest::article(schema.kind), schema.kind)
@@ -326,7 +358,7 @@ pub(super) fn check_body(block: &Block, schema: &Schema, sources: &Sources, diag
             seen.insert(key, inner);
         }
     }
-    if schema.kind == "file" {
+    if schema.kind.is_empty() {
         check_locals(block, sources, diagnostics);
     }
 }

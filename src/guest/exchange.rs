@@ -4,14 +4,12 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Where the report begins, in bytes; before it lies the job.
-pub const REPORT_OFFSET: u64 = 1 << 20;
-/// Bytes of the whole job disk.
-pub const EXCHANGE_SIZE: u64 = 24 << 20;
+/// Bytes of a report's place.
+const REPORT_PLACE: u64 = 23 << 20;
 /// Most bytes of a report's JSON: a diff of every file that a recipe changes fits many times.
-pub const MAX_REPORT: u64 = EXCHANGE_SIZE - REPORT_OFFSET - FRAME as u64;
-/// Most bytes of a job's JSON.
-pub const MAX_JOB: u64 = REPORT_OFFSET - FRAME as u64;
+pub const MAX_REPORT: u64 = REPORT_PLACE - FRAME as u64;
+/// Most bytes of a job's JSON: 16 MiB of the user's files in base64, and room for the rest.
+pub const MAX_JOB: u64 = (24 << 20) - FRAME as u64;
 
 /// Bytes of a frame before its content.
 pub const FRAME: usize = 48;
@@ -37,6 +35,18 @@ pub enum ExchangeError {
     /// It is not the JSON that belongs there.
     #[error("the message is not what belongs there")]
     Json(#[from] serde_json::Error),
+}
+
+/// Where the report begins, in bytes, behind a job of so many bytes with its frame: at the next MiB.
+#[must_use]
+pub fn report_offset(job: u64) -> u64 {
+    job.next_multiple_of(1 << 20)
+}
+
+/// Bytes of the whole job disk for a job of so many bytes with its frame.
+#[must_use]
+pub fn exchange_size(job: u64) -> u64 {
+    report_offset(job).saturating_add(REPORT_PLACE)
 }
 
 /// Frames a message of at most `limit` bytes.

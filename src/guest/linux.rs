@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod boot;
+pub mod changes;
 pub mod devices;
 pub mod drivers;
 pub mod fstab;
@@ -12,4 +13,5 @@ pub mod mounts;
 pub mod network;
 pub mod recipe;
 pub mod release;
+pub mod storage;
 pub mod system;

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Architecture, Digest, Firmware, Hypervisor, NetworkPolicy};
+use crate::model::{Architecture, Digest, Firmware, GuestChanges, Hypervisor, NetworkPolicy};
 
 /// The version of this protocol; host and `replant-guest` must agree.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What the sandbox is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +44,8 @@ pub struct RecipeInputs {
     pub hypervisor: Hypervisor,
     /// The network policy.
     pub network: NetworkPolicy,
+    /// What the user wants changed beside that.
+    pub changes: GuestChanges,
 }
 
 /// What came back.
@@ -92,6 +94,9 @@ pub struct GuestFacts {
     pub root_filesystem: String,
     /// Its network interfaces' static addresses, when it has any: interface to `address/prefix`.
     pub static_addresses: BTreeMap<String, String>,
+    /// The interface that its default route is on, when that is known.
+    #[serde(default)]
+    pub default_interface: Option<String>,
     /// Everything else worth a line in a report: label to text, in order.
     pub details: Vec<(String, String)>,
 }
@@ -252,6 +257,15 @@ pub enum EditKind {
     SetAside {
         /// The new path from the guest's root.
         to: String,
+    },
+    /// The file gets an owner, a group and permission bits.
+    SetAccess {
+        /// Permission bits.
+        mode: u32,
+        /// The owner's number.
+        owner: u32,
+        /// The group's number.
+        group: u32,
     },
     /// The file is removed.
     RemoveFile {

@@ -5,6 +5,8 @@
 //! it. Reads are bounded, only regular files are opened (a FIFO or device node is refused before
 //! it is opened), and names that are not UTF-8 or hold control characters are counted, not shown.
 
+mod place;
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};

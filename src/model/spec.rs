@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootMode, InstanceAddress, Location};
+use super::{BootMode, GuestChanges, InstanceAddress, Location};
 use crate::diagnostic::Span;
 
 /// A path to an attribute within an instance, as `disk.root.size`.
@@ -89,6 +89,10 @@ pub struct DiskSpec {
     pub iops: Option<u32>,
     /// Provisioned throughput in MiB/s (gp3).
     pub throughput: Option<u32>,
+    /// Provisioned IOPS while its content is written (gp3).
+    pub restore_iops: Option<u32>,
+    /// Provisioned throughput in MiB/s while its content is written (gp3).
+    pub restore_throughput: Option<u32>,
     /// Whether the volume is encrypted.
     pub encrypted: Option<bool>,
     /// The KMS key.
@@ -102,7 +106,40 @@ pub struct DiskSpec {
     pub tags: BTreeMap<String, String>,
 }
 
+/// What a gp3 volume has when nothing is provisioned: 3,000 IOPS and 125 MiB/s (EC2 User Guide,
+/// "General Purpose SSD volumes").
+pub const GP3_BASE: (u32, u32) = (3_000, 125);
+
 impl DiskSpec {
+    /// IOPS and MiB/s that its volume is made with, when those are other than what it keeps, as far
+    /// as a volume of this size (GiB) can have them: 500 IOPS for each GiB, a quarter MiB/s for each
+    /// of those.
+    #[must_use]
+    pub fn raised_at(&self, size: u64) -> Option<(u32, u32)> {
+        let (iops, throughput) = self.raised()?;
+        let most = u32::try_from(size.saturating_mul(500)).unwrap_or(u32::MAX).max(GP3_BASE.0);
+        let iops = iops.min(most).max(self.iops.unwrap_or(GP3_BASE.0));
+        let throughput = throughput.min(iops / 4).max(self.throughput.unwrap_or(GP3_BASE.1));
+        let kept = (self.iops.unwrap_or(GP3_BASE.0), self.throughput.unwrap_or(GP3_BASE.1));
+        ((iops, throughput) != kept).then_some((iops, throughput))
+    }
+
+    /// As [`Self::raised_at`], on a volume of any size.
+    #[must_use]
+    pub fn raised(&self) -> Option<(u32, u32)> {
+        if self.restore_iops.is_none() && self.restore_throughput.is_none() {
+            return None;
+        }
+        let raise = |kept: Option<u32>, base: u32, wanted: Option<u32>| {
+            let kept = kept.unwrap_or(base);
+            kept.max(wanted.unwrap_or(kept))
+        };
+        Some((
+            raise(self.iops, GP3_BASE.0, self.restore_iops),
+            raise(self.throughput, GP3_BASE.1, self.restore_throughput),
+        ))
+    }
+
     /// A disk of that name with every default.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
@@ -114,6 +151,8 @@ impl DiskSpec {
             grow: false,
             iops: None,
             throughput: None,
+            restore_iops: None,
+            restore_throughput: None,
             encrypted: None,
             kms_key_id: None,
             delete_on_termination: true,
@@ -177,6 +216,8 @@ pub struct GuestSpec {
     pub network: NetworkPolicy,
     /// Whether it is prepared.
     pub drivers: DriversPolicy,
+    /// What else is changed in it.
+    pub changes: GuestChanges,
 }
 
 /// How an instance comes to its volumes.

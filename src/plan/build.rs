@@ -437,7 +437,18 @@ impl<'a> Draft<'a> {
             let machine = request.machines.get(&address.instance)?;
             let disk =
                 machine.disks.iter().find(|disk| Some(disk.spec.name.as_str()) == address.part.disk())?;
-            Some((disk.spec.volume_type, disk.spec.throughput))
+            let volume = address.instance.volume(disk.spec.name.as_str());
+            let is_raised = nodes.iter().any(|node| {
+                node.address == volume
+                    && matches!(&node.step, Step::CreateVolume(plan) if plan.raised.is_some())
+            }) || volume::of_state(request.state, &volume)
+                .is_some_and(|recorded| recorded.raised);
+            let raised = disk
+                .spec
+                .raised_at(disk.volume_gib())
+                .filter(|_| is_raised)
+                .map(|(_, throughput)| throughput);
+            Some((disk.spec.volume_type, raised.or(disk.spec.throughput)))
         };
         let links = predict::Links { cores: request.cores, ebs_bandwidth: node.ebs_bandwidth };
         let plan = Plan {

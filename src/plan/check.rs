@@ -236,20 +236,33 @@ fn guest(machine: &Machine) -> Vec<Diagnostic> {
     }
 }
 
+/// Findings about what the user wants in a guest; the guest itself would come up.
+const WISHES: [&str; 3] =
+    ["guest::file_not_placed", "guest::file_owner_unknown", "guest::first_boot_impossible"];
+
 fn blocking(machine: &Machine, finding: &Finding) -> Diagnostic {
     let mut detail = format!("In the guest of {}: {}", machine.spec.address, finding.summary);
     for evidence in &finding.evidence {
         detail.push_str("\n  ");
         detail.push_str(evidence);
     }
-    let mut diagnostic = Diagnostic::error(&finding.code, "The guest would not come up on EC2")
+    let is_wish = WISHES.contains(&finding.code.as_str());
+    let (summary, place) = if is_wish {
+        ("What is wanted in the guest cannot be done", "guest")
+    } else {
+        ("The guest would not come up on EC2", "image")
+    };
+    let mut diagnostic = Diagnostic::error(&finding.code, summary)
         .detail(detail)
-        .at(machine.spec.span("image"))
+        .at(machine.spec.span(place))
         .about(&machine.spec.address);
     if let Some(advice) = &finding.advice {
         diagnostic = diagnostic.help(advice.clone());
     }
     debug_assert_eq!(machine.spec.guest.drivers, DriversPolicy::Auto);
+    if is_wish {
+        return diagnostic;
+    }
     diagnostic.help("to restore the disk as it is all the same: guest { drivers = \"none\" }")
 }
 

@@ -107,11 +107,14 @@ pub fn boot_mode(
     }
 }
 
-/// The private address: as configured, or with `network = "keep"` the guest's first static one.
+/// The private address: as configured, or with `network = "keep"` the static one of the interface
+/// with the default route, else the first.
 fn private_ip(machine: &Machine) -> Option<std::net::Ipv4Addr> {
     machine.spec.private_ip.or_else(|| {
         let guest = (machine.spec.guest.network == NetworkPolicy::Keep).then(|| guest(machine)).flatten()?;
-        guest.static_addresses.values().find_map(|address| address.split('/').next()?.parse().ok())
+        let default = guest.default_interface.as_ref().and_then(|name| guest.static_addresses.get(name));
+        let mut addresses = default.into_iter().chain(guest.static_addresses.values());
+        addresses.find_map(|address| address.split('/').next()?.parse().ok())
     })
 }
 

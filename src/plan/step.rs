@@ -110,6 +110,19 @@ pub struct VolumePlan {
     pub prevent_destroy: bool,
     /// Asked for when it is destroyed.
     pub final_snapshot: Option<bool>,
+    /// What it has while its content is written, when that is other than what it keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised: Option<Raised>,
+}
+
+/// The performance of a volume while its content is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Raised {
+    /// IOPS.
+    pub iops: u32,
+    /// MiB/s.
+    pub throughput: u32,
 }
 
 /// A volume to change in place.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::attributes::{Table, drift};
-use super::{Action, Change, Reason, Shown, Step, VolumePlan, VolumeUpdate};
+use super::{Action, Change, Raised, Reason, Shown, Step, VolumePlan, VolumeUpdate};
 use crate::model::{Address, Digest};
 use crate::observe::{Machine, MachineDisk, Reality};
 use crate::provider::{TagMap, VolumeState, VolumeView, user_tags};
@@ -73,6 +73,12 @@ pub fn wanted(machine: &Machine, disk: &MachineDisk, zone: &str) -> VolumePlan {
         tags: wanted_tags(machine, disk),
         prevent_destroy: machine.spec.lifecycle.prevent_destroy,
         final_snapshot: disk.spec.final_snapshot,
+        // An empty disk is not written.
+        raised: disk
+            .image
+            .as_ref()
+            .and(disk.spec.raised_at(disk.volume_gib()))
+            .map(|(iops, throughput)| Raised { iops, throughput }),
     }
 }
 
@@ -101,6 +107,7 @@ pub fn state_table(volume: &VolumeResource) -> Table {
         tags: Some(volume.tags.clone()),
         prevent_destroy: volume.prevent_destroy,
         final_snapshot: volume.final_snapshot,
+        raised: None,
     };
     let image = volume.write.as_ref().map(|write| &write.image);
     table(&settings, image, volume.drivers.as_ref().map(|drivers| drivers.recipe))
@@ -144,8 +151,9 @@ fn refreshed(volume: &VolumeResource, view: Option<&VolumeView>) -> VolumeResour
         zone: view.zone.clone(),
         size: view.size,
         volume_type: view.volume_type,
-        iops: volume.iops.and(view.iops),
-        throughput: volume.throughput.and(view.throughput),
+        // What a volume has for the write is no drift.
+        iops: if volume.raised { volume.iops } else { volume.iops.and(view.iops) },
+        throughput: if volume.raised { volume.throughput } else { volume.throughput.and(view.throughput) },
         encrypted: volume.encrypted.map(|_| view.encrypted),
         tags: user_tags(&view.tags),
         ..volume.clone()
@@ -205,13 +213,23 @@ fn create(
     disk: &MachineDisk,
     reason: Reason,
 ) -> Decision {
+    let mut after = after.clone();
+    let mut notes = Vec::new();
+    if let Some(raised) = plan.raised {
+        after.set("restore_iops", Some(raised.iops));
+        after.set("restore_throughput", Some(raised.throughput));
+        notes.push(
+            "its performance is raised for the write and lowered afterwards; EC2 then changes it again only after six hours"
+                .to_owned(),
+        );
+    }
     let change = Change {
         address,
         action: Action::Create,
         reasons: vec![reason],
         attributes: after.created(sensitive),
         unchanged: 0,
-        notes: Vec::new(),
+        notes,
     };
     Decision {
         change,
@@ -267,7 +285,12 @@ impl Existing<'_> {
             reasons
                 .insert(0, drift.map_or(Reason::AttributesChanged, |what| Reason::ChangedOutside { what }));
         }
-        let make = (!in_place.is_empty()).then(|| {
+        // One that is written once more is lowered after that.
+        let lowers = self.recorded.raised && !write;
+        if lowers {
+            reasons.push(Reason::Unfinished { missing: "its performance is not lowered again".to_owned() });
+        }
+        let make = (!in_place.is_empty() || lowers).then(|| {
             Step::UpdateVolume(Box::new(VolumeUpdate { id: self.recorded.id.clone(), to: self.plan.clone() }))
         });
         let action = if make.is_some() || write || overlay { Action::Update } else { Action::NoOp };

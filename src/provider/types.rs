@@ -210,6 +210,10 @@ pub struct CreateVolume {
     pub kms_key_id: Option<String>,
     /// Its tags.
     pub tags: TagMap,
+    /// IOPS and throughput are for the write only. No part of the call; for whoever adopts what it
+    /// made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub raised: bool,
 }
 
 /// ModifyVolume: what is `None` stays.

@@ -92,13 +92,14 @@ fn run_fresh(
     let brokered = |image: &Arc<Image>| image.location().local().is_none().then(|| Arc::clone(image));
     let broker = Broker::new(images.iter().map(brokered).collect());
     let spec = server_spec(request, images, boot.parent)?;
+    let report_offset = exchange::report_offset(spec.exchange.bytes().len() as u64) as usize;
     let finished = Session::start(programs, &spec, broker.clone(), &jail)?.finish(request, jail.seconds);
     if let Some(error) = broker.and_then(|broker| broker.take_failure()) {
         return Err(SandboxError::Image(Box::new(error.into())));
     }
     let finished = finished?;
     let Finished { mut handover, code, console } = finished;
-    let part = handover.exchange.get(exchange::REPORT_OFFSET as usize..).unwrap_or_default();
+    let part = handover.exchange.get(report_offset..).unwrap_or_default();
     let report: Report = exchange::decode(part, exchange::MAX_REPORT)
         .map_err(|source| SandboxError::NoReport { code, console, source })?;
     if report.protocol != PROTOCOL {
@@ -154,8 +155,8 @@ fn server_spec(request: &Request, images: &[Arc<Image>], parent: i32) -> Result<
                 size: device_size(disk, image),
             })
             .collect(),
-        exchange_size: exchange::EXCHANGE_SIZE,
-        exchange,
+        exchange_size: exchange::exchange_size(exchange.len() as u64),
+        exchange: exchange.into(),
         overlay_bytes: request.limits.overlay_bytes,
         seconds: request.limits.seconds,
     })
@@ -180,6 +181,7 @@ pub struct Session {
     jail: Ended,
     console: Option<JoinHandle<String>>,
     deadline: Instant,
+    exchange_size: u64,
 }
 
 /// A child process that is ended and reaped when it is dropped.
@@ -212,8 +214,15 @@ impl Session {
         let server_out = server_child.0.stdout.take();
         let (jail_link, mut jail_child) = spawn(programs, helper::JAIL).map_err(start("start the jail"))?;
         let console = jail_child.0.stdout.take().map(|out| std::thread::spawn(move || last_of(out)));
-        let session =
-            Self { server: server_child, server_link: None, server_out, jail: jail_child, console, deadline };
+        let session = Self {
+            server: server_child,
+            server_link: None,
+            server_out,
+            jail: jail_child,
+            console,
+            deadline,
+            exchange_size: server.exchange_size,
+        };
         link::send_spec(&server_link, server).map_err(start("tell the block server its disks"))?;
         if let Some(broker) = broker {
             connect(&server_link, broker).map_err(start("give the block server its images"))?;
@@ -241,7 +250,7 @@ impl Session {
     /// When it takes too long, or the server fails.
     pub fn finish(mut self, request: &Request, seconds: u32) -> Result<Finished, SandboxError> {
         let bounds = Bounds {
-            exchange: exchange::EXCHANGE_SIZE,
+            exchange: self.exchange_size,
             overlay_bytes: request.limits.overlay_bytes,
             disks: request.disks.len(),
         };

@@ -79,6 +79,14 @@ pub enum StateError {
         /// The lock's file.
         path: PathBuf,
     },
+    /// There is a state of another lineage already.
+    #[error("{} has the lineage {lineage} already", path.display())]
+    HasLineage {
+        /// The state.
+        path: PathBuf,
+        /// Its lineage.
+        lineage: String,
+    },
     /// The state is no JSON, or lacks something, or has too much.
     #[error("{} is damaged: {message}", path.display())]
     Syntax {
@@ -237,6 +245,9 @@ impl StateError {
                     .help("keep the state on a filesystem that supports flock")
             }
             Self::OtherLock { .. } => Diagnostic::error("state::other_lock", "the lock is of another state").detail(detail),
+            Self::HasLineage { path, .. } => Diagnostic::error("state::has_lineage", "there is a state of another lineage")
+                .detail(detail)
+                .help(format!("leave --lineage out to complete this state, or move it out of the way first:\nmv {0} {0}.old", path.display())),
             Self::Syntax { path, span, .. } => {
                 Diagnostic::error("state::damaged", "the state is damaged")
                     .detail(detail)

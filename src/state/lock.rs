@@ -99,6 +99,9 @@ impl Drop for Lock {
     /// of the same name.
     fn drop(&mut self) {
         let _the_lock_is_what_counts = self.file.set_len(0);
+        // A child process that was forked a moment ago has the file open too, and would keep the
+        // lock until it runs its program.
+        let _closing_unlocks_too = self.file.unlock();
     }
 }
 
@@ -121,6 +124,17 @@ mod tests {
         assert!(error.is_retryable());
         let StateError::Locked { holder: Some(holder), .. } = error else { panic!("{error}") };
         assert_eq!((holder.pid, holder.command.as_str()), (std::process::id(), "apply"));
+        drop(first);
+        Lock::acquire(&paths, "destroy").unwrap();
+    }
+
+    #[test]
+    fn it_is_free_though_a_child_of_the_moment_has_the_file_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = Paths::in_directory(directory.path());
+        let first = Lock::acquire(&paths, "apply").unwrap();
+        // What a fork does: one more descriptor of the same open file.
+        let _child = first.file.try_clone().unwrap();
         drop(first);
         Lock::acquire(&paths, "destroy").unwrap();
     }

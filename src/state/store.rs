@@ -67,11 +67,20 @@ impl Store {
     /// # Errors
     /// A file is unreadable, damaged, of a newer version, or the two do not belong together.
     pub fn read(paths: &Paths) -> Result<State, StateError> {
+        Self::read_with_pending(paths).map(|(state, _)| state)
+    }
+
+    /// As [`Store::read`], with what was begun and has not ended: by a run that goes on, or by one
+    /// that did not end well.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read_with_pending(paths: &Paths) -> Result<(State, Vec<Intent>), StateError> {
         let Loaded { base, replay } = load(paths)?;
         Ok(match (replay, base) {
-            (Some(replay), _) => replay.state,
-            (None, Some((state, _))) => state,
-            (None, None) => journal::empty_state(String::new()),
+            (Some(replay), _) => (replay.state, replay.pending.into_values().collect()),
+            (None, Some((state, _))) => (state, Vec::new()),
+            (None, None) => (journal::empty_state(String::new()), Vec::new()),
         })
     }
 
@@ -109,6 +118,25 @@ impl Store {
             inner.resume(paths, replay)?;
         }
         Ok(Self { paths: paths.clone(), inner: Mutex::new(inner), written: Condvar::new() })
+    }
+
+    /// Gives a new state the lineage of one that was lost, whose resources carry it in their tags.
+    ///
+    /// # Errors
+    /// [`StateError::HasLineage`] when there is a state already.
+    pub fn continue_lineage(&self, lineage: &str) -> Result<(), StateError> {
+        let mut inner = self.lock();
+        if inner.state.lineage == lineage {
+            return Ok(());
+        }
+        if inner.base.is_some() || inner.file.is_some() {
+            return Err(StateError::HasLineage {
+                path: self.paths.state.clone(),
+                lineage: inner.state.lineage.clone(),
+            });
+        }
+        Arc::make_mut(&mut inner.state).lineage = lineage.to_owned();
+        Ok(())
     }
 
     /// The state now. A snapshot: it costs nothing to take, but the first change after it copies

@@ -3,6 +3,7 @@
 pub mod diagnostics;
 pub mod event;
 pub mod guest;
+pub mod inventory;
 pub mod paint;
 pub mod plan;
 pub mod receipt;

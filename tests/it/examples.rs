@@ -35,6 +35,7 @@ fn every_example_is_valid() {
         ("appliance", &["erp.ova"]),
         ("fleet", &["db.vmdk", "web-eu.vmdk", "web-us.vmdk"]),
         ("rehearsal", &["app.qcow2"]),
+        ("drill", &["web01.vmdk"]),
     ];
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut found: Vec<_> = fs::read_dir(&examples)

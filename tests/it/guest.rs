@@ -1,5 +1,6 @@
 //! Preparation of guests: real initramfs archives, faithful trees, hostile input.
 
+mod changes;
 mod debian;
 mod fixtures;
 mod hostile;

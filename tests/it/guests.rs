@@ -1,54 +1,66 @@
-//! Real guests boot from NVMe after preparation, and not before.
+//! Real guests boot from NVMe after preparation, and not before: a matrix of Debian's releases,
+//! filesystems, boot loaders, initramfs generators and network stacks (`tests/guests/variants`).
+//! A few that differ much are tested with every change, all of them by `make test-matrix`.
+
+mod check;
+mod crashed;
+mod xen;
 
 use std::path::Path;
+use std::time::Instant;
 
-use crate::support::guests::{boot_disks_from_nvme, boot_from_nvme, guest};
+use crate::support::guests::{boot_disks_from_nvme, guest};
 use crate::support::replant;
+use check::{Disks, Untouched};
 
-/// Prepares a guest's VMDK onto a new disk and boots that.
+/// What becomes of a guest's disks as they are, then prepared: see [`check`].
 #[track_caller]
-fn boots_when_prepared(variant: &str) {
+fn boots_when_prepared(variant: &str, untouched: &Untouched) {
     let guest = guest(variant);
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let disk = directory.path().join("disk.raw");
-    let image = guest.vmdk();
-    replant(directory.path(), ["prepare".as_ref(), image.as_os_str(), "--write".as_ref(), disk.as_os_str()])
-        .success();
-    let boot = boot_from_nvme(&disk, &guest.fact("FIRMWARE"));
-    assert_eq!(boot.verdict, "login", "{}", boot.console);
-    let prompt = format!("{} login:", guest.fact("HOSTNAME"));
-    assert!(boot.console.contains(&prompt), "{}", boot.console);
+    let images = guest.vmdks();
+    let firmware = guest.fact("FIRMWARE");
+    let paths: Vec<&Path> = images.iter().map(std::path::PathBuf::as_path).collect();
+    let mut times = Vec::new();
+    let mut timed = |what: &str, since: Instant| {
+        times.push(format!("{what} {:.0} s", since.elapsed().as_secs_f64()));
+    };
+
+    let since = Instant::now();
+    check::untouched(|| boot_disks_from_nvme(&paths, &firmware), untouched);
+    timed("untouched", since);
+
+    let since = Instant::now();
+    let disks = Disks::prepared(&images);
+    timed("prepared", since);
+
+    let since = Instant::now();
+    let boot = boot_disks_from_nvme(&disks.paths(), &firmware);
+    check::came_up(&guest, &boot);
+    timed("booted", since);
+
+    let since = Instant::now();
+    disks.need_nothing_more();
+    disks.are_clean(&guest);
+    check::undone(&images);
+    timed("checked", since);
+    eprintln!("{variant}: {}", times.join(", "));
 }
 
+/// The guest of the quickstart.
 #[test]
-fn an_untouched_guest_does_not_boot_from_nvme() {
-    let guest = guest("bios-ext4");
-    let boot = boot_from_nvme(&guest.vmdk(), "bios");
-    assert_eq!(boot.verdict, "failed", "{}", boot.console);
-    let missing = format!("ALERT!  UUID={} does not exist.", guest.fact("ROOT_UUID"));
-    assert!(boot.console.contains(&missing), "{}", boot.console);
+fn a_prepared_bios_ext4_guest_boots_from_nvme() {
+    boots_when_prepared("bios-ext4", &Untouched::Fails("ALERT!"));
 }
 
 /// Its boot entry was in the NVRAM of the machine it comes from.
 #[test]
-fn an_untouched_uefi_guest_starts_nothing() {
-    let boot = boot_from_nvme(&guest("uefi-xfs").vmdk(), "uefi");
-    assert_eq!(boot.verdict, "failed", "{}", boot.console);
-}
-
-#[test]
-fn a_prepared_bios_ext4_guest_boots_from_nvme() {
-    boots_when_prepared("bios-ext4");
-}
-
-#[test]
 fn a_prepared_uefi_xfs_guest_boots_from_nvme() {
-    boots_when_prepared("uefi-xfs");
+    boots_when_prepared("uefi-xfs", &Untouched::Fails("UEFI Interactive Shell"));
 }
 
 #[test]
 fn a_prepared_bios_btrfs_guest_boots_from_nvme() {
-    boots_when_prepared("bios-btrfs");
+    boots_when_prepared("bios-btrfs", &Untouched::NotTried);
 }
 
 /// Debian on LVM, in a logical partition. Its root grows on the way, past nothing but air.
@@ -62,45 +74,41 @@ fn a_prepared_lvm_guest_boots_from_nvme_larger() {
     let arguments = ["prepare".as_ref(), image.as_os_str(), "--write".as_ref(), disk.as_os_str()];
     let said = replant(directory.path(), arguments.into_iter().chain(size)).success().stdout;
     assert!(said.contains("logical volume web01-vg/root"), "{said}");
-    let boot = boot_from_nvme(&disk, "bios");
-    assert_eq!(boot.verdict, "login", "{}", boot.console);
+    check::came_up(&guest, &boot_disks_from_nvme(&[&disk], "bios"));
 }
 
-#[test]
-#[ignore = "make test-matrix"]
-fn an_untouched_lvm_guest_does_not_boot_from_nvme() {
-    let boot = boot_from_nvme(&guest("bios-lvm").vmdk(), "bios");
-    assert_eq!(boot.verdict, "failed", "{}", boot.console);
+macro_rules! matrix {
+    ($($name:ident: $variant:literal, $untouched:expr;)*) => {$(
+        #[test]
+        #[ignore = "make test-matrix"]
+        fn $name() {
+            boots_when_prepared($variant, &$untouched);
+        }
+    )*};
 }
 
-/// Prepares both disks of a guest that does not boot untouched, and boots them.
-fn boots_with_two_disks(variant: &str) -> String {
-    let guest = guest(variant);
-    let images = [guest.vmdk(), guest.second_vmdk()];
-    let untouched = boot_disks_from_nvme(&[&images[0], &images[1]], "bios");
-    assert_eq!(untouched.verdict, "failed", "{}", untouched.console);
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let disks = ["disk.raw", "disk2.raw"].map(|name| directory.path().join(name));
-    let mut arguments = vec!["prepare".as_ref(), images[0].as_os_str(), images[1].as_os_str()];
-    disks.iter().for_each(|disk| arguments.extend(["--write".as_ref(), disk.as_os_str()]));
-    replant(directory.path(), arguments).success();
-    let boot = boot_disks_from_nvme(&[&disks[0], &disks[1]], "bios");
-    assert_eq!(boot.verdict, "login", "{}", boot.console);
-    boot.console
+matrix! {
+    debian_13_on_btrfs: "bios-btrfs", Untouched::Fails("ALERT!");
+    debian_11_on_lvm: "bios-lvm", Untouched::Fails("ALERT!");
+    debian_11_on_old_xfs: "bios-xfs4", Untouched::Fails("");
+    debian_12_on_raid_1: "bios-raid1", Untouched::Fails("ALERT!");
+    debian_12_on_jfs_with_a_second_disk: "bios-jfs", Untouched::Fails("ALERT!");
+    debian_12_by_grub_legacy: "legacy-ext2", Untouched::Fails("ALERT!");
+    debian_12_for_clouds: "cloud-ext4", Untouched::BootsAlone;
+    debian_testing_by_uefi_in_many_partitions: "uefi-usr", Untouched::Fails("UEFI Interactive Shell");
+    debian_testing_by_boot_loader_entries: "bls-btrfs", Untouched::Fails("");
+    debian_unstable_on_volumes_over_disks: "lvm-disks", Untouched::Fails("");
 }
 
 /// Both members of the array are prepared alike: the guest finds it whole.
 #[test]
 #[ignore = "make test-matrix"]
-fn a_prepared_raid_1_guest_boots_from_nvme() {
-    let console = boots_with_two_disks("bios-raid1");
-    assert!(console.contains("active with 2 out of 2 mirrors"), "{console}");
-}
-
-#[test]
-#[ignore = "make test-matrix"]
-fn a_prepared_jfs_guest_with_a_second_disk_boots_from_nvme() {
-    boots_with_two_disks("bios-jfs");
+fn an_array_is_whole_after_preparation() {
+    let guest = guest("bios-raid1");
+    let disks = Disks::prepared(&guest.vmdks());
+    let boot = boot_disks_from_nvme(&disks.paths(), "bios");
+    check::came_up(&guest, &boot);
+    assert!(boot.console.contains("active with 2 out of 2 mirrors"), "{}", boot.console);
 }
 
 /// Everything that a test needs is made by the builder; two at once make one guest.

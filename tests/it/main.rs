@@ -6,6 +6,7 @@ mod copy;
 mod corpus;
 mod crash;
 mod docs;
+mod drill;
 mod examples;
 mod guest;
 mod guests;
@@ -15,6 +16,7 @@ mod nbd;
 mod pinning;
 mod plan;
 mod provider;
+mod recovery;
 #[cfg(feature = "remote")]
 mod remote;
 mod running;

@@ -7,7 +7,7 @@ mod hostile;
 mod jailed;
 mod layout;
 mod lvm;
-mod machine;
+pub mod machine;
 mod raid;
 #[cfg(feature = "remote")]
 mod remote;
@@ -15,7 +15,7 @@ mod remote;
 use std::path::{Path, PathBuf};
 
 use replant::guest::report::RecipeInputs;
-use replant::model::{Hypervisor, NetworkPolicy};
+use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 use replant::sandbox::{self, Limits, Outcome, Programs, Request, SandboxDisk, SandboxError};
 
 /// The programs that this test run built.
@@ -40,7 +40,11 @@ pub fn request(images: &[&Path]) -> Request {
     Request {
         disks: images.iter().enumerate().map(disk).collect(),
         prepare: true,
-        inputs: RecipeInputs { hypervisor: Hypervisor::Nitro, network: NetworkPolicy::Dhcp },
+        inputs: RecipeInputs {
+            hypervisor: Hypervisor::Nitro,
+            network: NetworkPolicy::Dhcp,
+            changes: GuestChanges::default(),
+        },
         limits: Limits { seconds: 120, ..Limits::default() },
     }
 }

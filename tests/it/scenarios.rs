@@ -450,3 +450,54 @@ fn a_real_guest_is_prepared_and_grows_through_plan_and_apply() {
     let blocks: u64 = grown.trim().rsplit(' ').next().unwrap().parse().unwrap();
     assert!(blocks * 4096 > (5 << 30), "{grown}");
 }
+
+/// A volume's record in the cloud: IOPS and MiB/s.
+fn performance(workspace: &Workspace, address: &str) -> (u64, u64) {
+    let id = workspace.state()["resources"][address]["id"].clone();
+    let volumes = workspace.volumes();
+    let volume = volumes.iter().find(|volume| volume["id"] == id).unwrap();
+    (volume["iops"].as_u64().unwrap(), volume["throughput"].as_u64().unwrap())
+}
+
+#[test]
+fn a_volume_is_quicker_while_it_is_written() {
+    let disks = "  disk \"root\" {\n    throughput = 250\n    restore_throughput = 1000\n    restore_iops = 6000\n  }\n  disk \"data\" {\n    size = 1\n    restore_iops = 6000\n  }";
+    let workspace = Workspace::new(&instance("web", disks));
+    workspace.raw_image("web.raw", 9, 1);
+    let plan = workspace.run(&["plan"]).success();
+    assert!(plan.stdout.contains("+ restore_throughput    = 750"), "{}", plan.stdout);
+    // As far as a volume of one GiB goes.
+    assert!(plan.stdout.contains("raised for the write and lowered afterwards"), "{}", plan.stdout);
+
+    let applied = workspace.apply().success();
+    assert!(applied.stdout.contains("its performance lowered"), "{}", applied.stdout);
+    assert_eq!(performance(&workspace, "instance.web.volume.root"), (3000, 250));
+    assert_eq!(performance(&workspace, "instance.web.volume.data"), (3000, 125), "nothing is written to it");
+    assert!(workspace.state()["resources"]["instance.web.volume.root"].get("raised").is_none());
+    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+}
+
+#[test]
+fn a_volume_that_a_crash_left_raised_is_lowered_by_the_next_apply() {
+    let disks = "  disk \"root\" { restore_throughput = 500 }";
+    let workspace = Workspace::new(&instance("web", disks));
+    workspace.raw_image("web.raw", 9, 1);
+    workspace.apply().success();
+    // As after a crash between the write and the change: raised in the cloud, and in the state.
+    let id = text(&workspace.state()["resources"]["instance.web.volume.root"], "id").to_owned();
+    let record = workspace.path().join(".replant/cloud/volumes").join(format!("{id}.json"));
+    let raised = fs::read_to_string(&record).unwrap().replace("\"throughput\":125", "\"throughput\":500");
+    let raised = raised.replace("\"throughput\": 125", "\"throughput\": 500");
+    fs::write(&record, raised).unwrap();
+    let path = workspace.path().join("replant.state.json");
+    let mut state = workspace.state();
+    state["resources"]["instance.web.volume.root"]["raised"] = true.into();
+    fs::write(&path, serde_json::to_vec_pretty(&state).unwrap()).unwrap();
+    assert_eq!(performance(&workspace, "instance.web.volume.root"), (3000, 500));
+
+    let plan = workspace.run(&["plan", "--detailed-exitcode"]).code(2);
+    assert!(plan.stdout.contains("its performance is not lowered again"), "{}", plan.stdout);
+    workspace.apply().success();
+    assert_eq!(performance(&workspace, "instance.web.volume.root"), (3000, 125));
+    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+}

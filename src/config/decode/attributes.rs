@@ -106,7 +106,8 @@ impl Decoder<'_, '_> {
         );
     }
 
-    fn text(&mut self, name: &str, unknown_allowed: bool) -> Option<(String, Place)> {
+    /// A text that may be empty.
+    pub(super) fn text(&mut self, name: &str, unknown_allowed: bool) -> Option<(String, Place)> {
         match self.value(name, &Type::String, unknown_allowed)? {
             (Value { kind: Kind::String(text), .. }, place) => Some((text.to_string(), place)),
             _ => None,

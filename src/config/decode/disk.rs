@@ -115,6 +115,8 @@ impl Decoder<'_, '_> {
         disk.grow = self.bool("grow").unwrap_or(false);
         disk.iops = self.whole("iops", 1, 256_000, "");
         disk.throughput = self.whole("throughput", 1, 2_000, " MiB/s");
+        disk.restore_iops = self.whole("restore_iops", 1, 256_000, "");
+        disk.restore_throughput = self.whole("restore_throughput", 1, 2_000, " MiB/s");
         disk.encrypted = self.bool("encrypted");
         disk.kms_key_id = self.string("kms_key_id").map(|(id, _)| id);
         disk.delete_on_termination = self.bool("delete_on_termination").unwrap_or(true);

@@ -8,8 +8,8 @@ use crate::config::expression::{Evaluator, Scope};
 use crate::config::limits;
 use crate::config::load::InstanceBlock;
 use crate::model::{
-    BootMode, DesiredState, DiskSpec, DriversPolicy, GuestSpec, InstanceAddress, InstanceSpec, LaunchMethod,
-    LaunchSpec, LifecycleSpec, NetworkPolicy,
+    BootMode, DesiredState, DiskSpec, GuestSpec, InstanceAddress, InstanceSpec, LaunchMethod, LaunchSpec,
+    LifecycleSpec,
 };
 
 /// Decodes one instance; `None` only when too little of it is right to go on.
@@ -154,15 +154,6 @@ impl Decoder<'_, '_> {
             self.error(place, "config::invalid_address", "an IP address is not valid", detail, help);
         }
         usable
-    }
-
-    fn guest(&mut self) -> GuestSpec {
-        let network = [("dhcp", NetworkPolicy::Dhcp), ("keep", NetworkPolicy::Keep)];
-        let drivers = [("auto", DriversPolicy::Auto), ("none", DriversPolicy::None)];
-        GuestSpec {
-            network: self.word("network", &network).unwrap_or_default(),
-            drivers: self.word("drivers", &drivers).unwrap_or_default(),
-        }
     }
 
     fn launch(&mut self) -> LaunchSpec {

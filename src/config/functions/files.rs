@@ -24,7 +24,8 @@ const MAX_KEPT_BYTES: usize = 256 << 20;
 /// How deep templates may call templates.
 const MAX_TEMPLATE_DEPTH: usize = 10;
 
-type Content = std::result::Result<Arc<[u8]>, Arc<str>>;
+/// A file's bytes, or why there are none.
+pub(in crate::config) type Content = std::result::Result<Arc<[u8]>, Arc<str>>;
 
 /// What has been read from files.
 #[derive(Debug, Default)]
@@ -62,6 +63,11 @@ impl FileCache {
             contents.insert(path.to_owned(), content.clone());
         }
         content
+    }
+
+    /// The content of a file whose path is relative to a directory, or why there is none.
+    pub(in crate::config) fn read_from(&self, directory: &Path, path: &str) -> Content {
+        self.read(&directory.join(&*expand_home(path)))
     }
 
     /// Every file that was read, and its content's digest.

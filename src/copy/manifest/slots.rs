@@ -20,7 +20,7 @@ pub(super) const SLOTS_AT_A_TIME: u64 = 32 << 10;
 #[derive(Debug, Clone)]
 pub(crate) struct Slots {
     path: PathBuf,
-    file: Arc<File>,
+    file: Arc<OpenFile>,
     /// Blocks of the table.
     table: u64,
     /// Slots that are in the log: of the blocks from a key up to the first number, from the byte
@@ -28,13 +28,25 @@ pub(crate) struct Slots {
     log: BTreeMap<u64, (u64, u64)>,
 }
 
+/// Gives its lock back when it is closed. Closing alone is not enough: a child process that was
+/// forked a moment ago has the file open too, and the lock with it, until it runs its program.
+#[derive(Debug)]
+struct OpenFile(File);
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // What cannot be unlocked is unlocked by the last close.
+        drop(self.0.unlock());
+    }
+}
+
 impl Slots {
-    pub(super) fn new(path: PathBuf, file: Arc<File>, table: u64) -> Self {
-        Self { path, file, table, log: BTreeMap::new() }
+    pub(super) fn new(path: PathBuf, file: File, table: u64) -> Self {
+        Self { path, file: Arc::new(OpenFile(file)), table, log: BTreeMap::new() }
     }
 
     pub(super) fn file(&self) -> &File {
-        &self.file
+        &self.file.0
     }
 
     pub(super) fn table(&self) -> u64 {
@@ -116,7 +128,7 @@ impl Slots {
 
     /// Reads some bytes of the file.
     pub(super) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<(), ManifestError> {
-        retry::target(|| self.file.read_exact_at(bytes, offset)).map_err(|source| match source.kind() {
+        retry::target(|| self.file.0.read_exact_at(bytes, offset)).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => {
                 ManifestError::Damaged { path: self.path.clone(), what: "it is cut off".to_owned() }
             }
@@ -130,6 +142,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_closed_file_is_free_though_a_child_of_the_moment_has_it_open() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let slots = Slots::new(PathBuf::new(), file.reopen().unwrap(), 20);
+        slots.file().try_lock().unwrap();
+        // What a fork does: one more descriptor of the same open file.
+        let _child = slots.file().try_clone().unwrap();
+        assert!(file.as_file().try_lock().is_err());
+        drop(slots);
+        file.as_file().try_lock().unwrap();
+    }
+
+    #[test]
     fn the_newest_place_of_a_slot_counts() {
         let file = tempfile::tempfile().unwrap();
         // Each slot of the file says where it is.
@@ -138,7 +162,7 @@ mod tests {
             slot[..8].copy_from_slice(&place.to_le_bytes());
             file.write_all_at(&slot, TABLE + place * SLOT).unwrap();
         }
-        let mut slots = Slots::new(PathBuf::new(), Arc::new(file), 20);
+        let mut slots = Slots::new(PathBuf::new(), file, 20);
         let mut model: BTreeMap<u64, u64> = (0..20).map(|index| (index, index)).collect();
         for (first, end, place) in
             [(5, 9, 100), (2, 4, 150), (7, 12, 200), (0, 30, 250), (3, 5, 300), (29, 40, 320), (9, 10, 390)]

@@ -4,7 +4,6 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::super::block::{self, BLOCK, Content};
 use super::super::retry;
@@ -118,7 +117,7 @@ impl Manifest {
             path: path.to_owned(),
             named: false,
             old,
-            slots: Slots::new(path.to_owned(), Arc::new(file), table),
+            slots: Slots::new(path.to_owned(), file, table),
             header,
             done: Ranges::default(),
             known: Ranges::default(),

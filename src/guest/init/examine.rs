@@ -16,7 +16,7 @@ use crate::guest::tree::Tree;
 /// Where the guest's root is mounted.
 const ROOT: &str = "/guest";
 /// What is mounted below the root: what inspection reads and edits change. A guest's data is
-/// left alone.
+/// left alone, unless a file of the user's goes there.
 const BELOW: [&str; 5] = ["/boot", "/efi", "/usr", "/var", "/etc"];
 
 /// Examines the guest on these devices (the job's disks in order) and prepares it when the job
@@ -39,7 +39,8 @@ pub fn examine(job: &Job, devices: &[PathBuf]) -> Result<Report, String> {
     }
     let mut mounts = Mounts::default();
     let mut places = BTreeMap::new();
-    let usable = root.as_ref().is_some_and(|root| mount(&layout, root, &mut mounts, &mut places, &mut notes));
+    let usable =
+        root.as_ref().is_some_and(|root| mount(&layout, root, job, &mut mounts, &mut places, &mut notes));
     for volume in &mut layout.volumes {
         volume.mount_point = places.get(&volume.place).cloned();
     }
@@ -104,6 +105,7 @@ fn inspect(layout: &Layout, job: &Job, notes: &mut Vec<Finding>) -> Result<(Repo
 fn mount(
     layout: &Layout,
     root: &Root,
+    job: &Job,
     mounts: &mut Mounts,
     places: &mut BTreeMap<Place, String>,
     notes: &mut Vec<Finding>,
@@ -125,9 +127,11 @@ fn mount(
     let mut lines = fstab::parse(&text);
     lines.sort_by_key(|line| line.target.matches('/').count());
     for line in lines.iter().filter(|line| line.target.starts_with('/') && line.target != "/") {
-        let wanted = BELOW.iter().any(|top| {
-            line.target.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
+        let within = |path: &str, top: &str| {
+            path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let wanted = BELOW.iter().any(|top| within(&line.target, top))
+            || job.inputs.changes.files.iter().any(|file| within(&file.path, &line.target));
         let Some(volume) = layout.resolve(&line.source) else {
             if wanted && (line.source.starts_with("/dev/") || line.source.contains('=')) {
                 notes.push(findings::not_there(line.line, &line.text));

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use super::examine::examine;
 use super::system;
-use crate::guest::exchange::{self, FRAME, MAX_JOB, MAX_REPORT, REPORT_OFFSET};
+use crate::guest::exchange::{self, FRAME, MAX_JOB, MAX_REPORT, report_offset};
 use crate::guest::report::{Job, PROTOCOL};
 
 /// The job disk's serial.
@@ -22,23 +22,29 @@ pub fn run() -> Result<(), String> {
     let place = |serial: &str| disks.iter().find(|(found, _)| found == serial).map(|(_, path)| path.clone());
     let path = place(EXCHANGE).ok_or("the job disk is not there")?;
     let disk = File::options().read(true).write(true).open(&path).map_err(|error| error.to_string())?;
-    let job: Job = read_job(&disk)?;
+    let (job, offset) = read_job(&disk)?;
     let devices = (0..job.disks.len())
         .map(|index| place(&format!("{DISK}{index}")).ok_or(format!("disk {index} is not there")))
         .collect::<Result<Vec<_>, _>>()?;
     let report = examine(&job, &devices)?;
     let frame = exchange::encode(&report, MAX_REPORT).map_err(|error| error.to_string())?;
-    disk.write_all_at(&frame, REPORT_OFFSET)
+    disk.write_all_at(&frame, offset)
         .and_then(|()| disk.sync_all())
         .map_err(|error| format!("cannot leave the report: {error}"))
 }
 
-fn read_job(disk: &File) -> Result<Job, String> {
+/// The job, and where its report goes.
+fn read_job(disk: &File) -> Result<(Job, u64), String> {
     let mut frame = vec![0; FRAME];
     disk.read_exact_at(&mut frame, 0).map_err(|error| format!("cannot read the job: {error}"))?;
     let length = exchange::announced(&frame, MAX_JOB).map_err(|error| error.to_string())?;
     frame.resize(FRAME + usize::try_from(length).unwrap_or_default(), 0);
     disk.read_exact_at(&mut frame, 0).map_err(|error| format!("cannot read the job: {error}"))?;
     let job: Job = exchange::decode(&frame, MAX_JOB).map_err(|error| format!("the job: {error}"))?;
-    if job.protocol == PROTOCOL { Ok(job) } else { Err(format!("the job is of version {}", job.protocol)) }
+    let offset = report_offset(frame.len() as u64);
+    if job.protocol == PROTOCOL {
+        Ok((job, offset))
+    } else {
+        Err(format!("the job is of version {}", job.protocol))
+    }
 }

@@ -28,6 +28,9 @@ pub fn find(disks: &[DiskFacts], name: &str, mount_point: &str, filesystem: Opti
         return Device::Removable;
     }
     let place = if let Some(rest) = path.strip_prefix("disk/by-path/") {
+        if ["iscsi", "fc-", "usb-", "-fc"].iter().any(|word| rest.contains(word)) {
+            return Device::Unknown;
+        }
         by_path(disks, rest)
     } else if let Some(rest) = path.strip_prefix("disk/by-id/") {
         // The id names VMware's own serial numbers. With one disk there is no doubt.
@@ -36,7 +39,7 @@ pub fn find(disks: &[DiskFacts], name: &str, mount_point: &str, filesystem: Opti
             return Device::Stable;
         }
         (disks.len() == 1).then(|| (0, partition_number(rest)))
-    } else if let Some(place) = by_letter(path) {
+    } else if let Some(place) = by_letter(path).or_else(|| by_namespace(path)) {
         Some(place)
     } else {
         return Device::Stable;
@@ -52,6 +55,29 @@ pub fn find(disks: &[DiskFacts], name: &str, mount_point: &str, filesystem: Opti
     match found.filter(fits).or_else(mounted).and_then(|partition| partition.uuid.as_deref()) {
         Some(uuid) => Device::Renamed(format!("UUID={uuid}")),
         None => Device::Unknown,
+    }
+}
+
+/// Whether a filesystem that is named by its UUID or label is on one of the disks. What is inside
+/// LVM, RAID and encryption is not known here: then nothing is missing.
+#[must_use]
+pub fn is_missing(disks: &[DiskFacts], name: &str) -> bool {
+    const KNOWN: [&str; 10] =
+        ["ext2", "ext3", "ext4", "xfs", "btrfs", "jfs", "reiserfs", "vfat", "ntfs", "swap"];
+    let all = || disks.iter().flat_map(|disk| &disk.partitions);
+    let plain = |found: &PartitionFacts| {
+        found.content == "bios-grub" || (KNOWN.contains(&found.content.as_str()) && found.uuid.is_some())
+    };
+    if all().next().is_none() || !all().all(plain) {
+        return false;
+    }
+    let tagged = |tag: &str, link: &str| name.strip_prefix(tag).or_else(|| name.strip_prefix(link));
+    if let Some(uuid) = tagged("UUID=", "/dev/disk/by-uuid/") {
+        !all().any(|found| found.uuid.as_ref().is_some_and(|found| found.eq_ignore_ascii_case(uuid)))
+    } else if let Some(label) = tagged("LABEL=", "/dev/disk/by-label/") {
+        !all().any(|found| found.label.as_deref() == Some(label))
+    } else {
+        false
     }
 }
 
@@ -90,14 +116,31 @@ fn by_letter(path: &str) -> Option<(usize, Option<u32>)> {
     Some((disk, partition))
 }
 
+/// `nvme0n1p2` → disk 0, partition 2. VMware gives one controller several namespaces, others give
+/// each disk a controller: either way the disks are counted.
+fn by_namespace(path: &str) -> Option<(usize, Option<u32>)> {
+    let (controller, rest) = path.strip_prefix("nvme")?.split_once('n')?;
+    let (namespace, partition) = match rest.split_once('p') {
+        Some((namespace, partition)) => (namespace, Some(partition.parse().ok()?)),
+        None => (rest, None),
+    };
+    let (controller, namespace): (usize, usize) = (controller.parse().ok()?, namespace.parse().ok()?);
+    Some((controller.checked_add(namespace)?.checked_sub(1)?, partition))
+}
+
+/// The PCI addresses of VMware's first disk controller: PVSCSI and SAS, LSI Logic parallel.
+const FIRST_CONTROLLERS: [&str; 2] = ["pci-0000:03:00.0-scsi-", "pci-0000:00:10.0-scsi-"];
+
 /// `pci-0000:03:00.0-scsi-0:0:1:0-part2` → the disk of target 1, partition 2. Unit 7 is the
-/// controller's own, so later targets move up by one.
+/// controller's own, so later targets move up by one. Targets of a second controller say nothing
+/// of the disks' order.
 fn by_path(disks: &[DiskFacts], name: &str) -> Option<(usize, Option<u32>)> {
     let partition = partition_number(name);
     if disks.len() == 1 {
         return Some((0, partition));
     }
-    let address = name.rsplit_once("-scsi-")?.1.split('-').next()?;
+    let address = FIRST_CONTROLLERS.iter().find_map(|controller| name.strip_prefix(controller))?;
+    let address = address.split('-').next()?;
     let target: usize = address.split(':').nth(2)?.parse().ok()?;
     Some((if target > 7 { target - 1 } else { target }, partition))
 }
@@ -146,12 +189,37 @@ mod tests {
         assert_eq!(find("/dev/sdc1", None), Device::Unknown);
         assert_eq!(find("/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:0:0-part1", None), uuid("r"));
         assert_eq!(find("/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:1:0", None), uuid("d"));
+        assert_eq!(find("/dev/disk/by-path/pci-0000:0b:00.0-scsi-0:0:0:0-part1", None), Device::Unknown);
+        assert_eq!(find("/dev/disk/by-path/ip-10.0.0.9:3260-iscsi-iqn.x-lun-0-part1", None), Device::Unknown);
+        assert_eq!(find("/dev/nvme0n1p1", Some("ext4")), uuid("r"));
+        assert_eq!(find("/dev/nvme1n1", Some("xfs")), uuid("d"));
+        assert_eq!(find("/dev/nvme0n2", Some("xfs")), uuid("d"));
         assert_eq!(find("/dev/disk/by-id/scsi-36000c29-part1", None), Device::Unknown);
         assert_eq!(find("/dev/sr0", None), Device::Removable);
         for stable in
             ["UUID=x", "LABEL=y", "/dev/mapper/vg-root", "/dev/vg/root", "host:/export", "tmpfs", "/dev/md0"]
         {
             assert_eq!(find(stable, None), Device::Stable, "{stable}");
+        }
+    }
+
+    #[test]
+    fn what_is_on_no_disk_is_missing() {
+        let mut disks = disks();
+        assert!(!is_missing(&disks, "UUID=R") && is_missing(&disks, "UUID=other"));
+        assert!(is_missing(&disks, "/dev/disk/by-label/data") && !is_missing(&disks, "PARTUUID=x"));
+        disks[1].partitions[0].label = Some("data".to_owned());
+        assert!(!is_missing(&disks, "LABEL=data"));
+        disks[1].partitions[0].content = "lvm2".to_owned();
+        assert!(!is_missing(&disks, "UUID=other") && !is_missing(&[], "UUID=other"));
+    }
+
+    #[test]
+    fn namespaces_are_counted() {
+        assert_eq!(by_namespace("nvme2n1p3"), Some((2, Some(3))));
+        for odd in ["nvme", "nvme0", "nvme0n", "nvme0n0", "nvme0n1p", "nvmexn1", "nvme99999999999999999999n1"]
+        {
+            assert_eq!(by_namespace(odd), None, "{odd}");
         }
     }
 

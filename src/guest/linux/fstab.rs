@@ -28,6 +28,35 @@ impl Mount {
         self.options.split(',').any(|found| found.trim() == option)
     }
 
+    /// Whether its filesystem is another machine's: what mount(8) and systemd take for a network
+    /// filesystem, or what says so itself.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        const REMOTE: [&str; 14] = [
+            "nfs",
+            "nfs4",
+            "cifs",
+            "smbfs",
+            "smb3",
+            "ncpfs",
+            "glusterfs",
+            "fuse.glusterfs",
+            "ceph",
+            "fuse.ceph",
+            "fuse.sshfs",
+            "davfs",
+            "afs",
+            "ocfs2",
+        ];
+        REMOTE.contains(&self.filesystem.as_str()) || self.has_option("_netdev")
+    }
+
+    /// Whether the boot goes on without it.
+    #[must_use]
+    pub fn is_optional(&self) -> bool {
+        ["noauto", "nofail", "nobootwait", "x-systemd.automount"].iter().any(|option| self.has_option(option))
+    }
+
     /// Whether it is swap space.
     #[must_use]
     pub fn is_swap(&self) -> bool {
@@ -107,6 +136,23 @@ pub fn replace_field(content: &str, line: u32, index: usize, value: &str) -> Opt
         }
     }
     found.then_some(edited)
+}
+
+/// Adds options to a line (from 1) whose options are the field `index` (from 0); a line that lacks
+/// the fields before gets `-` or `none` for them. `None` when there is no such line.
+#[must_use]
+pub fn add_options(content: &str, line: u32, index: usize, options: &str) -> Option<String> {
+    let number = (line as usize).checked_sub(1)?;
+    let text = content.split_inclusive('\n').nth(number)?;
+    let places = fields(text);
+    let last = places.len().checked_sub(1)?;
+    if let Some(place) = places.get(index) {
+        let old = field(text, *place);
+        return replace_field(content, line, index, &format!("{old},{options}"));
+    }
+    let filling = " none".repeat(index - last - 1);
+    let value = format!("{}{filling} {options}", field(text, places[last]));
+    replace_field(content, line, last, &value)
 }
 
 /// The lines that can hold an entry, with their numbers; at most [`MOST_BYTES`] are looked at.
@@ -202,6 +248,25 @@ mod tests {
         assert_eq!(edited, "UUID=1\t/  ext4 defaults 0 1\r\n/dev/sda2 none swap\n");
         assert_eq!(replace_field(text, 2, 3, "sw"), None);
         assert_eq!(replace_field(text, 3, 0, "x"), None);
+    }
+
+    #[test]
+    fn options_are_added() {
+        let text = "a /dev/sda1\r\nb /dev/sdb1 none luks\n/dev/sda1 / ext4";
+        assert_eq!(add_options(text, 1, 3, "nofail").unwrap(), text.replace("sda1\r", "sda1 none nofail\r"));
+        assert_eq!(add_options(text, 2, 3, "nofail").unwrap(), text.replace("luks", "luks,nofail"));
+        assert_eq!(add_options(text, 3, 3, "nofail").unwrap(), format!("{text} nofail"));
+        assert_eq!(add_options(text, 4, 3, "nofail"), None);
+        assert_eq!(add_options("# c\n", 1, 3, "nofail"), None);
+        assert_eq!(add_options(text, 0, 3, "nofail"), None);
+    }
+
+    #[test]
+    fn mounts_of_other_machines() {
+        let remote = |line: &str| parse(line.as_bytes())[0].is_remote();
+        assert!(remote("srv:/x /x nfs defaults 0 0") && remote("/dev/sdz /y ext4 _netdev 0 0"));
+        assert!(!remote("/dev/sda1 / ext4 defaults") && !remote("/a /b none bind"));
+        assert!(parse(b"x /x nfs noauto,ro")[0].is_optional() && !parse(b"x /x nfs hard")[0].is_optional());
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::guest::report::{DiskFacts, Finding};
 use crate::guest::tree::{Tree, TreeError};
 
 const FSTAB: &str = "/etc/fstab";
+/// Ubuntu's, before systemd: its word for a mount that the boot does not wait for is `nobootwait`.
+const MOUNTALL: &str = "/sbin/mountall";
 const CRYPTTAB: &str = "/etc/crypttab";
 /// Mount points without which a guest does not reach its login prompt.
 const ESSENTIAL: [&str; 4] = ["/", "/usr", "/var", "/boot"];
@@ -39,9 +41,10 @@ pub fn prepare(draft: &mut Draft<'_>, disks: &[DiskFacts], findings: &mut Findin
         );
         return Ok(());
     }
+    let optional = if draft.exists(MOUNTALL) { "nofail,nobootwait" } else { "nofail" };
     if let Some(mut text) = draft.text(FSTAB) {
         for mount in fstab::parse(text.as_bytes()) {
-            if let Some(edited) = mount_edit(&text, &mount, disks, findings) {
+            if let Some(edited) = mount_edit(&text, &mount, disks, optional, findings) {
                 text = edited;
             }
         }
@@ -63,10 +66,9 @@ pub fn prepare(draft: &mut Draft<'_>, disks: &[DiskFacts], findings: &mut Findin
             }
             Device::Unknown => {
                 findings.push(unmatched().at(CRYPTTAB, mapping.line, &mapping.text));
-                if let Some(options) = mapping.options.as_ref().filter(|options| !options.contains("nofail"))
-                {
-                    let options = format!("{options},nofail");
-                    text = fstab::replace_field(&text, mapping.line, 3, &options).unwrap_or(text);
+                let optional = mapping.options.as_ref().is_some_and(|options| options.contains("nofail"));
+                if !optional {
+                    text = fstab::add_options(&text, mapping.line, 3, "nofail").unwrap_or(text);
                 }
             }
             Device::Stable | Device::Removable => {}
@@ -75,15 +77,35 @@ pub fn prepare(draft: &mut Draft<'_>, disks: &[DiskFacts], findings: &mut Findin
     draft.write(CRYPTTAB, text.into_bytes(), 0o600, "name encrypted devices by UUID")
 }
 
-fn mount_edit(text: &str, mount: &Mount, disks: &[DiskFacts], findings: &mut Findings) -> Option<String> {
+fn mount_edit(
+    text: &str,
+    mount: &Mount,
+    disks: &[DiskFacts],
+    optional: &str,
+    findings: &mut Findings,
+) -> Option<String> {
     let place = |finding: Finding| finding.at(FSTAB, mount.line, &mount.text);
-    match devices::find(disks, &mount.source, &mount.target, Some(&mount.filesystem)) {
+    let with_nofail = || fstab::add_options(text, mount.line, 3, optional);
+    if ["vmhgfs", "fuse.vmhgfs-fuse"].contains(&mount.filesystem.as_str()) && !mount.is_optional() {
+        findings.push(place(
+            informs("vmware_shared_folder", "a folder of the VMware host is mounted at boot")
+                .remedy("the mount gets `nofail`, so that the guest boots without it"),
+        ));
+        return with_nofail();
+    }
+    let found = devices::find(disks, &mount.source, &mount.target, Some(&mount.filesystem));
+    // It comes over the network: no disk of the guest's is missing.
+    if mount.is_remote() && !matches!(found, Device::Renamed(_)) {
+        return None;
+    }
+    let found = if devices::is_missing(disks, &mount.source) { Device::Unknown } else { found };
+    match found {
         Device::Stable => None,
         Device::Renamed(uuid) => {
             findings.push(place(device_names()));
             fstab::replace_field(text, mount.line, 0, &uuid)
         }
-        Device::Removable if mount.has_option("noauto") || mount.has_option("nofail") => None,
+        Device::Removable if mount.is_optional() => None,
         Device::Removable => {
             findings.push(place(
                 informs(
@@ -92,7 +114,7 @@ fn mount_edit(text: &str, mount: &Mount, disks: &[DiskFacts], findings: &mut Fin
                 )
                 .remedy("the mount gets `nofail`"),
             ));
-            with_nofail(text, mount)
+            with_nofail()
         }
         Device::Unknown if ESSENTIAL.contains(&mount.target.as_str()) => {
             findings.push(place(
@@ -104,7 +126,7 @@ fn mount_edit(text: &str, mount: &Mount, disks: &[DiskFacts], findings: &mut Fin
             ));
             None
         }
-        Device::Unknown if mount.has_option("nofail") || mount.has_option("noauto") => {
+        Device::Unknown if mount.is_optional() => {
             findings.push(place(unmatched()));
             None
         }
@@ -112,7 +134,7 @@ fn mount_edit(text: &str, mount: &Mount, disks: &[DiskFacts], findings: &mut Fin
             findings.push(place(
                 unmatched().remedy("the mount gets `nofail`, so that the guest boots without it"),
             ));
-            with_nofail(text, mount)
+            with_nofail()
         }
     }
 }
@@ -125,12 +147,4 @@ fn device_names() -> Finding {
 fn unmatched() -> Finding {
     warns("mount_unmatched", "a filesystem is named by a device that no restored disk holds")
         .advice("Restore the disk it is on too, or take the line out.")
-}
-
-fn with_nofail(text: &str, mount: &Mount) -> Option<String> {
-    if mount.options.is_empty() {
-        // A line without options has no fourth field: the type gets it behind.
-        return fstab::replace_field(text, mount.line, 2, &format!("{} nofail", mount.filesystem));
-    }
-    fstab::replace_field(text, mount.line, 3, &format!("{},nofail", mount.options))
 }

@@ -7,18 +7,21 @@ use super::access;
 use super::boot::arguments::{self, Wanted};
 use super::boot::efi;
 use super::boot::entries::{Kernel, Loader};
+use super::boot::leftovers;
+use super::boot::review;
+use super::changes::{files, first_boot, hostname, identity};
 use super::initramfs::addition::{Addition, AdditionError};
 use super::initramfs::unpack::{Archive, unpack};
 use super::modules::ModuleSet;
 use super::network::policy;
 use super::release::{self, Release};
-use super::{drivers, mounts, system};
+use super::{drivers, mounts, storage, system};
 use crate::guest::draft::Draft;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::prepare::GuestError;
 use crate::guest::report::{DiskFacts, GuestFacts, KernelFacts, RecipeInputs};
 use crate::guest::tree::{Tree, TreeError};
-use crate::model::{Architecture, Firmware};
+use crate::model::{Architecture, Firmware, IdentityPolicy};
 
 /// What was found and drafted.
 #[derive(Debug)]
@@ -90,21 +93,27 @@ pub fn make(
     findings: &mut Findings,
 ) -> Result<Prepared, GuestError> {
     let tree = draft.tree();
+    let wanted = &inputs.changes;
+    let claims = files::claim(draft, &wanted.files, findings)?;
     let architecture = release::architecture(tree);
     let loader = Loader::read(tree)?;
     let ways = efi::ways(tree);
     let firmware = if ways.uefi && !ways.bios { Firmware::Uefi } else { Firmware::Bios };
     boot_findings(&loader, ways, disks, findings);
+    review::inspect(&loader, disks, findings);
+    leftovers::inspect(draft, findings);
     let sets = module_sets(tree, &loader.kernels)?;
 
     let looked = drivers::look(tree, &loader.kernels, &sets, findings)?;
+    let default_arguments = loader.kernels.first().map_or("", |kernel| kernel.arguments.as_str());
+    let root = arguments::value(default_arguments, "root").unwrap_or_default();
+    storage::prepare(draft, disks, root, &looked.archives, inputs.hypervisor, findings)?;
     let extended =
         drivers::draft(draft, &loader.kernels, &sets, looked.archives, inputs.hypervisor, findings)?;
     drivers::keep_for_updates(draft, &extended)?;
 
     mounts::prepare(draft, disks, findings)?;
 
-    let default_arguments = loader.kernels.first().map_or("", |kernel| kernel.arguments.as_str());
     // Before systemd 197 (EL6, SLES 11) the kernel's names are what there is.
     let old_names = !tree.exists("/lib/systemd/systemd") && !tree.exists("/usr/lib/systemd/systemd");
     let plain_names = old_names || arguments::split(default_arguments).contains(&"net.ifnames=0");
@@ -115,7 +124,17 @@ pub fn make(
         efi::prepare(draft, architecture.unwrap_or(Architecture::X86_64), findings)?;
     }
 
-    edit_arguments(draft, &loader, &sets, disks, network.wants_plain_names && !old_names)?;
+    edit_arguments(draft, &loader, &sets, disks, network.wants_plain_names && !old_names, findings)?;
+    if let Some(name) = &wanted.hostname {
+        hostname::prepare(draft, release, name)?;
+    }
+    if wanted.identity == IdentityPolicy::New {
+        identity::prepare(draft, findings)?;
+    }
+    if let Some(script) = &wanted.first_boot {
+        first_boot::prepare(draft, script, findings)?;
+    }
+    files::place_all(draft, &claims, findings)?;
     access::inspect(draft, findings)?;
     system::inspect(tree, disks, architecture, inputs, firmware, ways, findings);
 
@@ -131,6 +150,7 @@ pub fn make(
         kernels: kernel_facts(&loader.kernels, looked.places),
         root_filesystem: system::root_filesystem(tree, disks).unwrap_or_else(|| "unknown".to_owned()),
         static_addresses: network.addresses,
+        default_interface: network.default_interface,
         details: details(&loader, &network.stacks, looked.generators),
     };
     Ok(Prepared { facts, extended })
@@ -144,16 +164,14 @@ fn edit_arguments(
     sets: &BTreeMap<String, ModuleSet>,
     disks: &[DiskFacts],
     plain_names: bool,
+    findings: &mut Findings,
 ) -> Result<(), GuestError> {
     let tree = draft.tree();
     let default = loader.kernels.first().map_or("", |kernel| kernel.arguments.as_str());
     let needed = !draft.is_empty()
         || plain_names
         || !arguments::has_serial_console(default)
-        || loader
-            .kernels
-            .iter()
-            .any(|kernel| !arguments::changing_devices(&kernel.arguments, disks).is_empty());
+        || loader.kernels.iter().any(|kernel| arguments::must_change(&kernel.arguments, disks));
     if !needed {
         return Ok(());
     }
@@ -170,6 +188,7 @@ fn edit_arguments(
     let common = all.iter().copied().min_by_key(|timeout| timeout.len()).cloned();
     let wanted = Wanted { disks, nvme_timeout: common.as_deref(), plain_names, console: true };
     loader.edit(draft, &wanted, &|image| timeouts.get(image).cloned().flatten())?;
+    leftovers::prepare(draft, findings);
     Ok(())
 }
 
@@ -219,7 +238,7 @@ fn boot_findings(loader: &Loader, ways: efi::Ways, disks: &[DiskFacts], findings
             )
         } else {
             warns("resume_unmatched", "the device to resume from is on no restored disk")
-                .advice("The boot waits for it for a while; take `resume=` out of the kernel's arguments.")
+                .remedy("`resume=` is taken out, so that the boot does not wait for it")
         };
         findings.push(finding.at(&path, line, &argument));
     }

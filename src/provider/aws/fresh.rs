@@ -56,7 +56,7 @@ impl Fresh {
             };
             let is_early = failed.error.kind == ProviderErrorKind::NotFound
                 && !failed.is_unknown
-                && ids.iter().any(|id| self.is_new(id));
+                && ids.iter().any(|id| names(&failed.error.code, id) && self.is_new(id));
             if !is_early {
                 return Err(failed);
             }
@@ -64,6 +64,14 @@ impl Fresh {
             pause = (pause * 2).min(LONGEST);
         }
     }
+}
+
+/// Whether a code speaks of this id: what is not there may be another of the call's.
+fn names(code: &str, id: &str) -> bool {
+    let prefixes = [("InvalidVolume.", "vol-"), ("InvalidInstanceID.", "i-"), ("InvalidSnapshot.", "snap-")];
+    let kind = prefixes.iter().find(|(of_code, _)| code.starts_with(of_code));
+    // CreateTags says only that it does not know an id.
+    kind.map_or(code == "InvalidID.NotFound", |(_, prefix)| id.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -95,6 +103,12 @@ mod tests {
             async move { if seen < 3 { Err(missing()) } else { Ok(seen) } }
         };
         assert_eq!(fresh.settled(&["i-1", "vol-1"], call).await.unwrap(), 3);
+        // It is the instance that is not there.
+        let other = || async {
+            let code = "InvalidInstanceID.NotFound";
+            Err::<(), _>(ProviderError::new("AttachVolume", ProviderErrorKind::NotFound, code, "no").into())
+        };
+        assert!(fresh.settled(&["i-1", "vol-1"], other).await.is_err());
         fresh.forget("vol-1");
         assert!(fresh.settled(&["vol-1"], || async { Err::<(), _>(missing()) }).await.is_err());
     }

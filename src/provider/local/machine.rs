@@ -152,7 +152,11 @@ pub(super) fn is_alive(directory: &Path) -> Result<bool, Failure> {
     if !directory.join(ALIVE).exists() {
         return Ok(false);
     }
-    Ok(lock(directory)?.is_none())
+    let Some(free) = lock(directory)? else { return Ok(true) };
+    // Not by closing it: a child process that was forked meanwhile has it open too, and the next
+    // look would take that for a QEMU.
+    free.unlock().map_err(|error| Failure::file("unlock", &directory.join(ALIVE), error))?;
+    Ok(false)
 }
 
 /// The process of a start, when it lives and is proven to be that one.

@@ -17,6 +17,7 @@ use super::medium::{GuestDisk, Medium};
 use super::message::Message;
 use crate::image::BlockSource;
 use crate::image::served::Files;
+use crate::model::Content;
 use crate::sandbox::broker::{DiskFiles, Line};
 use crate::sandbox::jail::confine;
 use crate::sandbox::link::{chain, receive_descriptors};
@@ -31,7 +32,7 @@ pub struct ServerSpec {
     /// The job disk's size in bytes, whole sectors.
     pub exchange_size: u64,
     /// The start of the job disk, the rest is zeros.
-    pub exchange: Vec<u8>,
+    pub exchange: Content,
     /// Most bytes that may be changed on one disk.
     pub overlay_bytes: u64,
     /// Seconds until it ends by itself, should the parent hang.
@@ -136,7 +137,7 @@ fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Ha
         devices.push((disk_id(number as usize), Medium::Disk(Box::new(guest_disk))));
     }
     let size = usize::try_from(spec.exchange_size).map_err(|error| error.to_string())?;
-    let mut exchange = spec.exchange.clone();
+    let mut exchange = spec.exchange.bytes().to_vec();
     exchange.resize(size, 0);
     devices.push((EXCHANGE_ID.to_owned(), Medium::Memory(exchange)));
     confine::alarm(spec.seconds.saturating_add(HANDOVER_SECONDS));

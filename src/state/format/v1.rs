@@ -144,6 +144,9 @@ pub struct VolumeResource {
     pub slot: Option<String>,
     /// An instance has been started from it: it may hold newer data than the backup.
     pub started: bool,
+    /// It has more IOPS or throughput than configured, for the write, and is not lowered yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub raised: bool,
 }
 
 /// How far a launch has come.

@@ -8,15 +8,28 @@ answer_for() {
 }
 
 # grub_config: the guest's own grub-mkconfig writes grub.cfg. It asks grub-probe and grub-mkrelpath about disks that
-# exist only as a tree yet, so scripts of ours answer for them during this one run, from ROOT_DEVICE, ROOT_FS, ROOT_UUID
-# and, where they differ, BOOT_DEVICE, BOOT_FS, BOOT_UUID (a /boot of its own), ROOT_SUBVOLUME, and for a root on LVM or
-# RAID ROOT_ABSTRACTION (GRUB's module), ROOT_HINT (GRUB's name) and ROOT_ARGUMENT (the kernel's).
+# exist only as a tree yet, so scripts of ours answer for them during this one run, from the layout.
 grub_config() {
-    local boot_device=${BOOT_DEVICE:-$ROOT_DEVICE} boot_fs=${BOOT_FS:-$ROOT_FS} boot_uuid=${BOOT_UUID:-$ROOT_UUID}
+    local ROOT_DEVICE ROOT_FS boot_device boot_fs boot_uuid=${UUIDS[$BOOT]} ROOT_ABSTRACTION='' ROOT_HINT=''
+    local ROOT_ARGUMENT=UUID=$ROOT_UUID PARTMAP=gpt
+    [ "$TABLE" = gpt ] || PARTMAP=msdos
+    ROOT_DEVICE=$(guest_device "$ROOT") ROOT_FS=$(grub_filesystem "$ROOT")
+    boot_device=$(guest_device "$BOOT") boot_fs=$(grub_filesystem "$BOOT")
+    case $ROOT in
+        */*) ROOT_ABSTRACTION=lvm ROOT_HINT=lvmid/$ROOT ROOT_ARGUMENT=$ROOT_DEVICE ;;
+        md*) ROOT_ABSTRACTION='diskfilter mdraid1x' ROOT_HINT=mduuid/${ARRAYS[$ROOT]} ;;
+    esac
+    cat >"$tree/etc/default/grub" <<GRUB
+GRUB_DEFAULT=0
+GRUB_TIMEOUT=1
+GRUB_DISTRIBUTOR=\`lsb_release -i -s 2> /dev/null || echo Debian\`
+GRUB_CMDLINE_LINUX_DEFAULT="quiet"
+GRUB_CMDLINE_LINUX="$ARGUMENTS"
+GRUB
     answer_for sbin/grub-probe <<PROBE
 #!/bin/sh
 target=fs dev=$ROOT_DEVICE fs=$ROOT_FS uuid=$ROOT_UUID
-abstraction='${ROOT_ABSTRACTION:-}' hint='${ROOT_HINT:-}'
+abstraction='$ROOT_ABSTRACTION' hint='$ROOT_HINT'
 while [ \$# -gt 0 ]; do
     case \$1 in
         --target=*) target=\${1#--target=} ;;
@@ -55,7 +68,7 @@ RELPATH
     mkdir -p "$tree/dev/disk/by-uuid" "$tree/boot/grub"
     touch "$tree/dev/disk/by-uuid/$ROOT_UUID" "$tree/dev/disk/by-uuid/$boot_uuid"
     # A root on LVM is named by its device, where that is there.
-    if [ "${ROOT_ABSTRACTION:-}" = lvm ]; then
+    if [ "$ROOT_ABSTRACTION" = lvm ]; then
         mkdir -p "$tree/dev/mapper"
         touch "$tree$ROOT_DEVICE"
     fi
@@ -63,7 +76,35 @@ RELPATH
     rm -rf "$tree/dev/disk" "$tree/dev/mapper"
     mv "$tree/usr/sbin/grub-probe.real" "$tree/usr/sbin/grub-probe"
     mv "$tree/usr/bin/grub-mkrelpath.real" "$tree/usr/bin/grub-mkrelpath"
-    grep -q "root=${ROOT_ARGUMENT:-UUID=$ROOT_UUID}" "$tree/boot/grub/grub.cfg"
+    grep -q "root=$ROOT_ARGUMENT" "$tree/boot/grub/grub.cfg"
+}
+
+# GRUB's module for a device's filesystem.
+grub_filesystem() {
+    case ${TYPES[$1]} in
+        ext*) echo ext2 ;;
+        xfs*) echo xfs ;;
+        *) echo "${TYPES[$1]}" ;;
+    esac
+}
+
+# How GRUB names what /boot is on, and the modules that it needs to get there.
+grub_prefix() {
+    local number=${BOOT##*[a-z]} directory=/grub
+    [ "$BOOT" != "$ROOT" ] || directory=${ROOT_SUBVOLUME:+/$ROOT_SUBVOLUME}/boot/grub
+    case $BOOT in
+        */*) echo "(lvm/$(basename "$(guest_device "$BOOT")"))$directory" ;;
+        md*) echo "(mduuid/${ARRAYS[$BOOT]})$directory" ;;
+        *) echo "(hd0,$([ "$TABLE" = mbr ] && echo msdos || echo gpt)$number)$directory" ;;
+    esac
+}
+grub_needs() {
+    [ "$TABLE" = mbr ] && echo part_msdos || echo part_gpt
+    case $BOOT in
+        */*) echo lvm ;;
+        md*) echo mdraid1x ;;
+    esac
+    grub_filesystem "$BOOT"
 }
 
 # grub_modules PLATFORM: what grub-install copies to /boot/grub.

@@ -2,10 +2,8 @@
 
 pack_vmdk() {
     local disk
-    # A machine of two disks has a second one beside the first, which boots.
-    for disk in guest guest2; do
-        [ ! -e "$out/$disk.raw" ] || qemu-img convert -O vmdk \
-            -o subformat=streamOptimized,adapter_type=lsilogic,hwversion=10 "$out/$disk.raw" "$out/$disk.vmdk"
+    for disk in "$out"/guest*.raw; do
+        qemu-img convert -O vmdk -o subformat=streamOptimized,adapter_type=lsilogic,hwversion=10 "$disk" "${disk%.raw}.vmdk"
     done
 }
 
@@ -18,11 +16,14 @@ write_facts() {
         echo "PASSWORD=$PASSWORD"
         echo "FIRMWARE=$FIRMWARE"
         echo "ROOT_UUID=$ROOT_UUID"
+        echo "LAYOUT=$(printf '%s;' "${LAYOUT[@]}" | tr -s ' ')"
     } >"$out/facts.env"
 }
 
 # An OVA as a hypervisor exports it: descriptor first, then the manifest, then the disk.
 pack_ova() {
+    # One guest in this format is enough for the tests.
+    [ -n "${OVA:-}" ] || return 0
     local capacity size firmware=
     capacity=$(stat -c %s "$out/guest.raw")
     size=$(stat -c %s "$out/guest.vmdk")

@@ -1,6 +1,6 @@
-# Filesystems whose mkfs cannot take a directory (XFS, btrfs with subvolumes) are filled by user-mode Linux: a kernel of
-# our own that sees the new filesystem as /dev/ubda and the guest's tree as a tar archive in /dev/ubdb (hostfs is too
-# slow for 13,000 files). No mount on the host.
+# Filesystems are made and filled by user-mode Linux: a kernel of our own that sees the new disk as /dev/ubda and the
+# guest's tree as a tar archive in /dev/ubdb (hostfs is too slow for 13,000 files). It has what the host may lack (LVM,
+# RAID, JFS), and nothing is mounted on the host.
 
 # in_uml IMAGE COMMANDS [IMAGE…]: runs shell commands with IMAGE as /dev/ubda and further ones as /dev/ubdc, /dev/ubdd …;
 # $mnt is an empty directory to mount it on, `unpack DIRECTORY` puts the tree there, `module NAME` loads one of its
@@ -10,7 +10,8 @@ in_uml() {
     shift 2
     for disk; do disks+=("ubd$((${#disks[@]} + 2))=$disk"); done
     mkdir -p "$work/mnt"
-    tar --create --numeric-owner --xattrs --xattrs-include='*' --file="$work/tree.tar" --directory="$tree" .
+    # Newer kernels are linked from /usr/lib/modules to /boot, which may be a filesystem of its own.
+    tar --create --hard-dereference --numeric-owner --xattrs --xattrs-include='*' --file="$work/tree.tar" --directory="$tree" .
     cat >"$work/uml-init" <<INIT
 #!/bin/bash
 unpack() { tar --extract --numeric-owner --xattrs --xattrs-include='*' --file=/dev/ubdb --directory="\$1"; }

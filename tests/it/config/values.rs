@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use replant::config::{InstanceFacts, KnownFacts, Options, VolumeFacts, check, load};
 use replant::model::{
-    BootMode, DesiredState, DriversPolicy, InstanceAddress, LaunchMethod, NetworkPolicy, ProviderSpec,
-    VolumeType,
+    BootMode, DesiredState, DriversPolicy, IdentityPolicy, InstanceAddress, LaunchMethod, NetworkPolicy,
+    ProviderSpec, VolumeType,
 };
 use serde_json::json;
 
@@ -113,6 +113,62 @@ fn every_attribute_arrives() {
     assert_eq!(web.span("disk.root.nothing").unwrap().source_line.trim(), "disk \"root\" {");
     assert_eq!(web.span("tags.Name").unwrap().column, 19);
     assert!(web.unknown.is_empty() && web.sensitive.is_empty());
+}
+
+#[test]
+fn what_is_wanted_in_a_guest_arrives() {
+    let directory = directory(
+        r#"
+        variable "site" { default = "dr" }
+        instance "web" {
+          for_each      = toset(["a", "b"])
+          image         = "disk.raw"
+          instance_type = "m6i.large"
+          guest {
+            identity = "new"
+            hostname = "web-${each.key}.example.com"
+            file "/etc/motd.d/50 drill.txt" {
+              content = "of ${var.site}, ${each.key}\n"
+              mode    = 640
+              owner   = "www-data"
+              group   = "12"
+            }
+            file "/etc/logo" { source = "files/logo" }
+            file "/etc/empty" { content = "" }
+            first_boot { script = file("files/beacon.sh") }
+          }
+        }
+        "#,
+    );
+    fs::create_dir(directory.path().join("files")).unwrap();
+    fs::write(directory.path().join("files/logo"), [0, 255]).unwrap();
+    fs::write(directory.path().join("files/beacon.sh"), "#!/bin/sh\n").unwrap();
+    let (found, diagnostics) = check(directory.path(), &Options::default());
+    assert!(diagnostics.is_empty(), "{diagnostics:#?}");
+    let (config, evaluated) = found.unwrap();
+    let web = &evaluated.instances[&"instance.web[\"b\"]".parse().unwrap()];
+    let changes = &web.guest.changes;
+    assert_eq!(changes.identity, IdentityPolicy::New);
+    assert_eq!(changes.hostname.as_deref(), Some("web-b.example.com"));
+    let [motd, logo, empty] = changes.files.as_slice() else { panic!("{:?}", changes.files) };
+    assert_eq!((motd.path.as_str(), motd.content.bytes()), ("/etc/motd.d/50 drill.txt", &b"of dr, b\n"[..]));
+    assert_eq!(
+        (motd.mode, motd.owner.as_deref(), motd.group.as_deref()),
+        (Some(0o640), Some("www-data"), Some("12"))
+    );
+    assert_eq!((logo.content.bytes(), logo.mode), (&[0, 255][..], None));
+    assert_eq!(empty.content.bytes(), b"");
+    assert_eq!(changes.first_boot.as_ref().unwrap().timeout, 300);
+    assert_eq!(
+        web.span("guest.file./etc/logo.source").unwrap().source_line.trim(),
+        "file \"/etc/logo\" { source = \"files/logo\" }"
+    );
+
+    // A saved plan is bound to the files' contents.
+    let digest = config.digest();
+    fs::write(directory.path().join("files/logo"), [1]).unwrap();
+    let (found, _) = check(directory.path(), &Options::default());
+    assert_ne!(found.unwrap().0.digest(), digest);
 }
 
 const WEB: &str = "instance_type = \"m6i.large\"\n  disk \"root\" {\n    image = \"disk.raw\"\n  }\n";

@@ -10,12 +10,16 @@ use replant::guest::linux::initramfs::unpack::{UnpackError, unpack};
 use replant::guest::prepare;
 use replant::guest::report::{FindingSeverity, Job, PROTOCOL, RecipeInputs, Report};
 use replant::guest::tree::Tree;
-use replant::model::{Hypervisor, NetworkPolicy};
+use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 
 use super::fixtures::shell;
 
 fn run(root: &Path) -> Report {
-    let inputs = RecipeInputs { hypervisor: Hypervisor::Nitro, network: NetworkPolicy::Keep };
+    let inputs = RecipeInputs {
+        hypervisor: Hypervisor::Nitro,
+        network: NetworkPolicy::Keep,
+        changes: GuestChanges::default(),
+    };
     let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare: true, inputs };
     prepare::run(&Tree::open(root).unwrap(), &[], &job).unwrap()
 }
@@ -226,8 +230,8 @@ proptest::proptest! {
         use replant::guest::linux::boot::config::{self, Dialect};
         let _ = replant::guest::linux::fstab::parse(text.as_bytes());
         let _ = config::entries(&text, Dialect::Grub2);
-        proptest::prop_assert_eq!(config::edit(&text, Dialect::Grub2, &|_, arguments| arguments.to_owned()), text.clone());
+        proptest::prop_assert_eq!(config::edit(&text, Dialect::Grub2, &|_, arguments| Some(arguments.to_owned())), text.clone());
         let _ = replant::guest::mask::text("/etc/x", &text);
-        let _ = config::bls("x", &text);
+        let _ = replant::guest::linux::boot::bls::parse("x", &text);
     }
 }

@@ -10,7 +10,7 @@ use replant::guest::report::{
     DiskFacts, FileChange, FindingSeverity, Job, PROTOCOL, PartitionFacts, RecipeInputs, Report,
 };
 use replant::guest::tree::Tree;
-use replant::model::{Hypervisor, NetworkPolicy};
+use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 
 use super::fixtures::shell;
 
@@ -78,7 +78,17 @@ pub fn disk(partitions: Vec<PartitionFacts>) -> Vec<DiskFacts> {
 }
 
 pub fn run(root: &Path, disks: &[DiskFacts], hypervisor: Hypervisor, prepare: bool) -> Report {
-    let inputs = RecipeInputs { hypervisor, network: NetworkPolicy::Dhcp };
+    run_with(root, disks, hypervisor, GuestChanges::default(), prepare)
+}
+
+pub fn run_with(
+    root: &Path,
+    disks: &[DiskFacts],
+    hypervisor: Hypervisor,
+    changes: GuestChanges,
+    prepare: bool,
+) -> Report {
+    let inputs = RecipeInputs { hypervisor, network: NetworkPolicy::Dhcp, changes };
     let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs };
     prepare::run(&Tree::open(root).unwrap(), disks, &job).unwrap()
 }

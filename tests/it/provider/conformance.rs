@@ -74,6 +74,7 @@ pub fn volume_request(zone: &str) -> CreateVolume {
         encrypted: None,
         kms_key_id: None,
         tags: TagMap::new(),
+        raised: false,
     }
 }
 

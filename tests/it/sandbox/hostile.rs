@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use super::guests::MIB;
 use super::{programs, request};
-use replant::guest::exchange::{self, EXCHANGE_SIZE};
+use replant::guest::exchange;
+use replant::model::Content;
 use replant::sandbox::SandboxError;
 use replant::sandbox::blocks::serve::{ServedDisk, ServerSpec};
 use replant::sandbox::engine::uml::Uml;
@@ -57,8 +58,8 @@ fn run_script(script: &str, seconds: u32) -> Result<Finished, SandboxError> {
     let server = ServerSpec {
         parent,
         disks: vec![disk],
-        exchange_size: EXCHANGE_SIZE,
-        exchange: Vec::new(),
+        exchange_size: exchange::exchange_size(1),
+        exchange: Content::default(),
         overlay_bytes: request.limits.overlay_bytes,
         seconds,
     };
@@ -111,8 +112,8 @@ fn a_huge_report_stays_on_its_disk() {
                   printf 'RPLNTXC1\\377\\377\\377\\377\\377\\377\\377\\377' | dd of=/dev/vdb bs=1 seek=1048576 conv=notrunc\n\
                   sync";
     let finished = run_script(script, 120).unwrap();
-    assert_eq!(finished.handover.exchange.len() as u64, EXCHANGE_SIZE);
-    let report = &finished.handover.exchange[exchange::REPORT_OFFSET as usize..];
+    assert_eq!(finished.handover.exchange.len() as u64, exchange::exchange_size(1));
+    let report = &finished.handover.exchange[exchange::report_offset(1) as usize..];
     let decoded = exchange::decode::<serde_json::Value>(report, exchange::MAX_REPORT);
     assert!(matches!(decoded, Err(exchange::ExchangeError::TooLong { .. })), "{decoded:?}");
 }

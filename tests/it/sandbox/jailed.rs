@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::guests::MIB;
 use super::{programs, request};
+use replant::model::Content;
 use replant::sandbox::SandboxError;
 use replant::sandbox::blocks::serve::{ServedDisk, ServerSpec};
 use replant::sandbox::initrd::elf;
@@ -53,7 +54,7 @@ fn run_payload(name: &str, seconds: u32) -> Result<Finished, SandboxError> {
             size: MIB,
         }],
         exchange_size: MIB,
-        exchange: Vec::new(),
+        exchange: Content::default(),
         overlay_bytes: MIB,
         seconds,
     };

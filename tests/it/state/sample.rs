@@ -25,6 +25,7 @@ pub fn create_volume(number: u64) -> Operation {
         encrypted: Some(true),
         kms_key_id: None,
         tags: BTreeMap::from([("Name".to_owned(), "web".to_owned())]),
+        raised: false,
     }))
 }
 
@@ -62,6 +63,7 @@ pub fn volume(number: u64) -> Resource {
         drivers: Some(DriversFacts { recipe: Digest::of(b"recipe"), overlay_bytes: 3_145_728 }),
         slot: None,
         started: true,
+        raised: false,
     }))
 }
 

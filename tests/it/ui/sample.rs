@@ -92,6 +92,7 @@ pub fn guest() -> GuestPlan {
             }],
             root_filesystem: "ext4".to_owned(),
             static_addresses: BTreeMap::new(),
+            default_interface: None,
             details: vec![],
         }),
         findings: vec![

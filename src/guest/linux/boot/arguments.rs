@@ -1,5 +1,6 @@
 //! A kernel's arguments: what EC2 needs is changed or added, everything else stays as it stands.
 
+use super::review::{self, Action};
 use crate::guest::linux::devices::{self, Device};
 use crate::guest::report::DiskFacts;
 
@@ -58,7 +59,7 @@ pub fn has_serial_console(arguments: &str) -> bool {
     split(arguments).iter().any(|argument| argument.starts_with("console=ttyS0"))
 }
 
-/// A `root=` or `resume=` that names a device whose meaning changes, and what it leads to.
+/// An argument that names a device whose meaning changes, and what it leads to.
 #[must_use]
 pub fn changing_devices<'a>(arguments: &'a str, disks: &[DiskFacts]) -> Vec<(&'a str, Device)> {
     split(arguments)
@@ -68,36 +69,64 @@ pub fn changing_devices<'a>(arguments: &'a str, disks: &[DiskFacts]) -> Vec<(&'a
         .collect()
 }
 
+/// `root=`; `resume=` of hibernation; `boot=`, which dracut's FIPS check mounts.
 fn device(argument: &str, disks: &[DiskFacts]) -> Option<Device> {
-    if let Some(root) = argument.strip_prefix("root=") {
-        return Some(devices::find(disks, root, "/", None));
+    let (name, device) = argument.split_once('=')?;
+    match name {
+        "root" => Some(devices::find(disks, device, "/", None)),
+        "boot" => Some(devices::find(disks, device, "/boot", None)),
+        "resume" => Some(devices::find(disks, device, "none", Some("swap"))),
+        _ => None,
     }
-    argument.strip_prefix("resume=").map(|resume| devices::find(disks, resume, "none", Some("swap")))
 }
 
-/// Replaces device names in place: every other byte stays.
+/// Whether anything in the arguments has to be changed or taken out, additions apart.
 #[must_use]
-pub fn rename_devices(arguments: &str, disks: &[DiskFacts]) -> String {
+pub fn must_change(arguments: &str, disks: &[DiskFacts]) -> bool {
+    rewrite(arguments, disks) != arguments
+}
+
+/// Replaces device names, takes out what stops the boot on EC2 (see [`review::judge`]) and a
+/// device to resume from that is on no disk: every other byte stays.
+#[must_use]
+pub fn rewrite(arguments: &str, disks: &[DiskFacts]) -> String {
     let mut edited = arguments.to_owned();
-    for (argument, device) in changing_devices(arguments, disks) {
-        if let (Device::Renamed(uuid), Some((name, _))) = (device, argument.split_once('=')) {
-            edited = replace_word(&edited, argument, &format!("{name}={uuid}"));
+    for argument in split(arguments) {
+        let with = match (device(argument, disks), argument.split_once('=')) {
+            (Some(Device::Renamed(uuid)), Some((name, _))) => Some(format!("{name}={uuid}")),
+            (Some(Device::Unknown), Some(("resume", _))) => Some(String::new()),
+            (Some(_), _) => None,
+            (None, _) => match review::judge(argument, arguments) {
+                Some((_, Action::Remove)) => Some(String::new()),
+                Some((_, Action::Replace(with))) => Some(with),
+                Some((_, Action::Keep)) | None => None,
+            },
+        };
+        if let Some(with) = with {
+            edited = replace_word(&edited, argument, &with);
         }
     }
     edited
 }
 
-/// Replaces whole arguments that equal `word`.
+/// Replaces whole arguments that equal `word`; one that becomes nothing goes with a blank.
 fn replace_word(arguments: &str, word: &str, with: &str) -> String {
     let mut edited = String::with_capacity(arguments.len());
     let mut rest = arguments;
     while let Some(position) = rest.find(word) {
         let (before, after) = (&rest[..position], &rest[position + word.len()..]);
-        let whole = before.chars().next_back().is_none_or(char::is_whitespace)
-            && after.chars().next().is_none_or(|next| next.is_whitespace() || next == '"' || next == '\'');
         edited.push_str(before);
+        let whole = edited.chars().next_back().is_none_or(char::is_whitespace)
+            && after.chars().next().is_none_or(|next| next.is_whitespace() || next == '"' || next == '\'');
         edited.push_str(if whole { with } else { word });
         rest = after;
+        if whole && with.is_empty() {
+            if edited.is_empty() {
+                rest = rest.strip_prefix(' ').unwrap_or(rest);
+            } else {
+                edited.pop();
+            }
+        }
     }
     edited + rest
 }
@@ -127,7 +156,7 @@ pub fn missing(arguments: &str, others: &str, wanted: &Wanted<'_>) -> Vec<String
 /// The arguments of one kernel line as they have to be.
 #[must_use]
 pub fn edit(arguments: &str, wanted: &Wanted<'_>) -> String {
-    append(&rename_devices(arguments, wanted.disks), &missing(arguments, "", wanted))
+    append(&rewrite(arguments, wanted.disks), &missing(arguments, "", wanted))
 }
 
 /// Adds arguments at the end, before trailing blanks.
@@ -180,6 +209,12 @@ mod tests {
         let kept = "root=/dev/mapper/a-b console=ttyS0 nvme_core.io_timeout=7";
         assert_eq!(edit(kept, &Wanted { plain_names: false, ..wanted }), kept);
         assert_eq!(value("a=1 a=2 b", "a"), Some("2"));
+        assert_eq!(rewrite("root=/dev/sda1 resume=/dev/sdb2 quiet", &disks), "root=UUID=u quiet");
+        assert_eq!(rewrite("resume=/dev/sdb2 quiet", &disks), "quiet");
+        assert_eq!(rewrite("ro  acpi=off", &disks), "ro ");
+        assert_eq!(rewrite("acpi=off", &disks), "");
+        assert_eq!(rewrite("xacpi=off acpi=offx", &disks), "xacpi=off acpi=offx");
+        assert!(must_change("root=/dev/sda1", &disks) && !must_change("root=UUID=u vga=791", &disks));
         assert_eq!(
             edit("", &Wanted { nvme_timeout: None, plain_names: false, ..wanted }),
             CONSOLES.join(" ")

@@ -1,16 +1,18 @@
-//! Boot loader configurations as text: `grub.cfg`, GRUB legacy's `menu.lst`, boot loader
-//! specification entries. Parsed by line; the edit of a line leaves every other byte.
+//! Boot loader menus as text: `grub.cfg` and GRUB legacy's `menu.lst`. Parsed by line; the edit of
+//! a line leaves every other byte.
 
-/// What one line says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What one entry of a menu says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// Its title, or a BLS file's name without ending.
+    /// Its title.
     pub title: String,
-    /// Its `--id`, when it has one.
+    /// Its `--id`, or a BLS file's name without ending.
     pub id: Option<String>,
-    /// Its place in the menu: `0`, `1>2`.
-    pub place: String,
-    /// The line of its kernel, from 1.
+    /// The submenus it is in, the outermost first: index, title, id.
+    pub parents: Vec<Level>,
+    /// Its index in its own menu.
+    pub index: u32,
+    /// The line of its kernel and arguments, from 1.
     pub line: u32,
     /// The kernel's path as it stands.
     pub kernel: String,
@@ -18,6 +20,45 @@ pub struct Entry {
     pub arguments: String,
     /// The initramfs files' paths as they stand.
     pub initramfs: Vec<String>,
+    /// The release, where the entry names it.
+    pub version: Option<String>,
+    /// Whether a hypervisor starts the kernel (Xen's dom0).
+    pub hypervisor: bool,
+}
+
+/// A submenu.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Level {
+    /// Its index in the menu that it is in.
+    pub index: u32,
+    /// Its title.
+    pub title: String,
+    /// Its `--id`.
+    pub id: Option<String>,
+}
+
+impl Level {
+    fn is(&self, key: &str) -> bool {
+        key == self.title || self.id.as_deref() == Some(key) || key.parse() == Ok(self.index)
+    }
+}
+
+impl Entry {
+    /// Whether it starts Linux: memtest and chain loaders have neither a root nor an initramfs.
+    #[must_use]
+    pub fn is_linux(&self) -> bool {
+        self.arguments.contains("root=") || !self.initramfs.is_empty()
+    }
+
+    /// Whether it is the one that a default names: an index, title or id a menu level, joined by
+    /// `>` (GRUB's manual, "default").
+    #[must_use]
+    pub fn is_default(&self, default: &str) -> bool {
+        let own = Level { index: self.index, title: self.title.clone(), id: self.id.clone() };
+        let mut keys = default.split('>');
+        let mut levels = self.parents.iter().chain(std::iter::once(&own));
+        levels.all(|level| keys.next().is_some_and(|key| level.is(key))) && keys.next().is_none()
+    }
 }
 
 /// The dialects.
@@ -29,12 +70,25 @@ pub enum Dialect {
     Legacy,
 }
 
+/// Most levels of submenus that are followed.
+const MOST_LEVELS: usize = 16;
+
 impl Dialect {
-    /// The command that starts a line with a kernel and its arguments.
+    /// The command that a line starts with, and what stands behind it. GRUB legacy also takes
+    /// `=` for a blank there.
+    fn command(self, body: &str) -> (&str, &str) {
+        let end = |character: char| character.is_whitespace() || (self == Self::Legacy && character == '=');
+        match body.find(end) {
+            Some(end) => (&body[..end], &body[end..]),
+            None => (body, ""),
+        }
+    }
+
+    /// Whether a command loads a kernel with its arguments, or (`module`) may do so under Xen.
     fn is_kernel(self, word: &str) -> bool {
         match self {
-            Self::Grub2 => matches!(word, "linux" | "linux16" | "linuxefi"),
-            Self::Legacy => word == "kernel",
+            Self::Grub2 => matches!(word, "linux" | "linux16" | "linuxefi" | "module" | "module2"),
+            Self::Legacy => matches!(word, "kernel" | "module"),
         }
     }
 
@@ -46,88 +100,125 @@ impl Dialect {
     }
 }
 
-/// Splits a kernel line into what stands before the arguments (blanks, command, path) and the
-/// arguments themselves.
-fn kernel_line(line: &str, dialect: Dialect) -> Option<(&str, &str, &str)> {
+/// Where the parts of a kernel line are: its path, and the start of its arguments.
+fn kernel_line(line: &str, dialect: Dialect) -> Option<(&str, usize)> {
     let body = line.trim_start();
-    let indent = line.len() - body.len();
-    let command_end = body.find(char::is_whitespace)?;
-    if !dialect.is_kernel(&body[..command_end]) {
+    let (command, rest) = dialect.command(body);
+    if !dialect.is_kernel(command) {
         return None;
     }
-    let rest = &body[command_end..];
-    let path_start = command_end + (rest.len() - rest.trim_start().len());
-    let path = body[path_start..].split_whitespace().next()?;
-    let head = indent + path_start + path.len();
-    Some((&line[..head], path, &line[head..]))
+    let mut position = line.len() - rest.len();
+    loop {
+        let rest = &line[position..];
+        let word_start = rest.find(|c: char| !c.is_whitespace() && c != '=')?;
+        let word = rest[word_start..].split_whitespace().next()?;
+        position += word_start + word.len();
+        // `--nounzip`, GRUB legacy's `--type=…`.
+        if !word.starts_with("--") {
+            return Some((word, position));
+        }
+    }
 }
 
 /// All entries of a configuration, in the order of the menu.
 #[must_use]
 pub fn entries(text: &str, dialect: Dialect) -> Vec<Entry> {
-    let mut found: Vec<Entry> = Vec::new();
-    // One counter a menu level; the last belongs to the menu that is open.
-    let mut counters = vec![0_u32];
-    let mut blocks: Vec<bool> = Vec::new();
-    let mut open: Option<(String, Option<String>, String)> = None;
+    let mut menu =
+        Menu { found: Vec::new(), levels: vec![0], parents: Vec::new(), blocks: Vec::new(), open: None };
     for (line, number) in text.lines().zip(1_u32..) {
+        menu.line(line, number, dialect);
+    }
+    menu.found
+}
+
+/// A configuration as it is read.
+struct Menu {
+    found: Vec<Entry>,
+    /// The next index of each menu that is open.
+    levels: Vec<u32>,
+    parents: Vec<Level>,
+    /// Whether each open block is a submenu.
+    blocks: Vec<bool>,
+    /// The entry that is open; its kernel is not yet known.
+    open: Option<Entry>,
+}
+
+impl Menu {
+    fn line(&mut self, line: &str, number: u32, dialect: Dialect) {
         let body = line.trim();
-        let word = body.split_whitespace().next().unwrap_or_default();
+        let (word, rest) = dialect.command(body);
         match (dialect, word) {
             (Dialect::Grub2, "menuentry") | (Dialect::Legacy, "title") => {
-                open = Some((title(body), id(body), place(&counters)));
-                if let Some(counter) = counters.last_mut() {
-                    *counter += 1;
-                }
-                blocks.push(false);
+                let index = self.next_index();
+                let parents = self.parents.clone();
+                let entry = Entry { title: title(rest), id: id(body), parents, index, ..Entry::default() };
+                self.open = Some(entry);
+                self.blocks.push(false);
             }
-            (Dialect::Grub2, "submenu") if counters.len() < 16 => {
-                if let Some(counter) = counters.last_mut() {
-                    *counter += 1;
-                }
-                counters.push(0);
-                blocks.push(true);
+            (Dialect::Grub2, "submenu") if self.levels.len() < MOST_LEVELS => {
+                let index = self.next_index();
+                self.parents.push(Level { index, title: title(rest), id: id(body) });
+                self.levels.push(0);
+                self.blocks.push(true);
             }
-            (Dialect::Grub2, "}") => match blocks.pop() {
-                Some(true) if counters.len() > 1 => {
-                    counters.pop();
+            (Dialect::Grub2, "}") => match self.blocks.pop() {
+                Some(true) if self.levels.len() > 1 => {
+                    self.levels.pop();
+                    self.parents.pop();
                 }
-                _ => open = None,
+                _ => self.open = None,
             },
+            (Dialect::Grub2, "multiboot" | "multiboot2") => self.under_hypervisor(),
             _ => {}
         }
-        if let Some((_, kernel, arguments)) = kernel_line(line, dialect) {
-            let (title, id, place) = open.clone().unwrap_or_default();
-            found.push(Entry {
-                title,
-                id,
-                place,
-                line: number,
-                kernel: kernel.to_owned(),
-                arguments: arguments.trim().to_owned(),
-                initramfs: Vec::new(),
-            });
+        if let Some((path, arguments)) = kernel_line(line, dialect) {
+            self.kernel(word, path, line[arguments..].trim(), number);
         } else if dialect.is_initramfs(word)
-            && let Some(entry) = found.last_mut()
+            && let Some(entry) = self.found.last_mut()
         {
-            entry.initramfs.extend(body.split_whitespace().skip(1).map(str::to_owned));
+            let blank = |c: char| c.is_whitespace() || c == '=';
+            entry.initramfs.extend(rest.split(blank).filter(|path| !path.is_empty()).map(str::to_owned));
         }
     }
-    found
+
+    fn next_index(&mut self) -> u32 {
+        let Some(next) = self.levels.last_mut() else { return 0 };
+        *next = next.saturating_add(1);
+        *next - 1
+    }
+
+    fn under_hypervisor(&mut self) {
+        if let Some(entry) = &mut self.open {
+            entry.hypervisor = true;
+        }
+    }
+
+    fn kernel(&mut self, command: &str, path: &str, arguments: &str, number: u32) {
+        let file = path.rsplit('/').next().unwrap_or(path);
+        // GRUB legacy loads Xen by `kernel`, and the kernel by `module`.
+        if command == "kernel" && file.starts_with("xen") {
+            self.under_hypervisor();
+            return;
+        }
+        if command.starts_with("module") {
+            let open = self.open.as_ref().filter(|open| open.hypervisor);
+            let Some(open) = open else { return };
+            let known = self.found.last_mut().filter(|entry| {
+                entry.hypervisor && entry.index == open.index && entry.parents == open.parents
+            });
+            if let Some(entry) = known {
+                entry.initramfs.push(path.to_owned());
+                return;
+            }
+        }
+        let entry = self.open.clone().unwrap_or_default();
+        let (kernel, arguments) = (path.to_owned(), arguments.to_owned());
+        self.found.push(Entry { line: number, kernel, arguments, ..entry });
+    }
 }
 
-/// `1>2`: an index in each menu, the outer ones already counted on.
-fn place(counters: &[u32]) -> String {
-    let last = counters.len().saturating_sub(1);
-    let indexes = counters.iter().enumerate().map(|(level, counter)| {
-        let index = if level < last { counter.saturating_sub(1) } else { *counter };
-        index.to_string()
-    });
-    indexes.collect::<Vec<_>>().join(">")
-}
-
-fn title(body: &str) -> String {
-    let rest = body.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start());
+fn title(rest: &str) -> String {
+    let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '=').trim_end();
     match rest.chars().next() {
         Some(quote @ ('\'' | '"')) => rest[1..].split(quote).next().unwrap_or_default().to_owned(),
         _ => rest.to_owned(),
@@ -139,143 +230,80 @@ fn id(body: &str) -> Option<String> {
     Some(rest.split_whitespace().next()?.trim_matches(['\'', '"']).to_owned())
 }
 
-/// Edits the arguments of every kernel line.
+/// Edits the arguments of kernel lines; `change` tells the new ones, or `None` to leave the line.
 #[must_use]
-pub fn edit(text: &str, dialect: Dialect, change: &dyn Fn(u32, &str) -> String) -> String {
+pub fn edit(text: &str, dialect: Dialect, change: &dyn Fn(u32, &str) -> Option<String>) -> String {
     let mut edited = String::with_capacity(text.len());
     for (line, number) in text.split_inclusive('\n').zip(1_u32..) {
-        let (body, ending) = line.strip_suffix('\n').map_or((line, ""), |body| (body, "\n"));
-        match kernel_line(body, dialect) {
-            Some((head, _, arguments)) => {
-                let trimmed = arguments.trim_start();
-                edited.push_str(head);
-                let changed = change(number, trimmed);
+        let body = line.trim_end_matches(['\n', '\r']);
+        let parts = kernel_line(body, dialect).and_then(|(_, start)| {
+            let trimmed = body[start..].trim_start();
+            Some((start, trimmed, change(number, trimmed)?))
+        });
+        match parts {
+            Some((start, trimmed, changed)) => {
+                edited.push_str(&body[..start]);
                 // A kernel without arguments has no blank behind it.
-                let gap = &arguments[..arguments.len() - trimmed.len()];
+                let gap = &body[start..body.len() - trimmed.len()];
                 edited.push_str(if gap.is_empty() && !changed.is_empty() { " " } else { gap });
                 edited.push_str(&changed);
+                edited.push_str(&line[body.len()..]);
             }
-            None => edited.push_str(body),
+            None => edited.push_str(line),
         }
-        edited.push_str(ending);
     }
     edited
 }
 
-/// Which entry a GRUB 2 configuration starts by itself: the literal default, or the saved one.
+/// Edits the arguments that Debian's update-grub makes new entries of GRUB legacy from: `# kopt=`
+/// with one `#` is a setting, not a comment.
 #[must_use]
-pub fn default_entry(text: &str, saved: Option<&str>) -> Option<String> {
-    let uses_saved = text.contains("${saved_entry}");
-    let literal = text.lines().find_map(|line| {
-        let value =
-            line.trim().strip_prefix("set default=").or_else(|| line.trim().strip_prefix("default="))?;
-        let value = value.trim_matches(['"', '\'']);
-        (!value.contains('$')).then(|| value.to_owned())
-    });
-    saved.filter(|saved| uses_saved && !saved.is_empty()).map(str::to_owned).or(literal)
-}
-
-/// Whether an entry is the one that a default names.
-#[must_use]
-pub fn is_default(entry: &Entry, default: &str) -> bool {
-    let last = default.rsplit('>').next().unwrap_or(default);
-    entry.place == default || entry.title == last || entry.id.as_deref() == Some(last)
-}
-
-/// A boot loader specification entry: the keys that matter. `None` without a kernel.
-#[must_use]
-pub fn bls(stem: &str, text: &str) -> Option<Entry> {
-    let mut entry = Entry {
-        title: stem.to_owned(),
-        id: Some(stem.to_owned()),
-        place: String::new(),
-        line: 0,
-        kernel: String::new(),
-        arguments: String::new(),
-        initramfs: Vec::new(),
-    };
-    for (line, number) in text.lines().zip(1_u32..) {
-        let Some((key, value)) = line.trim().split_once(char::is_whitespace) else { continue };
-        let value = value.trim();
-        match key {
-            "linux" => entry.kernel = value.to_owned(),
-            "initrd" => entry
-                .initramfs
-                .extend(value.split_whitespace().filter(|path| !path.starts_with('$')).map(str::to_owned)),
-            "options" => {
-                entry.line = number;
-                if !entry.arguments.is_empty() {
-                    entry.arguments.push(' ');
-                }
-                entry.arguments.push_str(value);
-            }
-            _ => {}
-        }
-    }
-    (!entry.kernel.is_empty()).then_some(entry)
-}
-
-/// Edits the first `options` line of a BLS entry.
-#[must_use]
-pub fn edit_bls(text: &str, change: &dyn Fn(&str) -> String) -> String {
-    let mut done = false;
+pub fn edit_kopt(text: &str, change: &dyn Fn(&str) -> String) -> String {
     let lines = text.split_inclusive('\n').map(|line| {
-        let (body, ending) = line.strip_suffix('\n').map_or((line, ""), |body| (body, "\n"));
-        match body.strip_prefix("options").filter(|rest| !done && rest.starts_with(char::is_whitespace)) {
-            Some(rest) => {
-                done = true;
-                let value = rest.trim_start();
-                format!("options{}{}{ending}", &rest[..rest.len() - value.len()], change(value))
-            }
+        let body = line.trim_end_matches(['\n', '\r']);
+        match body.strip_prefix("# kopt=") {
+            Some(value) => format!("# kopt={}{}", change(value), &line[body.len()..]),
             None => line.to_owned(),
         }
     });
     lines.collect()
 }
 
-/// Edits the value of a shell assignment, `NAME="value"`, on its own line; `None` when there is
-/// no such line, or it is written in a way that is not understood.
+/// Which entry a GRUB 2 configuration starts by itself, as its variables stand: the one for the
+/// next boot only, the saved one where it asks for that, else the literal default.
 #[must_use]
-pub fn edit_assignment(text: &str, name: &str, change: &dyn Fn(&str) -> String) -> Option<String> {
-    let mut done = false;
-    let lines: String = text
-        .split_inclusive('\n')
-        .map(|line| match assignment(line, name).filter(|_| !done) {
-            Some((start, end)) => {
-                done = true;
-                let quoted = line[..start].ends_with(['"', '\'']);
-                let changed = change(&line[start..end]);
-                let quote = if quoted || !changed.contains(' ') { "" } else { "\"" };
-                format!("{}{quote}{changed}{quote}{}", &line[..start], &line[end..])
-            }
-            None => line.to_owned(),
+pub fn default_entry(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let set = |name: &str| {
+        let uses = text.lines().any(|line| {
+            let value = line.trim().strip_prefix("set default=").map(|value| value.trim_matches(['"', '\'']));
+            value.is_some_and(|value| value == format!("${{{name}}}") || value == format!("${name}"))
+        });
+        variable(name).filter(|value| uses && !value.is_empty())
+    };
+    let literal = || {
+        text.lines().find_map(|line| {
+            let line = line.trim();
+            let value = line.strip_prefix("set default=").or_else(|| line.strip_prefix("default="))?;
+            let value = value.trim_matches(['"', '\'']);
+            (!value.contains('$')).then(|| value.to_owned())
         })
-        .collect();
-    done.then_some(lines)
+    };
+    set("next_entry").or_else(|| set("saved_entry")).or_else(literal)
 }
 
-/// The value of a shell assignment on its own line.
+/// Which entry a GRUB legacy configuration starts by itself. `saved` is the content of
+/// `/boot/grub/default`, whose first line is an index.
 #[must_use]
-pub fn assigned<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    text.split_inclusive('\n').find_map(|line| assignment(line, name).map(|(start, end)| &line[start..end]))
-}
-
-/// Where the value of an assignment stands in a line, quotes excluded.
-fn assignment(line: &str, name: &str) -> Option<(usize, usize)> {
-    let body = line.trim_start();
-    let body = body.strip_prefix("set ").map_or(body, str::trim_start);
-    let value = body.strip_prefix(name)?.strip_prefix('=')?;
-    let start = line.len() - value.len();
-    match value.chars().next() {
-        Some(quote @ ('"' | '\'')) => {
-            let end = value[1..].find(quote)? + 1;
-            Some((start + 1, start + end))
+pub fn legacy_default(text: &str, saved: Option<&str>) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (word, rest) = Dialect::Legacy.command(line.trim());
+        let value = rest.trim_matches(|c: char| c.is_whitespace() || c == '=');
+        match (word, value) {
+            ("default", "saved") => saved.and_then(|saved| Some(saved.lines().next()?.trim().to_owned())),
+            ("default", value) => value.split_whitespace().next().map(str::to_owned),
+            _ => None,
         }
-        _ => {
-            let end = value.find(char::is_whitespace).unwrap_or(value.len());
-            Some((start, start + end))
-        }
-    }
+    })
 }
 
 #[cfg(test)]
@@ -284,52 +312,122 @@ mod tests {
 
     const CFG: &str = "set default=\"0\"\nmenuentry 'Debian' --class x $menuentry_id_option 'gnulinux-simple' {\n\
         \tlinux\t/boot/vmlinuz-6 root=/dev/sda1 ro  quiet\n\tinitrd\t/boot/initrd.img-6\n}\n\
-        submenu 'Advanced' {\n  menuentry \"Old\" --id old {\n    linux /boot/vmlinuz-5\n  }\n}\n\
+        submenu 'Advanced' --id adv {\n  menuentry \"Old\" --id old {\n    linux /boot/vmlinuz-5\n  }\n}\n\
         menuentry 'Memtest' {\n  linux16 /memtest\n}\n";
+
+    fn none(_: &str) -> Option<String> {
+        None
+    }
 
     #[test]
     fn a_menu_is_read() {
         let entries = entries(CFG, Dialect::Grub2);
         let shown: Vec<_> =
-            entries.iter().map(|entry| (entry.title.as_str(), entry.place.as_str(), entry.line)).collect();
-        assert_eq!(shown, [("Debian", "0", 3), ("Old", "1>0", 8), ("Memtest", "2", 12)]);
+            entries.iter().map(|entry| (entry.title.as_str(), entry.index, entry.line)).collect();
+        assert_eq!(shown, [("Debian", 0, 3), ("Old", 0, 8), ("Memtest", 2, 12)]);
         assert_eq!(entries[0].id.as_deref(), Some("gnulinux-simple"));
         assert_eq!(entries[0].initramfs, ["/boot/initrd.img-6"]);
-        assert!(
-            is_default(&entries[0], "0")
-                && is_default(&entries[1], "1>0")
-                && is_default(&entries[1], "x>old")
-        );
-        assert_eq!(default_entry(CFG, Some("old")).as_deref(), Some("0"));
-        assert_eq!(default_entry("set default=\"${saved_entry}\"\n", Some("old")).as_deref(), Some("old"));
+        assert!(entries[0].is_linux() && !entries[2].is_linux());
+        for default in ["1>0", "Advanced>Old", "adv>old", "1>old", "adv>0"] {
+            assert!(entries[1].is_default(default) && !entries[0].is_default(default), "{default}");
+        }
+        assert!(entries[0].is_default("0") && entries[0].is_default("gnulinux-simple"));
+        assert!(!entries[1].is_default("old") && !entries[1].is_default("x>old"));
+        assert_eq!(default_entry(CFG, &|_| Some("old".to_owned())).as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn the_default_may_be_saved() {
+        let text = "if [ \"${next_entry}\" ] ; then\n   set default=\"${next_entry}\"\nelse\n   \
+            set default=\"${saved_entry}\"\nfi\n";
+        let saved = |name: &str| (name == "saved_entry").then(|| "old".to_owned());
+        assert_eq!(default_entry(text, &saved).as_deref(), Some("old"));
+        let next = |name: &str| Some(if name == "next_entry" { "once" } else { "old" }.to_owned());
+        assert_eq!(default_entry(text, &next).as_deref(), Some("once"));
+        assert_eq!(default_entry(text, &none), None);
+        for (text, expected) in [
+            ("default=1\n", Some("1")),
+            ("default\t\t2\n", Some("2")),
+            ("default saved\n", Some("3")),
+            ("timeout 8\n", None),
+            ("# default 1\n", None),
+        ] {
+            assert_eq!(legacy_default(text, Some("3\n#\n#\n")).as_deref(), expected, "{text}");
+        }
     }
 
     #[test]
     fn only_the_arguments_change() {
-        let edited = edit(CFG, Dialect::Grub2, &|_, arguments| format!("{arguments} +"));
+        let edited = edit(CFG, Dialect::Grub2, &|_, arguments| Some(format!("{arguments} +")));
         assert!(edited.contains("\tlinux\t/boot/vmlinuz-6 root=/dev/sda1 ro  quiet +\n"), "{edited}");
         assert!(edited.contains("linux /boot/vmlinuz-5  +\n"), "{edited}");
-        assert_eq!(edit(CFG, Dialect::Grub2, &|_, arguments| arguments.to_owned()), CFG);
+        assert_eq!(edit(CFG, Dialect::Grub2, &|_, arguments| Some(arguments.to_owned())), CFG);
+        let crlf = "linux /v root=x\r\n";
+        assert_eq!(edit(crlf, Dialect::Grub2, &|_, old| Some(format!("{old} y"))), "linux /v root=x y\r\n");
     }
 
     #[test]
-    fn legacy_bls_and_assignments() {
-        let legacy = "default=1\ntitle CentOS (2.6)\n\troot (hd0,0)\n\tkernel /vmlinuz-2.6 ro root=/dev/sda2\n\tinitrd /initramfs-2.6.img\n";
-        let found = entries(legacy, Dialect::Legacy);
-        assert_eq!((found[0].title.as_str(), found[0].kernel.as_str()), ("CentOS (2.6)", "/vmlinuz-2.6"));
-        assert_eq!(default_entry(legacy, None).as_deref(), Some("1"));
-        let text = "title X\nlinux /vmlinuz-5\ninitrd /initramfs-5.img $tuned_initrd\noptions $kernelopts $tuned_params\n";
-        let entry = bls("stem", text).unwrap();
-        assert_eq!((entry.initramfs.len(), entry.line), (1, 4));
-        assert!(
-            edit_bls(text, &|options| format!("{options} x"))
-                .contains("options $kernelopts $tuned_params x\n")
+    fn legacy_dialects() {
+        let text = "default=1\ntitle CentOS (2.6)\n\troot (hd0,0)\n\tkernel /vmlinuz-2.6 ro root=/dev/sda2\n\
+            \tinitrd /initramfs-2.6.img\ntitle\t\tDebian\nuuid\t\tabc\n\
+            kernel\t\t--type=linux (hd0,1)/boot/vmlinuz-2.6.26 root=/dev/hda1 ro quiet\ninitrd\t\t/boot/initrd.img\n\
+            title=Gentoo\nkernel=/boot/kernel root=/dev/sda3\n";
+        let found = entries(text, Dialect::Legacy);
+        let shown: Vec<_> = found
+            .iter()
+            .map(|entry| (entry.title.as_str(), entry.kernel.as_str(), entry.arguments.as_str()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("CentOS (2.6)", "/vmlinuz-2.6", "ro root=/dev/sda2"),
+                ("Debian", "(hd0,1)/boot/vmlinuz-2.6.26", "root=/dev/hda1 ro quiet"),
+                ("Gentoo", "/boot/kernel", "root=/dev/sda3"),
+            ]
         );
-        let text = "A=1\nGRUB_CMDLINE_LINUX=\"a b\" # c\n";
-        assert_eq!(assigned(text, "GRUB_CMDLINE_LINUX"), Some("a b"));
-        let edited = edit_assignment(text, "GRUB_CMDLINE_LINUX", &|value| format!("{value} c")).unwrap();
-        assert_eq!(edited, "A=1\nGRUB_CMDLINE_LINUX=\"a b c\" # c\n");
-        assert_eq!(edit_assignment("X=a\n", "X", &|_| "a b".to_owned()).unwrap(), "X=\"a b\"\n");
-        assert_eq!(edit_assignment(text, "GRUB_CMDLINE", &|_| String::new()), None);
+        let kopt = "## ## Start Default Options ##\n# kopt=root=/dev/hda1 ro\n## kopt=x\n";
+        assert_eq!(
+            edit_kopt(kopt, &|value| format!("{value} +")),
+            "## ## Start Default Options ##\n# kopt=root=/dev/hda1 ro +\n## kopt=x\n"
+        );
+    }
+
+    #[test]
+    fn kernels_that_xen_starts() {
+        let text = "menuentry 'Xen' {\n\tmultiboot2\t/boot/xen-4.17-amd64.gz placeholder\n\
+            \tmodule2\t/boot/vmlinuz-6 placeholder root=/dev/sda1 ro\n\tmodule2\t--nounzip   /boot/initrd.img-6\n}\n\
+            menuentry 'Plain' {\n\tlinux /boot/vmlinuz-6 root=/dev/sda1\n}\n";
+        let found = entries(text, Dialect::Grub2);
+        assert_eq!(found.len(), 2);
+        assert!(found[0].hypervisor && !found[1].hypervisor);
+        assert_eq!(
+            (found[0].kernel.as_str(), found[0].initramfs.as_slice()),
+            ("/boot/vmlinuz-6", &["/boot/initrd.img-6".to_owned()][..])
+        );
+        let legacy = "title Xen\n\tkernel /xen.gz-2.6.18 crashkernel=1\n\tmodule /vmlinuz-2.6.18xen ro root=/dev/sda2\n\
+            \tmodule /initrd-2.6.18xen.img\n";
+        let found = entries(legacy, Dialect::Legacy);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].line, found[0].initramfs.len(), found[0].hypervisor), (3, 1, true));
+    }
+
+    #[test]
+    fn hostile_menus_end() {
+        let deep = "submenu 'x' {\n".repeat(50_000) + &"}\n".repeat(60_000);
+        assert_eq!(entries(&deep, Dialect::Grub2), []);
+        for text in [
+            "linux",
+            "linux ",
+            "linux --a",
+            "menuentry",
+            "title",
+            "kernel=",
+            "}\n}\nlinux /x",
+            "menuentry 'é",
+        ] {
+            let _ = entries(text, Dialect::Grub2);
+            let _ = entries(text, Dialect::Legacy);
+            assert_eq!(edit(text, Dialect::Legacy, &|_, old| Some(old.to_owned())), text);
+        }
     }
 }

@@ -1,12 +1,8 @@
-//! All boot loader files of a guest, the kernels that they list, and the edit of their arguments.
+//! All boot loader files of a guest, and the kernels that they list.
 
-use std::cmp::Ordering;
-
-use super::arguments::{self, Wanted};
 use super::config::{self, Dialect, Entry};
-use super::{environment, kernel};
-use crate::guest::draft::Draft;
-use crate::guest::linux::devices::Device;
+use super::{bls, environment, extlinux, kernel, versions};
+use crate::guest::linux::{devices, mounts};
 use crate::guest::report::DiskFacts;
 use crate::guest::tree::{Kind, Tree, TreeError};
 
@@ -17,14 +13,23 @@ pub const MOST_KERNELS: usize = 16;
 /// Where GRUB 2 keeps its files.
 const GRUB2: [&str; 2] = ["/boot/grub", "/boot/grub2"];
 const LEGACY: [&str; 3] = ["/boot/grub/grub.conf", "/boot/grub/menu.lst", "/etc/grub.conf"];
-const BLS: &str = "/boot/loader/entries";
-/// What the generators of new entries read.
-pub const DEFAULTS: &str = "/etc/default/grub";
-const KERNEL_CMDLINE: &str = "/etc/kernel/cmdline";
-/// Directories in which a kernel's path may really lie: a boot partition of its own, and the
-/// subvolumes of btrfs as SUSE, Fedora, Debian and Ubuntu lay them out.
-const PREFIXES: [&str; 6] =
-    ["/@/.snapshots/1/snapshot", "/@rootfs", "/@", "/root", "/.snapshots/1/snapshot", ""];
+/// Where GRUB legacy keeps the entry that was saved as default.
+const LEGACY_SAVED: &str = "/boot/grub/default";
+const EXTLINUX: [&str; 6] = [
+    "/boot/extlinux/extlinux.conf",
+    "/boot/extlinux/linux.cfg",
+    "/boot/extlinux.conf",
+    "/boot/syslinux/syslinux.cfg",
+    "/extlinux.conf",
+    "/syslinux.cfg",
+];
+/// Where boot loader specification entries are: on the boot filesystem, or on the EFI system
+/// partition (systemd-boot).
+const LOADER: [&str; 3] = ["/boot/loader", "/boot/efi/loader", "/efi/loader"];
+/// Where the filesystems that a boot loader reads are mounted in the guest.
+const MOUNTED: [&str; 4] = ["", "/boot", "/boot/efi", "/efi"];
+/// Subvolumes of btrfs that hold the root, as Fedora, Debian, Ubuntu and SUSE lay them out.
+const SUBVOLUMES: [&str; 4] = ["/@rootfs", "/root", "/.snapshots", "/@"];
 
 /// A kernel that a boot loader lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,15 +49,24 @@ pub struct Kernel {
 /// The boot loader files that were found.
 #[derive(Debug, Default)]
 pub struct Loader {
-    grub2: Vec<String>,
-    legacy: Vec<String>,
-    bls: Vec<String>,
-    environments: Vec<String>,
+    pub(super) grub2: Vec<String>,
+    pub(super) legacy: Vec<String>,
+    pub(super) bls: Vec<String>,
+    pub(super) extlinux: Vec<String>,
+    pub(super) environments: Vec<String>,
     uses_bls: bool,
+    systemd_boot: bool,
+    subvolumes: Vec<String>,
     /// The kernels, the default first.
     pub kernels: Vec<Kernel>,
     /// Listed kernels whose file is not there: file and line, and the path.
     pub dangling: Vec<(String, u32, String)>,
+    /// Entries that start a hypervisor: file, line, title, and whether it is the default.
+    pub hypervisors: Vec<(String, u32, String, bool)>,
+    /// Unified kernel images on the EFI system partition.
+    pub unified: Vec<String>,
+    /// Environment blocks with `kernelopts`: path and content.
+    options: Vec<(String, String)>,
 }
 
 impl Loader {
@@ -60,9 +74,11 @@ impl Loader {
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         match (self.uses_bls, self.grub2.is_empty(), self.legacy.is_empty()) {
+            _ if self.systemd_boot && self.grub2.is_empty() => Some("systemd-boot"),
             (true, ..) => Some("GRUB 2 (boot loader specification)"),
             (_, false, _) => Some("GRUB 2"),
             (_, _, false) => Some("GRUB legacy"),
+            _ if !self.extlinux.is_empty() => Some("extlinux"),
             _ => None,
         }
     }
@@ -85,6 +101,18 @@ impl Loader {
             }
         };
         let vendors = vendors(tree);
+        for directory in &vendors {
+            let name = directory.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+            let files = tree.list(directory)?.entries.into_iter().map(|entry| entry.name);
+            let programs = files.filter(|file| file.to_ascii_lowercase().ends_with(".efi"));
+            match name.as_str() {
+                "systemd" => loader.systemd_boot |= programs.count() > 0,
+                "linux" => loader
+                    .unified
+                    .extend(programs.take(MOST_KERNELS).map(|file| format!("{directory}/{file}"))),
+                _ => {}
+            }
+        }
         for directory in GRUB2.iter().map(|directory| (*directory).to_owned()).chain(vendors) {
             add(&mut loader.grub2, format!("{directory}/grub.cfg"));
             add(&mut loader.environments, format!("{directory}/grubenv"));
@@ -92,9 +120,16 @@ impl Loader {
         for path in LEGACY {
             add(&mut loader.legacy, path.to_owned());
         }
-        for entry in tree.list(BLS)?.entries.iter().filter(|entry| entry.name.ends_with(".conf")).take(256) {
-            add(&mut loader.bls, format!("{BLS}/{}", entry.name));
+        for path in EXTLINUX {
+            add(&mut loader.extlinux, path.to_owned());
         }
+        for directory in LOADER {
+            let entries = tree.list(&format!("{directory}/entries"))?.entries;
+            for entry in entries.iter().filter(|entry| entry.name.ends_with(".conf")).take(256) {
+                add(&mut loader.bls, format!("{directory}/entries/{}", entry.name));
+            }
+        }
+        loader.subvolumes = subvolumes(tree)?;
         loader.collect(tree)?;
         Ok(loader)
     }
@@ -104,53 +139,59 @@ impl Loader {
             Ok(String::from_utf8_lossy(&tree.read(path, MOST)?).into_owned())
         };
         let environment: Vec<String> = self.environments.iter().map(text).collect::<Result<_, _>>()?;
-        let variable = |name: &str| environment.iter().find_map(|block| environment::value(block, name));
-        let saved = variable("saved_entry");
-        let kernelopts = variable("kernelopts").map(str::to_owned);
+        let variable = |name: &str| {
+            environment.iter().find_map(|block| environment::value(block, name)).map(str::to_owned)
+        };
+        for (path, block) in self.environments.iter().zip(&environment) {
+            if environment::value(block, "kernelopts").is_some() {
+                self.options.push((path.clone(), block.clone()));
+            }
+        }
         let mut listed: Vec<(String, Entry, bool)> = Vec::new();
-        let mut mentions_bls = false;
+        let (mut mentions_bls, mut default) = (false, None);
         for path in &self.grub2 {
             let content = text(path)?;
             mentions_bls |= content.contains("blscfg");
-            let default = config::default_entry(&content, saved).unwrap_or_else(|| "0".to_owned());
+            let of_file = config::default_entry(&content, &variable);
+            let key = of_file.as_deref().unwrap_or("0");
             for entry in config::entries(&content, Dialect::Grub2) {
-                let is_default = config::is_default(&entry, &default);
+                let is_default = entry.is_default(key);
                 listed.push((path.clone(), entry, is_default));
             }
+            default = default.or(of_file);
         }
-        self.uses_bls = !self.bls.is_empty() && (mentions_bls || listed.is_empty());
+        self.uses_bls = !self.bls.is_empty() && (mentions_bls || self.systemd_boot || listed.is_empty());
         if self.uses_bls {
-            let mut entries = Vec::new();
-            for path in &self.bls {
-                let stem = path.rsplit('/').next().unwrap_or(path).trim_end_matches(".conf");
-                if let Some(mut entry) = config::bls(stem, &text(path)?) {
-                    if let Some(options) = &kernelopts {
-                        entry.arguments = entry.arguments.replace("$kernelopts", options);
-                    }
-                    entries.push((path.clone(), entry));
-                }
+            if self.systemd_boot && !mentions_bls {
+                let files = LOADER.iter().map(|directory| format!("{directory}/loader.conf"));
+                let settings = files.filter(|path| tree.is_file(path)).map(|path| text(&path));
+                let settings = settings.collect::<Result<Vec<_>, _>>()?;
+                default = settings.iter().find_map(|text| bls::default_pattern(text)).map(str::to_owned);
             }
-            // GRUB shows BLS entries with the newest first.
-            entries.sort_by(|a, b| compare_versions(&b.1.title, &a.1.title));
-            let default = saved.filter(|saved| entries.iter().any(|(_, entry)| entry.title == **saved));
-            for (index, (path, entry)) in entries.into_iter().enumerate() {
-                let is_default = default.map_or(index == 0, |default| entry.title == default);
-                listed.push((path, entry, is_default));
-            }
+            listed.extend(self.specified(&text, default.as_deref())?);
         } else {
             self.bls.clear();
         }
         for path in &self.legacy {
             let content = text(path)?;
-            let default = config::default_entry(&content, None).unwrap_or_else(|| "0".to_owned());
+            let saved = tree.is_file(LEGACY_SAVED).then(|| text(&LEGACY_SAVED.to_owned())).transpose()?;
+            let default =
+                config::legacy_default(&content, saved.as_deref()).unwrap_or_else(|| "0".to_owned());
             for entry in config::entries(&content, Dialect::Legacy) {
-                let is_default = config::is_default(&entry, &default);
+                let is_default = entry.is_default(&default);
+                listed.push((path.clone(), entry, is_default));
+            }
+        }
+        for path in &self.extlinux {
+            let (entries, default) = extlinux::entries(&text(path)?);
+            for entry in entries {
+                let is_default = default.as_ref().is_some_and(|default| entry.id.as_ref() == Some(default));
                 listed.push((path.clone(), entry, is_default));
             }
         }
         listed.sort_by_key(|(_, _, is_default)| !is_default);
-        for (path, entry, _) in listed {
-            self.add(tree, path, entry);
+        for (path, entry, is_default) in listed {
+            self.add(tree, path, entry, is_default);
         }
         if self.kernels.is_empty() {
             self.look_in_boot(tree)?;
@@ -158,17 +199,65 @@ impl Loader {
         Ok(())
     }
 
-    fn add(&mut self, tree: &Tree, path: String, entry: Entry) {
-        let Some(image) = locate(tree, &entry.kernel) else {
+    /// The entries of the boot loader specification: the newest first, as GRUB and systemd-boot
+    /// show them. The default is an index, a file's name (a pattern for systemd-boot) or a title.
+    fn specified(
+        &self,
+        text: &dyn Fn(&String) -> Result<String, TreeError>,
+        default: Option<&str>,
+    ) -> Result<Vec<(String, Entry, bool)>, TreeError> {
+        let mut entries = Vec::new();
+        for path in &self.bls {
+            let stem = path.rsplit('/').next().unwrap_or(path).trim_end_matches(".conf");
+            if let Some(mut entry) = bls::parse(stem, &text(path)?) {
+                let options =
+                    self.options.first().and_then(|(_, block)| environment::value(block, "kernelopts"));
+                if let Some(options) = options {
+                    entry.arguments = entry.arguments.replace("$kernelopts", options);
+                }
+                entries.push((path.clone(), entry));
+            }
+        }
+        let key = |entry: &Entry| entry.id.clone().unwrap_or_default();
+        entries.sort_by(|a, b| versions::compare(&key(&b.1), &key(&a.1)));
+        for (index, (_, entry)) in entries.iter_mut().enumerate() {
+            entry.index = u32::try_from(index).unwrap_or(u32::MAX);
+        }
+        let pattern = default.and_then(|default| globset::Glob::new(default.trim_end_matches(".conf")).ok());
+        let pattern = pattern.map(|glob| glob.compile_matcher());
+        let named = |entry: &Entry| {
+            let matches = pattern.as_ref().is_some_and(|pattern| pattern.is_match(key(entry)));
+            default.is_some_and(|default| entry.is_default(default)) || (self.systemd_boot && matches)
+        };
+        let chosen = entries.iter().position(|(_, entry)| named(entry)).unwrap_or(0);
+        let marked =
+            entries.into_iter().enumerate().map(|(index, (path, entry))| (path, entry, index == chosen));
+        Ok(marked.collect())
+    }
+
+    fn add(&mut self, tree: &Tree, path: String, entry: Entry, is_default: bool) {
+        if entry.hypervisor && self.hypervisors.len() < MOST_KERNELS {
+            self.hypervisors.push((path.clone(), entry.line, entry.title.clone(), is_default));
+        }
+        let specified = self.bls.contains(&path);
+        let Some(image) = self.locate(tree, &entry.kernel) else {
             if self.dangling.len() < MOST_KERNELS && !entry.kernel.contains('$') {
                 self.dangling.push((path, entry.line, entry.kernel));
             }
             return;
         };
-        // memtest and the like have no release and no modules.
-        let Some(release) = kernel::release(tree, &image) else { return };
+        if !entry.is_linux() && !specified {
+            return;
+        }
+        let by_version = |release: &String| tree.is_directory(&format!("/lib/modules/{release}"));
+        let release = kernel::named_release(tree, &image)
+            .or_else(|| {
+                entry.version.clone().filter(|version| kernel::is_release(version)).filter(by_version)
+            })
+            .or_else(|| kernel::only_release(tree));
+        let Some(release) = release else { return };
         // Of several files (microcode, then the system) the last holds the system.
-        let initramfs = entry.initramfs.iter().rev().find_map(|initramfs| locate(tree, initramfs));
+        let initramfs = entry.initramfs.iter().rev().find_map(|initramfs| self.locate(tree, initramfs));
         let same = |known: &Kernel| known.image == image && known.initramfs == initramfs;
         if self.kernels.len() < MOST_KERNELS && !self.kernels.iter().any(same) {
             let arguments = entry.arguments;
@@ -180,10 +269,11 @@ impl Loader {
     fn look_in_boot(&mut self, tree: &Tree) -> Result<(), TreeError> {
         let mut names: Vec<String> =
             tree.list("/boot")?.entries.into_iter().map(|entry| entry.name).collect();
-        names.sort_by(|a, b| compare_versions(b, a));
+        names.sort_by(|a, b| versions::compare(b, a));
         for name in names.iter().filter(|name| name.starts_with("vmlinuz-")).take(MOST_KERNELS) {
             let image = format!("/boot/{name}");
-            let Some(release) = kernel::release(tree, &image) else { continue };
+            let release = kernel::named_release(tree, &image).or_else(|| kernel::only_release(tree));
+            let Some(release) = release else { continue };
             let candidates = [
                 format!("/boot/initrd.img-{release}"),
                 format!("/boot/initramfs-{release}.img"),
@@ -196,106 +286,35 @@ impl Loader {
         Ok(())
     }
 
-    /// Edits the arguments wherever they stand. `timeout` gives a kernel's own NVMe argument;
-    /// what stands for all kernels gets `wanted`'s.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn edit(
-        &self,
-        draft: &mut Draft<'_>,
-        wanted: &Wanted<'_>,
-        timeout: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<(), TreeError> {
-        const PURPOSE: &str =
-            "kernel arguments: root by UUID, serial console, NVMe time-out, interface names";
-        let of_kernel = |image: Option<String>, arguments: &str| {
-            let own = image.map(|image| timeout(&image));
-            let nvme_timeout = own.as_ref().map_or(wanted.nvme_timeout, |own| own.as_deref());
-            arguments::edit(arguments, &Wanted { nvme_timeout, ..*wanted })
-        };
-        let kernel_at = |path: &str, line: u32| {
-            let mut kernels = self.kernels.iter();
-            kernels.find(|kernel| kernel.listed == (path.to_owned(), line)).map(|kernel| kernel.image.clone())
-        };
-        for (paths, dialect) in [(&self.grub2, Dialect::Grub2), (&self.legacy, Dialect::Legacy)] {
-            for path in paths {
-                let Some(text) = draft.text(path) else { continue };
-                let entries = config::entries(&text, dialect);
-                let is_linux = |line| {
-                    let entry: Option<&Entry> = entries.iter().find(|entry| entry.line == line);
-                    // What has no root= is no Linux kernel: memtest, a chain loader.
-                    entry.is_some_and(|entry| entry.arguments.contains("root="))
-                };
-                let change = |line, arguments: &str| {
-                    if is_linux(line) {
-                        of_kernel(kernel_at(path, line), arguments)
-                    } else {
-                        arguments.to_owned()
-                    }
-                };
-                let mut edited = config::edit(&text, dialect, &change);
-                let kernelopts = |value: &str| of_kernel(None, value);
-                if let Some(with) = config::edit_assignment(&edited, "kernelopts", &kernelopts) {
-                    edited = with;
-                }
-                draft.write(path, edited.into_bytes(), 0o600, PURPOSE)?;
+    /// Where a path of a boot loader's filesystem is in the guest. Links are resolved by name so
+    /// far as they stay in the same directory (`/boot/vmlinuz` → `vmlinuz-6.1`).
+    fn locate(&self, tree: &Tree, path: &str) -> Option<String> {
+        // `(hd0,0)/vmlinuz` and `($root)/vmlinuz`; extlinux's paths may lack the slash.
+        let path = if path.starts_with('(') { path.split_once(')')?.1 } else { path };
+        let path = path.trim_start_matches("../");
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        if path.contains('$') || path.contains("/../") {
+            return None;
+        }
+        let mut rests: Vec<&str> = self.subvolumes.iter().filter_map(|prefix| below(&path, prefix)).collect();
+        rests.extend(SUBVOLUMES.iter().filter_map(|prefix| below(&path, prefix)));
+        // A snapshot of snapper's: the root is one of them.
+        for rest in rests.clone() {
+            let snapshot = rest.strip_prefix("/.snapshots").unwrap_or(rest);
+            rests.extend(snapshot.split_once("/snapshot/").map(|(head, _)| &snapshot[head.len() + 9..]));
+        }
+        rests.push(&path);
+        let candidates =
+            rests.iter().flat_map(|rest| MOUNTED.iter().map(move |root| format!("{root}{rest}")));
+        let found = candidates.into_iter().find(|candidate| tree.is_file(candidate))?;
+        match tree.read_link(&found) {
+            Ok(Some(target)) => {
+                let directory = found.rsplit_once('/').map_or("", |(directory, _)| directory);
+                let real = if target.starts_with('/') { target } else { format!("{directory}/{target}") };
+                Some(if tree.is_file(&real) { real } else { found })
             }
+            _ => Some(found),
         }
-        let environment_has = |draft: &Draft<'_>| {
-            let mut blocks = self.environments.iter().filter_map(|path| draft.text(path));
-            blocks.any(|block| environment::value(&block, "kernelopts").is_some())
-        };
-        for path in &self.environments {
-            let Some(block) = draft.text(path) else { continue };
-            let Some(options) = environment::value(&block, "kernelopts") else { continue };
-            if let Some(edited) = environment::with_value(&block, "kernelopts", &of_kernel(None, options)) {
-                draft.write(path, edited.into_bytes(), 0o644, PURPOSE)?;
-            }
-        }
-        for path in &self.bls {
-            let Some(text) = draft.text(path) else { continue };
-            let image = kernel_in(path, &self.kernels);
-            let change = |options: &str| {
-                if options.contains("$kernelopts") && environment_has(draft) {
-                    arguments::rename_devices(options, wanted.disks)
-                } else {
-                    of_kernel(image.clone(), options)
-                }
-            };
-            let edited = config::edit_bls(&text, &change);
-            draft.write(path, edited.into_bytes(), 0o644, PURPOSE)?;
-        }
-        self.edit_defaults(draft, wanted)
-    }
-
-    /// What the next kernel's entry is made from.
-    fn edit_defaults(&self, draft: &mut Draft<'_>, wanted: &Wanted<'_>) -> Result<(), TreeError> {
-        const PURPOSE: &str = "the same arguments for the entries of later kernels";
-        const NAMES: [&str; 2] = ["GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT"];
-        if let Some(text) = draft.text(DEFAULTS) {
-            let [all, normal] =
-                NAMES.map(|name| config::assigned(&text, name).unwrap_or_default().to_owned());
-            let missing = arguments::missing(&all, &normal, wanted);
-            let add =
-                |value: &str| arguments::append(&arguments::rename_devices(value, wanted.disks), &missing);
-            let mut edited = match config::edit_assignment(&text, NAMES[0], &add) {
-                Some(edited) => edited,
-                None if missing.is_empty() => text,
-                None => format!("{}\n{}=\"{}\"\n", text.trim_end_matches('\n'), NAMES[0], missing.join(" ")),
-            };
-            let rename = |value: &str| arguments::rename_devices(value, wanted.disks);
-            if let Some(renamed) = config::edit_assignment(&edited, NAMES[1], &rename) {
-                edited = renamed;
-            }
-            draft.write(DEFAULTS, edited.into_bytes(), 0o644, PURPOSE)?;
-        }
-        if let Some(text) = draft.text(KERNEL_CMDLINE) {
-            let line = text.trim_end_matches('\n');
-            let edited = format!("{}{}", arguments::edit(line, wanted), &text[line.len()..]);
-            draft.write(KERNEL_CMDLINE, edited.into_bytes(), 0o644, PURPOSE)?;
-        }
-        Ok(())
     }
 
     /// Arguments whose device names nothing leads to: place, argument.
@@ -303,18 +322,41 @@ impl Loader {
     pub fn lost_devices(&self, disks: &[DiskFacts]) -> Vec<(String, u32, String)> {
         let mut lost = Vec::new();
         for kernel in &self.kernels {
-            for (argument, device) in arguments::changing_devices(&kernel.arguments, disks) {
-                if device == Device::Unknown {
+            for (argument, device) in super::arguments::changing_devices(&kernel.arguments, disks) {
+                if device == devices::Device::Unknown {
                     lost.push((kernel.listed.0.clone(), kernel.listed.1, argument.to_owned()));
                 }
             }
         }
         lost
     }
+
+    /// Environment blocks that cannot hold their `kernelopts` once its devices are renamed: path
+    /// and the value that is wanted.
+    #[must_use]
+    pub fn full_environments(&self, disks: &[DiskFacts]) -> Vec<(String, String)> {
+        let wanted = self.options.iter().filter_map(|(path, block)| {
+            let old = environment::value(block, "kernelopts")?;
+            let new = super::arguments::rewrite(old, disks);
+            let full = new != old && environment::with_value(block, "kernelopts", &new).is_none();
+            full.then(|| (path.clone(), new))
+        });
+        wanted.collect()
+    }
 }
 
-fn kernel_in(path: &str, kernels: &[Kernel]) -> Option<String> {
-    kernels.iter().find(|kernel| kernel.listed.0 == path).map(|kernel| kernel.image.clone())
+/// What stands below a directory in a path, with the slash.
+fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
+    path.strip_prefix(directory).filter(|rest| rest.starts_with('/'))
+}
+
+/// The subvolumes that the guest's fstab names for its root and boot filesystems, with a slash.
+fn subvolumes(tree: &Tree) -> Result<Vec<String>, TreeError> {
+    let mounts = mounts::read(tree)?;
+    let boot = mounts.iter().filter(|mount| mount.target == "/" || mount.target == "/boot").take(8);
+    let named =
+        boot.filter_map(|mount| mount.options.split(',').find_map(|option| option.strip_prefix("subvol=")));
+    Ok(named.map(|name| format!("/{}", name.trim_matches('/'))).filter(|name| name != "/").collect())
 }
 
 /// The vendor directories of the EFI system partition.
@@ -330,84 +372,4 @@ pub fn vendors(tree: &Tree) -> Vec<String> {
         }
     }
     found
-}
-
-/// Where a path of a boot loader's filesystem is in the guest. Links are resolved by name so far
-/// as they stay in the same directory (`/boot/vmlinuz` → `vmlinuz-6.1`).
-fn locate(tree: &Tree, path: &str) -> Option<String> {
-    // `(hd0,0)/vmlinuz` and `($root)/vmlinuz`.
-    let path = if path.starts_with('(') { path.split_once(')')?.1 } else { path };
-    if !path.starts_with('/') || path.contains('$') || path.contains("/../") {
-        return None;
-    }
-    let mut candidates = Vec::new();
-    for prefix in PREFIXES {
-        if let Some(rest) = path.strip_prefix(prefix).filter(|rest| rest.starts_with('/')) {
-            candidates.push(rest.to_owned());
-            candidates.push(format!("/boot{rest}"));
-        }
-    }
-    let found = candidates.into_iter().find(|candidate| tree.is_file(candidate))?;
-    match tree.read_link(&found) {
-        Ok(Some(target)) => {
-            let directory = found.rsplit_once('/').map_or("", |(directory, _)| directory);
-            let real = if target.starts_with('/') { target } else { format!("{directory}/{target}") };
-            Some(if tree.is_file(&real) { real } else { found })
-        }
-        _ => Some(found),
-    }
-}
-
-/// Versions by their runs of digits and letters, numbers as numbers.
-fn compare_versions(a: &str, b: &str) -> Ordering {
-    let runs = |text: &str| -> Vec<(bool, u64, String)> {
-        let mut found: Vec<(bool, u64, String)> = Vec::new();
-        for part in text.split(|c: char| !c.is_ascii_alphanumeric()) {
-            let mut rest = part;
-            while let Some(first) = rest.chars().next() {
-                let digits = first.is_ascii_digit();
-                let end = rest.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(rest.len());
-                let (run, after) = rest.split_at(end);
-                found.push((
-                    digits,
-                    if digits { run.parse().unwrap_or(u64::MAX) } else { 0 },
-                    run.to_owned(),
-                ));
-                rest = after;
-            }
-        }
-        found
-    };
-    let (a, b) = (runs(a), runs(b));
-    for ((a_digits, a_number, a_text), (b_digits, b_number, b_text)) in a.iter().zip(&b) {
-        let order = match (a_digits, b_digits) {
-            (true, true) => a_number.cmp(b_number),
-            (false, false) => a_text.cmp(b_text),
-            (digits, _) => {
-                if *digits {
-                    Ordering::Greater
-                } else {
-                    Ordering::Less
-                }
-            }
-        };
-        if order != Ordering::Equal {
-            return order;
-        }
-    }
-    a.len().cmp(&b.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn newer_kernels_are_greater() {
-        let pairs =
-            [("6.1.0-9", "6.1.0-10"), ("5.14.0-70.el9", "5.14.0-362.el9"), ("abc-0-rescue", "abc-5.14.0")];
-        for (older, newer) in pairs {
-            assert_eq!(compare_versions(older, newer), Ordering::Less, "{older} {newer}");
-        }
-    }
 }

@@ -9,16 +9,19 @@ const VERSION: usize = 0x20e;
 /// The setup part of a bzImage is at most this long, in bytes.
 const SETUP: u64 = 64 << 10;
 
-/// The release of a kernel image: from its header, else from its file's name, else, when only
-/// one set of modules is there, that one.
+/// The release of a kernel image: from its header, else from its file's name.
 #[must_use]
-pub fn release(tree: &Tree, image: &str) -> Option<String> {
-    from_header(tree, image).or_else(|| from_name(image)).filter(|release| is_release(release)).or_else(
-        || match module_directories(tree).as_slice() {
-            [only] => Some(only.clone()),
-            _ => None,
-        },
-    )
+pub fn named_release(tree: &Tree, image: &str) -> Option<String> {
+    from_header(tree, image).or_else(|| from_name(image)).filter(|release| is_release(release))
+}
+
+/// The release of the only set of modules, when there is just one.
+#[must_use]
+pub fn only_release(tree: &Tree) -> Option<String> {
+    match module_directories(tree).as_slice() {
+        [only] => Some(only.clone()),
+        _ => None,
+    }
 }
 
 /// The releases that have a directory of modules.
@@ -48,7 +51,8 @@ fn from_name(image: &str) -> Option<String> {
 }
 
 /// Whether a text can be a release: it becomes a part of paths.
-fn is_release(text: &str) -> bool {
+#[must_use]
+pub fn is_release(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+~".contains(&byte);
     (3..=64).contains(&text.len())
         && text.starts_with(|first: char| first.is_ascii_digit())

@@ -8,6 +8,7 @@ use super::newc::Writer;
 use super::unpack::{Archive, Member, UnpackError};
 use crate::guest::linux::index::{self, module_name};
 use crate::guest::linux::modules::ModuleSet;
+use crate::guest::linux::storage;
 use crate::guest::tree::{Tree, TreeError};
 
 /// The directory that our own files get in an archive that must not be merged with.
@@ -102,7 +103,8 @@ impl Addition {
 #[must_use]
 pub fn keep(path: &str) -> bool {
     let in_modules = path.starts_with("lib/modules/") || path.starts_with("usr/lib/modules/");
-    in_modules && matches!(path.rsplit('/').next(), Some("modules.dep" | "modules.alias" | "modules.softdep"))
+    let index = matches!(path.rsplit('/').next(), Some("modules.dep" | "modules.alias" | "modules.softdep"));
+    (in_modules && index) || storage::is_setting(path)
 }
 
 /// Whether an archive holds a module, in whatever packing.

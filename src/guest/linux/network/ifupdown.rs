@@ -1,11 +1,10 @@
 //! Debian's ifupdown (interfaces(5)).
 
-use super::interface::{Kind, Network, kind, with_prefix};
+use super::interface::{Kind, Network, glob, kind, with_prefix};
 use crate::guest::findings::blocks;
 use crate::guest::tree::TreeError;
 
 const MAIN: &str = "/etc/network/interfaces";
-const DIRECTORY: &str = "/etc/network/interfaces.d";
 const PURPOSE: &str = "ask DHCP on the instance's network card";
 /// `allow-hotplug`: brought up when udev sees the card, however late its driver comes.
 const STANZA: &str =
@@ -68,35 +67,29 @@ fn stanzas(text: &str) -> Vec<Stanza<'_>> {
 /// When a file cannot be read.
 pub fn prepare(network: &mut Network<'_, '_>) -> Result<bool, TreeError> {
     let Some(main) = network.draft.text(MAIN) else { return Ok(false) };
-    let mut included = Vec::new();
-    if stanzas(&main).iter().any(|stanza| {
-        stanza.words.iter().any(|word| word.starts_with("interfaces.d") || word.starts_with(DIRECTORY))
-    }) {
-        for entry in network.draft.tree().list(DIRECTORY)?.entries.into_iter().take(256) {
-            let path = format!("{DIRECTORY}/{}", entry.name);
-            if entry.name.starts_with('.') {
-                continue;
-            }
-            if let Some(text) = network.draft.text(&path) {
-                included.push((path, text));
-            }
+    let mut files = vec![(MAIN.to_owned(), main.clone())];
+    for path in included(network, &main)? {
+        if let Some(text) = network.draft.text(&path).filter(|_| path != MAIN) {
+            files.push((path, text));
         }
     }
-    let texts = || std::iter::once(&main).chain(included.iter().map(|(_, text)| text));
-    let cards: Vec<(String, bool)> =
-        texts().flat_map(|text| stanzas(text).into_iter().filter_map(card).collect::<Vec<_>>()).collect();
-    if cards.is_empty() {
-        return Ok(false);
+    let (mut all_fit, mut any) = (true, false);
+    for (path, text) in &files {
+        // cloud-init writes its own file anew for each instance, before the network comes up.
+        let by_cloud_init = network.cloud_init && path.contains("cloud-init");
+        for card in stanzas(text).iter().filter_map(card) {
+            any = true;
+            all_fit &= card.dhcp && (by_cloud_init || (network.name_fits(card.name) && !card.own_address));
+            network.cards.extend(card.addressed.then(|| card.name.to_owned()));
+        }
     }
-    if cards.iter().all(|(name, dhcp)| *dhcp && network.name_fits(name)) {
-        return Ok(true);
+    if !any || all_fit {
+        return Ok(any);
     }
-    for (path, text) in std::iter::once((MAIN, main.as_str()))
-        .chain(included.iter().map(|(path, text)| (path.as_str(), text.as_str())))
-    {
+    for (path, text) in &files {
         note(network, path, text);
     }
-    for (path, text) in &included {
+    for (path, text) in files.iter().skip(1) {
         let whole = stanzas(text);
         if whole.iter().any(|stanza| card_name(stanza).is_some()) {
             network.draft.set_aside(path, PURPOSE);
@@ -108,6 +101,10 @@ pub fn prepare(network: &mut Network<'_, '_>) -> Result<bool, TreeError> {
         edited.push_str(if edited.ends_with('\n') { "\n" } else { "\n\n" });
     }
     edited.push_str(STANZA);
+    for name in network.further_cards() {
+        // A card that the instance lacks is not waited for; the first one's route comes first.
+        edited.push_str(&format!("\nallow-hotplug {name}\niface {name} inet dhcp\n\tmetric 2048\n"));
+    }
     network.wants_plain_names = true;
     if !CLIENTS.iter().any(|client| network.draft.tree().exists(client)) {
         network.findings.push(
@@ -121,6 +118,34 @@ pub fn prepare(network: &mut Network<'_, '_>) -> Result<bool, TreeError> {
     }
     network.draft.write(MAIN, edited.into_bytes(), 0o644, PURPOSE)?;
     Ok(true)
+}
+
+/// The files that `source` and `source-directory` lines name: patterns in a path's last part are
+/// followed. interfaces(5): relative paths start in /etc/network, and a directory's files count
+/// when their names hold letters, digits, `_` and `-` only.
+fn included(network: &Network<'_, '_>, main: &str) -> Result<Vec<String>, TreeError> {
+    let mut found = Vec::new();
+    for stanza in stanzas(main) {
+        let whole = stanza.is("source-directory");
+        if !whole && !stanza.is("source") {
+            continue;
+        }
+        for word in stanza.words.iter().skip(1).take(16) {
+            let path =
+                if word.starts_with('/') { (*word).to_owned() } else { format!("/etc/network/{word}") };
+            let path = path.trim_end_matches('/');
+            let (directory, pattern) =
+                if whole { (path, "*") } else { path.rsplit_once('/').unwrap_or(("", path)) };
+            for entry in network.draft.tree().list(directory)?.entries.into_iter().take(256) {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+                let counts = !entry.name.starts_with('.') && glob(pattern, &entry.name);
+                if counts && (!whole || entry.name.bytes().all(plain)) {
+                    found.push(format!("{directory}/{}", entry.name));
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The card (or what is built on one) that an `iface` stanza is about.
@@ -138,17 +163,36 @@ fn card_name<'t>(stanza: &Stanza<'t>) -> Option<&'t str> {
     }
 }
 
-fn card(stanza: Stanza<'_>) -> Option<(String, bool)> {
+/// What an IPv4 stanza says of a card.
+struct Card<'t> {
+    name: &'t str,
+    dhcp: bool,
+    /// It gives the card another MAC address, which EC2 does not let through.
+    own_address: bool,
+    /// It has an address, so it is no part of a bond or bridge.
+    addressed: bool,
+}
+
+fn card<'t>(stanza: &Stanza<'t>) -> Option<Card<'t>> {
     // A card's inet6 stanza beside its inet one says nothing about how it boots.
-    let name = card_name(&stanza).filter(|_| stanza.words.get(2) != Some(&"inet6"))?;
-    Some((name.to_owned(), stanza.words.get(3) == Some(&"dhcp")))
+    let name = card_name(stanza).filter(|_| stanza.words.get(2) != Some(&"inet6"))?;
+    let method = stanza.words.get(3).copied().unwrap_or_default();
+    Some(Card {
+        name,
+        dhcp: method == "dhcp",
+        own_address: stanza.option("hwaddress").is_some(),
+        addressed: (method == "dhcp" || method == "static") && !name.contains(':'),
+    })
 }
 
 fn note(network: &mut Network<'_, '_>, path: &str, text: &str) {
     for stanza in stanzas(text) {
         let Some(name) = card_name(&stanza) else { continue };
         let line = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
-        match kind(name.split(':').next().unwrap_or(name)) {
+        let evidence = |index: usize| text.lines().nth(index).unwrap_or_default();
+        // `eth0:1` is an alias: one more address of its card.
+        let bare = name.split(':').next().unwrap_or(name);
+        match kind(bare) {
             Kind::Physical => {}
             layered => network.layered(layered, name, path, line(stanza.first)),
         }
@@ -156,8 +200,16 @@ fn note(network: &mut Network<'_, '_>, path: &str, text: &str) {
             && let Some((index, address)) = stanza.option("address")
         {
             let address = with_prefix(address, stanza.option("netmask").map(|(_, mask)| mask));
-            let evidence = text.lines().nth(index).unwrap_or_default();
-            network.static_address(name, &address, path, line(index), evidence);
+            network.static_address(bare, &address, path, line(index), evidence(index));
+        }
+        if stanza.option("gateway").is_some() {
+            network.gateway(bare);
+        }
+        for (index, words) in &stanza.options {
+            let runs = ["up", "pre-up", "post-up"].iter().any(|word| words.first() == Some(word));
+            if runs && words.contains(&"route") && words.contains(&"add") {
+                network.route(path, line(*index), evidence(*index));
+            }
         }
     }
 }
@@ -170,7 +222,7 @@ fn without_cards(text: &str) -> String {
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let stanza = all.iter().find(|stanza| (stanza.first..stanza.end).contains(&number));
         match stanza {
-            Some(stanza) if card_name(stanza).is_some() => {
+            Some(stanza) if card_name(stanza).is_some() || maps_a_card(stanza) => {
                 // Comments between the options stay: they may speak of what follows.
                 if line.trim_start().starts_with('#') {
                     kept.push_str(line);
@@ -200,9 +252,38 @@ fn without_cards(text: &str) -> String {
     kept
 }
 
+/// `mapping eth0` gives a card's configuration another name.
+fn maps_a_card(stanza: &Stanza<'_>) -> bool {
+    stanza.is("mapping") && stanza.words.iter().skip(1).any(|name| kind(name) == Kind::Physical)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cards_and_what_they_say() {
+        let text = "auto eth0 eth0:1\niface eth0 inet dhcp\n  hwaddress ether 00:50:56:00:00:01\n\
+            iface eth0 inet6 auto\niface eth0:1 inet static\n  address 10.0.0.6\niface br0 inet static\n\
+            \tbridge_ports none\niface br1 inet dhcp\n\tbridge_ports eth1\niface\niface eth2\nmapping eth0\n  script /x\n";
+        let stanzas = stanzas(text);
+        let cards: Vec<_> = stanzas
+            .iter()
+            .filter_map(card)
+            .map(|card| (card.name, card.dhcp, card.own_address, card.addressed))
+            .collect();
+        assert_eq!(
+            cards,
+            [
+                ("eth0", true, true, true),
+                ("eth0:1", false, false, false),
+                ("br1", true, false, true),
+                ("eth2", false, false, false)
+            ]
+        );
+        assert_eq!(without_cards("mapping eth0\n  script /x\nauto lo\n"), "auto lo\n");
+        assert_eq!(without_cards("auto"), "auto");
+    }
 
     #[test]
     fn cards_go_the_rest_stays() {

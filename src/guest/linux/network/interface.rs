@@ -1,6 +1,6 @@
 //! Interface names and addresses, and what the stacks' editors share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::guest::draft::Draft;
@@ -16,6 +16,12 @@ pub struct Network<'n, 't> {
     pub findings: &'n mut Findings,
     /// Interface → `address/prefix` of the guest's static addresses.
     pub addresses: BTreeMap<String, String>,
+    /// The cards and what is built on cards, each with an address or DHCP of its own.
+    pub cards: BTreeSet<String>,
+    /// The interface with the default route.
+    pub default_interface: Option<String>,
+    /// Whether NetworkManager needs a connection in a keyfile, whatever others say.
+    pub wants_keyfile: bool,
     /// Whether the kernel already keeps its own names (`eth0`).
     pub plain_names: bool,
     /// Whether a stack wants it to.
@@ -58,6 +64,9 @@ pub fn kind(name: &str) -> Kind {
     }
 }
 
+/// Most cards that are configured; no instance type has more network interfaces.
+const MOST_CARDS: usize = 15;
+
 impl Network<'_, '_> {
     /// Whether an interface of this exact name exists on the instance: systemd's name for the
     /// first card is `ens5` on Nitro and `enX0` on Xen; with the kernel's own names it is `eth0`.
@@ -70,10 +79,53 @@ impl Network<'_, '_> {
         }
     }
 
+    /// The name of the instance's first card, as far as it can be known: on Nitro's metal types
+    /// it is another.
+    #[must_use]
+    pub fn first_card(&self) -> &'static str {
+        match self.hypervisor {
+            _ if self.plain_names => "eth0",
+            Hypervisor::Nitro => "ens5",
+            Hypervisor::Xen => "enX0",
+        }
+    }
+
+    /// The driver of the instance's cards, as networkd's `Driver=` names it.
+    #[must_use]
+    pub fn card_driver(&self) -> &'static str {
+        match self.hypervisor {
+            Hypervisor::Nitro => "ena",
+            Hypervisor::Xen => "vif",
+        }
+    }
+
+    /// Names of further cards, when the guest has several: `eth1`, `eth2` …
+    #[must_use]
+    pub fn further_cards(&self) -> Vec<String> {
+        (1..self.cards.len().min(MOST_CARDS)).map(|index| format!("eth{index}")).collect()
+    }
+
     /// Notes a static address and where it stands.
     pub fn static_address(&mut self, interface: &str, address: &str, path: &str, line: u32, text: &str) {
-        if !address.is_empty() && self.addresses.len() < 64 {
-            self.addresses.entry(interface.to_owned()).or_insert_with(|| address.to_owned());
+        self.cards.insert(interface.to_owned());
+        if address.contains(':') {
+            self.findings.push(
+                informs("static_address_ipv6", "the guest has a static IPv6 address")
+                    .at(path, line, text)
+                    .advice("It belongs to the old network. EC2 hands out a network interface's IPv6 addresses by DHCPv6."),
+            );
+            return;
+        }
+        let known = self.addresses.get(interface);
+        if known.is_some_and(|known| known != address) {
+            self.findings.push(
+                warns("network_secondary_addresses", "a network card of the guest has several addresses")
+                    .at(path, line, text)
+                    .remedy("DHCP gives it the first one of its network interface")
+                    .advice("Assign the others to the network interface as secondary addresses, and configure them in the guest."),
+            );
+        } else if known.is_none() && !address.is_empty() && self.addresses.len() < 64 {
+            self.addresses.insert(interface.to_owned(), address.to_owned());
         }
         self.findings.push(
             informs("static_address", "the guest has a static address")
@@ -83,8 +135,24 @@ impl Network<'_, '_> {
         );
     }
 
-    /// Notes a bond or VLAN.
+    /// Notes that an interface has the default route.
+    pub fn gateway(&mut self, interface: &str) {
+        self.default_interface.get_or_insert_with(|| interface.to_owned());
+    }
+
+    /// Notes a route of the old network beside the default one.
+    pub fn route(&mut self, path: &str, line: u32, text: &str) {
+        self.findings.push(
+            warns("network_routes", "the guest has static routes of the old network")
+                .at(path, line, text)
+                .remedy("they are set aside with the old configuration")
+                .advice("Put them into the subnet's route table when they are needed on EC2."),
+        );
+    }
+
+    /// Notes a bond, VLAN or bridge.
     pub fn layered(&mut self, kind: Kind, name: &str, path: &str, line: u32) {
+        self.cards.insert(name.to_owned());
         let (code, what) = match kind {
             Kind::Bond => ("network_bond", "a bond or team"),
             Kind::Vlan => ("network_vlan", "a VLAN"),

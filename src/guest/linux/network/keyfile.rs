@@ -46,10 +46,13 @@ pub fn prepare(network: &mut Network<'_, '_>, stacks: &[&'static str]) -> Result
         }
     }
     // netplan and ifcfg files make NetworkManager's connections themselves.
-    if bound.is_empty() && (fits || stacks.contains(&"netplan") || stacks.contains(&"ifcfg")) {
+    if bound.is_empty()
+        && !network.wants_keyfile
+        && (fits || stacks.contains(&"netplan") || stacks.contains(&"ifcfg"))
+    {
         return Ok(fits);
     }
-    if bound.is_empty() && !refuses_defaults(network)? {
+    if bound.is_empty() && !network.wants_keyfile && !refuses_defaults(network)? {
         return Ok(true);
     }
     for path in &bound {
@@ -74,6 +77,7 @@ fn judge(network: &mut Network<'_, '_>, path: &str, text: &str) -> Judgement {
     let layer = match kind {
         "bond" | "team" => Some(Kind::Bond),
         "vlan" => Some(Kind::Vlan),
+        "bridge" | "ovs-bridge" if has_address(text) => Some(Kind::Virtual),
         _ => None,
     };
     if let Some(layer) = layer {
@@ -85,12 +89,22 @@ fn judge(network: &mut Network<'_, '_>, path: &str, text: &str) -> Judgement {
         return Judgement::Other;
     }
     let method = value(text, &["ipv4"], "method").map_or("auto", |(_, method)| method);
-    let address = value(text, &["ethernet", "802-3-ethernet"], "mac-address");
+    let address = ["mac-address", "cloned-mac-address"]
+        .iter()
+        .find_map(|key| value(text, &["ethernet", "802-3-ethernet"], key))
+        .filter(|(_, address)| address.contains(':'));
     let part_of_another =
         value(text, &["connection"], "master").or_else(|| value(text, &["connection"], "controller"));
     note_address(network, label, path, text);
-    let named = name.is_none_or(|name| network.name_fits(name));
     let automatic = value(text, &["connection"], "autoconnect").is_none_or(|(_, value)| value != "false");
+    if part_of_another.is_none() && automatic {
+        network.cards.insert(label.to_owned());
+    }
+    // cloud-init writes its own file anew for each instance, before the network comes up.
+    if network.cloud_init && method == "auto" && path.contains("/cloud-init-") {
+        return Judgement::Fits;
+    }
+    let named = name.is_none_or(|name| network.name_fits(name));
     if method == "auto" && address.is_none() && part_of_another.is_none() && named && automatic {
         Judgement::Fits
     } else {
@@ -98,15 +112,43 @@ fn judge(network: &mut Network<'_, '_>, path: &str, text: &str) -> Judgement {
     }
 }
 
+/// Whether a bridge has an address of its own; those of containers and virtual machines are made
+/// and addressed by their own programs.
+fn has_address(text: &str) -> bool {
+    value(text, &["ipv4"], "method").is_some_and(|(_, method)| ["auto", "manual"].contains(&method))
+}
+
 fn note_address(network: &mut Network<'_, '_>, label: &str, path: &str, text: &str) {
-    if value(text, &["ipv4"], "method").is_none_or(|(_, method)| method != "manual") {
-        return;
+    for (section, other) in [("ipv4", 4), ("ipv6", 6)] {
+        if value(text, &[section], "method").is_none_or(|(_, method)| method != "manual") {
+            continue;
+        }
+        let keys = ["addresses", "address"].map(str::to_owned).into_iter();
+        for key in keys.chain((1..10).map(|number| format!("address{number}"))) {
+            let Some((line, addresses)) = value(text, &[section], &key) else { continue };
+            let evidence = text.lines().nth(line as usize - 1).unwrap_or_default();
+            let all = addresses.split(';').filter(|address| !address.trim().is_empty());
+            for address in all {
+                // `address/prefix,gateway`.
+                let mut parts = address.split(',').map(str::trim);
+                let address = with_prefix(parts.next().unwrap_or_default(), None);
+                if other == 4
+                    && parts.next().is_some_and(|gateway| !gateway.is_empty() && gateway != "0.0.0.0")
+                {
+                    network.gateway(label);
+                }
+                network.static_address(label, &address, path, line, evidence);
+            }
+        }
+        if other == 4 && value(text, &[section], "gateway").is_some() {
+            network.gateway(label);
+        }
+        for number in 1..10 {
+            if let Some((line, route)) = value(text, &[section], &format!("route{number}")) {
+                network.route(path, line, route);
+            }
+        }
     }
-    let found = ["address1", "addresses", "address"].iter().find_map(|key| value(text, &["ipv4"], key));
-    let Some((line, addresses)) = found else { return };
-    let first = addresses.split([',', ';']).next().unwrap_or_default();
-    let evidence = text.lines().nth(line as usize - 1).unwrap_or_default();
-    network.static_address(label, &with_prefix(first.trim(), None), path, line, evidence);
 }
 
 /// Whether NetworkManager makes no connection of its own for a new card (`no-auto-default=*`).
@@ -122,7 +164,8 @@ fn refuses_defaults(network: &Network<'_, '_>) -> Result<bool, TreeError> {
         .any(|text| value(&text, &["main"], "no-auto-default").is_some_and(|(_, value)| value.contains('*'))))
 }
 
-/// A connection for any network card. Its UUID is the same for every guest: it names a file of
+/// A connection for any network card, and (`multi-connect`) for all of them at once: without that
+/// it holds for one, and NetworkManager gives each further card a larger metric. Its UUID is the same for every guest: it names a file of
 /// ours, not a machine.
 fn connection() -> String {
     let digest = Digest::of(b"replant NetworkManager connection").hex();
@@ -137,6 +180,6 @@ fn connection() -> String {
     );
     format!(
         "# Replant: EC2 answers DHCP with the instance's address.\n[connection]\nid=replant\nuuid={uuid}\n\
-         type=ethernet\nautoconnect=true\n\n[ipv4]\nmethod=auto\n\n[ipv6]\nmethod=auto\n"
+         type=ethernet\nautoconnect=true\nmulti-connect=3\n\n[ipv4]\nmethod=auto\n\n[ipv6]\nmethod=auto\n"
     )
 }

@@ -25,6 +25,13 @@ pub fn prepare(network: &mut Network<'_, '_>) -> Result<bool, TreeError> {
         }
         let Some(text) = network.draft.text(&path) else { continue };
         let parsed: Result<Value, _> = serde_yaml_ng::from_str(&text);
+        if matches!(parsed, Ok(Value::Null)) {
+            continue;
+        }
+        if path == OURS {
+            fits = true;
+            continue;
+        }
         let Some(top) = parsed.ok().and_then(|value| value.get("network")?.as_mapping().cloned()) else {
             network.findings.push(
                 warns("netplan_unreadable", "a netplan file cannot be understood")
@@ -51,17 +58,32 @@ pub fn prepare(network: &mut Network<'_, '_>) -> Result<bool, TreeError> {
         network.draft.set_aside(path, PURPOSE);
     }
     if !fits {
-        let renderer = match renderer.as_deref() {
-            Some("NetworkManager") => "  renderer: NetworkManager\n",
-            _ => "",
-        };
-        let text = format!(
-            "# Replant: EC2 answers DHCP with the instance's address.\nnetwork:\n  version: 2\n{renderer}  \
-             ethernets:\n    replant:\n      match:\n        name: \"e*\"\n      dhcp4: true\n"
-        );
+        let text = content(network, renderer.as_deref());
         network.draft.write(OURS, text.into_bytes(), 0o600, PURPOSE)?;
     }
     Ok(true)
+}
+
+/// DHCP on every card. With several, the first alone gives the default route: netplan's files for
+/// networkd are read in the order of their ids, the first that matches counts.
+fn content(network: &Network<'_, '_>, renderer: Option<&str>) -> String {
+    let renderer = match renderer {
+        Some("NetworkManager") => "  renderer: NetworkManager\n",
+        _ => "",
+    };
+    let card = |id: &str, name: &str| {
+        format!("    {id}:\n      match:\n        name: \"{name}\"\n      dhcp4: true\n")
+    };
+    let cards = if network.cards.len() > 1 {
+        card("replant-first", network.first_card())
+            + &card("replant-further", "e*")
+            + "      dhcp4-overrides:\n        route-metric: 2048\n      optional: true\n"
+    } else {
+        card("replant", "e*")
+    };
+    format!(
+        "# Replant: EC2 answers DHCP with the instance's address.\nnetwork:\n  version: 2\n{renderer}  ethernets:\n{cards}"
+    )
 }
 
 enum Judgement {
@@ -78,9 +100,20 @@ enum Judgement {
 fn judge(network: &mut Network<'_, '_>, path: &str, text: &str, top: &Mapping) -> Judgement {
     let section = |name: &str| top.get(name).and_then(Value::as_mapping);
     let mut judgement = Judgement::Empty;
+    // Cards that are a part of something else.
+    let mut ports: Vec<String> = Vec::new();
     for (name, layer) in [("bonds", Kind::Bond), ("vlans", Kind::Vlan), ("bridges", Kind::Virtual)] {
         for (interface, settings) in section(name).into_iter().flatten() {
             let Some(interface) = interface.as_str() else { continue };
+            let members = settings.get("interfaces").and_then(Value::as_sequence);
+            let members = members.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+            let members: Vec<String> = members.collect();
+            // A bridge without a card is for containers and virtual machines.
+            if layer == Kind::Virtual && members.is_empty() {
+                continue;
+            }
+            ports.extend(members);
+            ports.extend(settings.get("link").and_then(Value::as_str).map(str::to_owned));
             network.layered(layer, interface, path, line_of(text, &format!("{interface}:")));
             addresses(network, interface, settings, path, text);
             judgement = Judgement::Bound;
@@ -89,10 +122,15 @@ fn judge(network: &mut Network<'_, '_>, path: &str, text: &str, top: &Mapping) -
     for (interface, settings) in section("ethernets").into_iter().flatten() {
         let Some(interface) = interface.as_str() else { continue };
         let fixed = addresses(network, interface, settings, path, text);
-        let dhcp = settings.get("dhcp4").and_then(Value::as_bool) == Some(true);
+        let dhcp = settings.get("dhcp4").is_some_and(is_true);
+        if dhcp && !ports.iter().any(|port| port == interface) {
+            network.cards.insert(interface.to_owned());
+        }
         let matched = settings.get("match");
-        let by_address = matched
-            .is_some_and(|matched| matched.get("macaddress").is_some() || matched.get("driver").is_some());
+        let by_address = settings.get("macaddress").is_some()
+            || matched.is_some_and(|matched| {
+                matched.get("macaddress").is_some() || matched.get("driver").is_some()
+            });
         let pattern = matched.and_then(|matched| matched.get("name")).and_then(Value::as_str);
         let named = match pattern {
             Some(pattern) => glob(pattern, "ens5") || glob(pattern, "eth0") || glob(pattern, "enX0"),
@@ -110,7 +148,15 @@ fn judge(network: &mut Network<'_, '_>, path: &str, text: &str, top: &Mapping) -
     judgement
 }
 
-/// Notes an interface's static IPv4 addresses; tells whether it has any.
+/// YAML 1.1's words, which netplan still takes.
+fn is_true(value: &Value) -> bool {
+    value.as_bool() == Some(true)
+        || value
+            .as_str()
+            .is_some_and(|text| ["yes", "on", "true", "y"].contains(&text.to_lowercase().as_str()))
+}
+
+/// Notes an interface's static addresses and routes; tells whether it has an IPv4 address.
 fn addresses(
     network: &mut Network<'_, '_>,
     interface: &str,
@@ -118,6 +164,10 @@ fn addresses(
     path: &str,
     text: &str,
 ) -> bool {
+    let line = |wanted: &str| {
+        let line = line_of(text, wanted);
+        (line, text.lines().nth(line as usize - 1).unwrap_or_default())
+    };
     let list = settings.get("addresses").and_then(Value::as_sequence).cloned().unwrap_or_default();
     let mut found = false;
     for address in &list {
@@ -126,13 +176,28 @@ fn addresses(
             let mapping = address.as_mapping()?;
             Some(mapping.keys().next()?.as_str()?.to_owned())
         });
-        let Some(address) = address.filter(|address| !address.contains(':')) else { continue };
-        let line = line_of(text, &address);
-        let evidence = text.lines().nth(line as usize - 1).unwrap_or_default();
-        if kind(interface) != Kind::Virtual || settings.get("match").is_some() {
-            network.static_address(interface, &with_prefix(&address, None), path, line, evidence);
+        let Some(address) = address else { continue };
+        let (number, evidence) = line(&address);
+        if kind(interface) != Kind::Virtual
+            || settings.get("match").is_some()
+            || network.cards.contains(interface)
+        {
+            network.static_address(interface, &with_prefix(&address, None), path, number, evidence);
         }
-        found = true;
+        found |= !address.contains(':');
+    }
+    if settings.get("gateway4").is_some() {
+        network.gateway(interface);
+    }
+    for route in settings.get("routes").and_then(Value::as_sequence).into_iter().flatten() {
+        match route.get("to").and_then(Value::as_str) {
+            Some("default" | "0.0.0.0/0") => network.gateway(interface),
+            Some(to) if !to.contains(':') => {
+                let (number, evidence) = line(to);
+                network.route(path, number, evidence);
+            }
+            _ => {}
+        }
     }
     found
 }
@@ -140,4 +205,23 @@ fn addresses(
 /// The first line that holds a text; 1 when none does.
 fn line_of(text: &str, wanted: &str) -> u32 {
     text.lines().zip(1_u32..).find(|(line, _)| line.contains(wanted)).map_or(1, |(_, line)| line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn truth_has_many_words() {
+        for (text, expected) in [("true", true), ("yes", true), ("'on'", true), ("no", false), ("[1]", false)]
+        {
+            assert_eq!(is_true(&serde_yaml_ng::from_str(text).unwrap()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_always_there() {
+        assert_eq!(line_of("", "x"), 1);
+        assert_eq!(line_of("a\nbx\n", "x"), 2);
+    }
 }

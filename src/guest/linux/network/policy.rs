@@ -1,11 +1,11 @@
 //! All stacks of a guest in turn; what is left to say when none of them cares for a card.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::interface::Network;
 use super::{cloud_init, ifcfg, ifupdown, keyfile, netplan, networkd, udev};
 use crate::guest::draft::Draft;
-use crate::guest::findings::{Findings, warns};
+use crate::guest::findings::{Findings, informs, warns};
 use crate::guest::linux::release::Release;
 use crate::guest::tree::{Tree, TreeError};
 use crate::model::Hypervisor;
@@ -15,6 +15,8 @@ use crate::model::Hypervisor;
 pub struct Outcome {
     /// Interface → `address/prefix`.
     pub addresses: BTreeMap<String, String>,
+    /// The interface with the default route, when that is known.
+    pub default_interface: Option<String>,
     /// Whether the kernel must keep its own interface names.
     pub wants_plain_names: bool,
     /// The stacks that care for a card.
@@ -34,6 +36,22 @@ pub fn enabled(tree: &Tree, service: &str) -> bool {
     )
 }
 
+/// Whether a service starts at boot, by systemd or by its System V links.
+#[must_use]
+pub fn starts(tree: &Tree, service: &str) -> bool {
+    enabled(tree, &format!("{service}.service"))
+        || ["/etc/rc3.d", "/etc/rc.d/rc3.d", "/etc/init.d/rc3.d", "/etc/rc2.d"].iter().any(|directory| {
+            let entries = tree.list(directory).unwrap_or_default().entries;
+            entries.iter().any(|entry| {
+                let name = entry
+                    .name
+                    .strip_prefix('S')
+                    .map(|name| name.trim_start_matches(|c: char| c.is_ascii_digit()));
+                name == Some(service)
+            })
+        })
+}
+
 /// Edits every stack that is in use.
 ///
 /// # Errors
@@ -50,6 +68,9 @@ pub fn prepare(
         draft,
         findings,
         addresses: BTreeMap::new(),
+        cards: BTreeSet::new(),
+        default_interface: None,
+        wants_keyfile: false,
         plain_names,
         wants_plain_names: false,
         hypervisor,
@@ -72,6 +93,15 @@ pub fn prepare(
         stacks.push("systemd-networkd");
     }
     udev::prepare(&mut network)?;
+    if network.cards.len() > 1 {
+        let names: Vec<&str> = network.cards.iter().map(String::as_str).collect();
+        network.findings.push(
+            informs("network_several", "the guest has several network cards")
+                .seen(names.join(", "))
+                .remedy("all ask DHCP; the first network interface of the instance gives the default route")
+                .advice("Give the instance as many network interfaces, or one if that is enough."),
+        );
+    }
     if stacks.is_empty() && !network.cloud_init {
         network.findings.push(
             warns("network_unknown", "no network configuration for a network card was found")
@@ -79,5 +109,10 @@ pub fn prepare(
                 .advice("Make sure that the guest asks DHCP on its first network card."),
         );
     }
-    Ok(Outcome { addresses: network.addresses, wants_plain_names: network.wants_plain_names, stacks })
+    Ok(Outcome {
+        addresses: network.addresses,
+        default_interface: network.default_interface,
+        wants_plain_names: network.wants_plain_names,
+        stacks,
+    })
 }

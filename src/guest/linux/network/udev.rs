@@ -2,7 +2,7 @@
 
 use super::interface::Network;
 use crate::guest::draft::Draft;
-use crate::guest::findings::informs;
+use crate::guest::findings::{Findings, informs};
 use crate::guest::linux::release::value;
 use crate::guest::tree::TreeError;
 
@@ -32,21 +32,54 @@ pub fn prepare(network: &mut Network<'_, '_>) -> Result<(), TreeError> {
         draft.write(RULES, Vec::new(), 0o644, "no names for network cards that are gone")?;
     }
     blank_generator(draft)?;
+    own_rules(draft, network.findings)?;
     for entry in draft.tree().list(LINKS)?.entries.into_iter().take(256) {
         let path = format!("{LINKS}/{}", entry.name);
         if !entry.name.ends_with(".link") || entry.name.starts_with('.') {
             continue;
         }
         let Some(text) = draft.text(&path) else { continue };
-        let Some(address) = value(&text, "MACAddress").or_else(|| value(&text, "PermanentMACAddress")) else {
+        let tied = ["MACAddress", "PermanentMACAddress", "Path"];
+        let Some((key, named)) = tied.iter().find_map(|key| Some((*key, value(&text, key)?))) else {
             continue;
         };
         network.findings.push(
             informs("network_link_file", "a .link file ties settings to the old machine's network card")
-                .seen(format!("{path}: MACAddress={address}"))
+                .seen(format!("{path}: {key}={named}"))
                 .remedy("it is set aside"),
         );
         draft.set_aside(&path, "no settings for network cards that are gone");
+    }
+    Ok(())
+}
+
+/// Rules of the user's own that name a card by its address become comments.
+fn own_rules(draft: &mut Draft<'_>, findings: &mut Findings) -> Result<(), TreeError> {
+    const DIRECTORY: &str = "/etc/udev/rules.d";
+    for entry in draft.tree().list(DIRECTORY)?.entries.into_iter().take(256) {
+        let path = format!("{DIRECTORY}/{}", entry.name);
+        if path == RULES || !entry.name.ends_with(".rules") || entry.name.starts_with('.') {
+            continue;
+        }
+        let Some(text) = draft.text(&path) else { continue };
+        let names_a_card =
+            |line: &str| is_rule(line) && line.contains("ATTR{address}==") && line.contains("NAME=\"");
+        let Some((rule, line)) = text.lines().zip(1_u32..).find(|(line, _)| names_a_card(line)) else {
+            continue;
+        };
+        findings.push(
+            informs(
+                "persistent_net_rules",
+                "a udev rule ties an interface's name to the old machine's network card",
+            )
+            .at(&path, line, rule)
+            .remedy("the rules are made comments"),
+        );
+        let edited: String = text
+            .split_inclusive('\n')
+            .map(|line| if names_a_card(line) { format!("#{line}") } else { line.to_owned() })
+            .collect();
+        draft.write(&path, edited.into_bytes(), 0o644, "no names for network cards that are gone")?;
     }
     Ok(())
 }

@@ -1,0 +1,55 @@
+//! Removing what a workspace made and no state knows.
+
+use std::collections::BTreeSet;
+
+use super::{ApplyError, Context, Event};
+use crate::model::{Address, InstanceAddress, Part};
+use crate::observe::inventory::{Stray, StrayKind};
+use crate::provider::{InstanceId, VolumeId};
+use crate::state::Operation;
+
+/// Removes strays, instances before volumes. What is to be kept is left alone whatever the caller
+/// hands over.
+///
+/// # Errors
+/// The provider's, the journal's, a timeout; what is gone by then stays gone.
+pub async fn sweep(context: &Context, strays: &[Stray]) -> Result<BTreeSet<String>, ApplyError> {
+    let mut gone = BTreeSet::new();
+    let removable = |kind| strays.iter().filter(move |stray| stray.kind == kind && stray.kept.is_none());
+    for stray in removable(StrayKind::Instance) {
+        let (address, id) = (address(stray), InstanceId(stray.id.clone()));
+        let operation = Operation::TerminateInstance { id: id.clone() };
+        context
+            .effect(&address, operation, || context.provider.terminate_instance(&id), |()| Vec::new())
+            .await?;
+        context.wait_for_instance(&id, None).await?;
+        told(context, &address, &id.0);
+        gone.insert(id.0);
+    }
+    for stray in removable(StrayKind::Volume) {
+        let (address, id) = (address(stray), VolumeId(stray.id.clone()));
+        // It may have gone with its instance, or somebody may have attached it meanwhile.
+        if context.describe_volume(&id).await?.is_some() {
+            context.free_volume(&address, &id).await?;
+            let operation = Operation::DeleteVolume { id: id.clone() };
+            context
+                .effect(&address, operation, || context.provider.delete_volume(&id), |()| Vec::new())
+                .await?;
+            context.wait_for_volume(&id, "gone", |view| view.is_none()).await?;
+        }
+        context.forget_manifest(&id);
+        told(context, &address, &id.0);
+        gone.insert(id.0);
+    }
+    Ok(gone)
+}
+
+/// For messages and the journal only: what is removed is named by its id.
+fn address(stray: &Stray) -> Address {
+    let tagged = stray.address.as_ref().and_then(|address| address.parse().ok());
+    tagged.unwrap_or_else(|| InstanceAddress::new("unknown").part(Part::Instance))
+}
+
+fn told(context: &Context, address: &Address, id: &str) {
+    context.tell(&Event::Recovered { address: address.clone(), what: format!("{id} is gone") });
+}

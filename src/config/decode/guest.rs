@@ -1,0 +1,309 @@
+//! The `guest` block: its policies, the user's files, the script of the first boot.
+
+use super::attributes::Decoder;
+use crate::config::ast::Block;
+use crate::config::source::Place;
+use crate::model::{
+    Content, DriversPolicy, FirstBoot, GuestChanges, GuestFile, GuestSpec, IdentityPolicy, NetworkPolicy,
+};
+
+/// Most bytes of one file or script.
+const MOST_FILE: usize = 1 << 20;
+/// Most bytes of all files and the script of a guest: they travel into the sandbox at once.
+const MOST_FILES: usize = 16 << 20;
+/// Most characters of a host name (`HOST_NAME_MAX` of Linux).
+const MOST_HOSTNAME: usize = 64;
+/// Most bytes of a path (`PATH_MAX` of Linux).
+const MOST_PATH: usize = 4095;
+/// Directories of which a running system shows something else than what is on the disk.
+const FLEETING: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
+/// How long a first boot's script may run when nothing is said, in seconds.
+const TIMEOUT: u32 = 300;
+
+impl Decoder<'_, '_> {
+    pub(super) fn guest(&mut self) -> GuestSpec {
+        let network = [("dhcp", NetworkPolicy::Dhcp), ("keep", NetworkPolicy::Keep)];
+        let drivers = [("auto", DriversPolicy::Auto), ("none", DriversPolicy::None)];
+        let identity = [("keep", IdentityPolicy::Keep), ("new", IdentityPolicy::New)];
+        let network = self.word("network", &network).unwrap_or_default();
+        let drivers = self.word("drivers", &drivers).unwrap_or_default();
+        let identity = self.word("identity", &identity).unwrap_or_default();
+        let hostname = self.hostname();
+        self.refuse_sensitive();
+        let block = self.block;
+        let mut files = Vec::new();
+        for inner in block.blocks("file") {
+            files.extend(self.within(inner, |decoder| decoder.guest_file()));
+        }
+        let mut first_boot = None;
+        for inner in block.blocks("first_boot").take(1) {
+            first_boot = self.within(inner, |decoder| decoder.first_boot());
+        }
+        let changes = GuestChanges { identity, hostname, files, first_boot };
+        self.check_changes(drivers, &changes);
+        GuestSpec { network, drivers, changes }
+    }
+
+    /// Decodes a block inside this one; what it says must not be sensitive.
+    fn within<T>(&mut self, block: &Block, decode: impl FnOnce(&mut Decoder<'_, '_>) -> T) -> T {
+        let label = block.labels.first().map(|label| format!("{}.", label.text)).unwrap_or_default();
+        let prefix = format!("{}{}.{label}", self.prefix, block.kind);
+        let mut inner =
+            Decoder { evaluator: self.evaluator, scope: self.scope, block, prefix, sink: &mut *self.sink };
+        let decoded = decode(&mut inner);
+        inner.refuse_sensitive();
+        decoded
+    }
+
+    /// What is put into a guest is shown in the plan and lies in its blocks (promise 8).
+    fn refuse_sensitive(&mut self) {
+        for attribute in &self.block.attributes {
+            if self.sink.sensitive.contains(&format!("{}{}", self.prefix, attribute.name)) {
+                self.error(
+                    attribute.expr.place,
+                    "config::sensitive_in_guest",
+                    "a sensitive value would be put into a guest's files",
+                    &format!(
+                        "`{}` comes from a sensitive value. The plan shows what changes in a guest, and saved plans and caches hold the changed blocks.",
+                        attribute.name
+                    ),
+                    "let the guest fetch secrets when it is up, with its instance profile or from `user_data`; if it is no secret: nonsensitive(…)",
+                );
+            }
+        }
+    }
+
+    /// What the whole block asks for must be possible.
+    fn check_changes(&mut self, drivers: DriversPolicy, changes: &GuestChanges) {
+        let place = self.block.place;
+        if drivers == DriversPolicy::None && *changes != GuestChanges::default() {
+            self.error(
+                place,
+                "config::guest_not_prepared",
+                "a guest that is not prepared cannot be changed",
+                "`drivers = \"none\"` writes the disk as it is, and this block also wants something changed in it.",
+                "remove `drivers = \"none\"`, or `identity`, `hostname`, `file` and `first_boot`",
+            );
+        }
+        let files = changes.files.iter().map(|file| &file.content);
+        let scripts = changes.first_boot.iter().map(|first_boot| &first_boot.script);
+        let bytes: usize = files.chain(scripts).map(|content| content.bytes().len()).sum();
+        if bytes > MOST_FILES {
+            self.error(
+                place,
+                "config::guest_file_too_large",
+                "a guest's files are too large",
+                &format!("All files of a guest hold at most {MOST_FILES} bytes, and these {bytes}."),
+                "let the guest fetch what is large when it is up",
+            );
+        }
+    }
+
+    /// A host name of RFC 1123, as long as Linux takes it.
+    fn hostname(&mut self) -> Option<String> {
+        let (name, place) = self.string("hostname")?;
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        };
+        if name.len() > MOST_HOSTNAME || !name.split('.').all(label) {
+            self.error(
+                place,
+                "config::guest_hostname",
+                "a host name is not written correctly",
+                &format!(
+                    "A host name has letters, digits and `-`, in parts of at most 63 that dots separate, {MOST_HOSTNAME} characters in all."
+                ),
+                "write it as in \"web-drill\" or \"web.example.com\"",
+            );
+            return None;
+        }
+        Some(name)
+    }
+
+    fn guest_file(&mut self) -> Option<GuestFile> {
+        let path = self.guest_path();
+        let content = self.guest_content();
+        let mode = self.mode();
+        let owner = self.account("owner");
+        let group = self.account("group");
+        Some(GuestFile { path: path?, content: content?, mode, owner, group })
+    }
+
+    /// The block's label: where the file goes.
+    fn guest_path(&mut self) -> Option<String> {
+        let label = self.block.labels.first()?;
+        let path = label.text.to_string();
+        let fleeting = FLEETING.iter().find(|directory| {
+            path.strip_prefix(**directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        let (detail, help) = if !path.starts_with('/') {
+            ("A file's path begins with `/`, at the guest's root.".to_owned(), "write it as in \"/etc/motd\"")
+        } else if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
+            (
+                "A file's path has no empty parts, no `.` and no `..`.".to_owned(),
+                "write the path as it is without them",
+            )
+        } else if path.len() > MOST_PATH || path.split('/').any(|part| part.len() > 255) {
+            (
+                format!("A path has at most {MOST_PATH} bytes, and each part 255."),
+                "put the file into another place",
+            )
+        } else if path.chars().any(char::is_control) {
+            ("A file's path has no control characters.".to_owned(), "write it without them")
+        } else if let Some(directory) = fleeting {
+            (
+                format!(
+                    "{directory} of a running system is not what lies there on its disk, or is cleared at boot."
+                ),
+                "put the file into another place; `first_boot` can make files there",
+            )
+        } else {
+            return Some(path);
+        };
+        self.error(
+            label.place,
+            "config::guest_file_path",
+            "a file cannot be put there",
+            &format!("{detail} This is `{}`.", path.escape_debug()),
+            help,
+        );
+        None
+    }
+
+    /// What the file holds: said, or another file's content.
+    fn guest_content(&mut self) -> Option<Content> {
+        let before = (self.sink.diagnostics.len(), self.sink.failed);
+        let content = self.text("content", false);
+        let source = self.string("source");
+        if before != (self.sink.diagnostics.len(), self.sink.failed) {
+            return None;
+        }
+        let (content, place) = match (content, source) {
+            (Some((text, place)), None) => (Content::from(text.into_bytes()), place),
+            (None, Some((path, place))) => (self.read_source(&path, place)?, place),
+            (both, _) => {
+                let (place, detail) = match both {
+                    Some((_, place)) => (place, "This file has `content` and `source`."),
+                    None => (self.block.place, "This file has neither `content` nor `source`."),
+                };
+                self.error(
+                    place,
+                    "config::guest_file_content",
+                    "a file has one content",
+                    detail,
+                    "give it either: content = \"…\", or source = \"files/motd\" for a file as it is",
+                );
+                return None;
+            }
+        };
+        self.check_size(&content, place)?;
+        Some(content)
+    }
+
+    fn read_source(&mut self, path: &str, place: Place) -> Option<Content> {
+        let hidden = self.sink.sensitive.contains(&format!("{}source", self.prefix));
+        match self.evaluator.files.read_from(self.evaluator.directory, path) {
+            Ok(bytes) => Some(Content(bytes)),
+            Err(why) => {
+                let shown = if hidden { "the file".to_owned() } else { format!("`{path}`") };
+                self.error(
+                    place,
+                    "config::guest_file_source",
+                    "a file's source cannot be read",
+                    &format!("{shown}: {why}."),
+                    "check the path; it is relative to the configuration's directory",
+                );
+                None
+            }
+        }
+    }
+
+    fn check_size(&mut self, content: &Content, place: Place) -> Option<()> {
+        let bytes = content.bytes().len();
+        if bytes <= MOST_FILE {
+            return Some(());
+        }
+        self.error(
+            place,
+            "config::guest_file_too_large",
+            "a guest's files are too large",
+            &format!("A file of a guest holds at most {MOST_FILE} bytes, and this one {bytes}."),
+            "let the guest fetch what is large when it is up",
+        );
+        None
+    }
+
+    /// Permission bits in octal, as text or number.
+    fn mode(&mut self) -> Option<u32> {
+        let (text, place) = self.string("mode")?;
+        let octal = matches!(text.len(), 3 | 4) && text.chars().all(|c| ('0'..='7').contains(&c));
+        let mode = u32::from_str_radix(&text, 8).ok().filter(|_| octal);
+        if mode.is_none() {
+            self.error(
+                place,
+                "config::guest_file_mode",
+                "a file's mode is not written correctly",
+                "A mode is three or four octal digits.",
+                "write it as in \"0644\"",
+            );
+        }
+        mode
+    }
+
+    /// The name or number of a user or group; only the guest knows which there are.
+    fn account(&mut self, attribute: &str) -> Option<String> {
+        let (name, place) = self.string(attribute)?;
+        let good = name.len() <= 256
+            && !name.starts_with('-')
+            && !name.contains([':', ',', '/'])
+            && !name.chars().any(|c| c.is_control() || c.is_whitespace())
+            // A number is a user's or group's id; the highest means "none" (chown(2)).
+            && (!name.chars().all(|c| c.is_ascii_digit())
+                || name.parse::<u32>().is_ok_and(|id| id != u32::MAX));
+        if !good {
+            self.error(
+                place,
+                "config::guest_file_owner",
+                "an owner or group is not written correctly",
+                &format!("`{attribute}` is the name or the number of one that the guest has."),
+                "write it as in \"root\" or \"1000\"",
+            );
+            return None;
+        }
+        Some(name)
+    }
+
+    fn first_boot(&mut self) -> Option<FirstBoot> {
+        let timeout = self.whole("timeout", 1, 86_400, " seconds").unwrap_or(TIMEOUT);
+        let (text, place) = self.text("script", false)?;
+        let first = text.split('\n').next().unwrap_or_default();
+        let mistake = if text.trim().is_empty() {
+            Some(("The script is empty.", "give it what is to be run: script = file(\"beacon.sh\")"))
+        } else if first.ends_with('\r') {
+            Some((
+                "Its first line ends in a carriage return, which becomes part of the interpreter's name.",
+                "save the script with the line endings of Unix: replace(file(\"beacon.sh\"), \"\\r\", \"\")",
+            ))
+        } else if !first.strip_prefix("#!").is_some_and(|rest| rest.trim().starts_with('/')) {
+            Some((
+                "Nothing says which program runs it: the first line is not `#!` and the program's path.",
+                "begin it with #!/bin/sh",
+            ))
+        } else if text.contains('\0') {
+            Some(("It holds a zero byte.", "give a script's text"))
+        } else {
+            None
+        };
+        if let Some((detail, help)) = mistake {
+            let summary = "a script cannot be run";
+            self.error(place, "config::first_boot_script", summary, detail, help);
+            return None;
+        }
+        let script = Content::from(text.into_bytes());
+        self.check_size(&script, place)?;
+        Some(FirstBoot { script, timeout })
+    }
+}

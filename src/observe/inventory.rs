@@ -1,0 +1,212 @@
+//! What in the cloud carries a workspace's tags, and what of it no state knows: the ground for
+//! `sweep` and `state rebuild`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::provider::{
+    Filter, InstanceId, InstanceState, InstanceView, Provider, ProviderError, SnapshotView, TAG_ADDRESS,
+    TAG_LAUNCHED, TAG_WORKSPACE, TagMap, VolumeId, VolumeState, VolumeView,
+};
+use crate::state::{Resource, State};
+
+/// Everything that carries a workspace's tag.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    /// Volumes that are not deleted.
+    pub volumes: Vec<VolumeView>,
+    /// Instances that are not terminated.
+    pub instances: Vec<InstanceView>,
+    /// Snapshots.
+    pub snapshots: Vec<SnapshotView>,
+}
+
+/// What a stray resource is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StrayKind {
+    /// An instance.
+    Instance,
+    /// A volume.
+    Volume,
+    /// A snapshot.
+    Snapshot,
+}
+
+/// A resource with the workspace's tags that is not in the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Stray {
+    /// What it is.
+    pub kind: StrayKind,
+    /// Its id.
+    pub id: String,
+    /// What it was made for, by its tag.
+    pub address: Option<String>,
+    /// Why it stays; `None`: no guest ever ran from it, and it can be removed.
+    pub kept: Option<String>,
+    /// GiB, of a volume.
+    pub size: Option<u64>,
+}
+
+impl Inventory {
+    /// Reads what carries the tag of this lineage.
+    ///
+    /// # Errors
+    /// The provider's.
+    pub async fn read(provider: &dyn Provider, lineage: &str) -> Result<Self, ProviderError> {
+        Self::filtered(provider, &Filter::tag(TAG_WORKSPACE, lineage)).await
+    }
+
+    /// Reads what carries any workspace's tag.
+    ///
+    /// # Errors
+    /// The provider's.
+    pub async fn read_all(provider: &dyn Provider) -> Result<Self, ProviderError> {
+        let mut all = Self::filtered(provider, &Filter::default()).await?;
+        let is_ours = |tags: &TagMap| tags.contains_key(TAG_WORKSPACE);
+        all.volumes.retain(|view| is_ours(&view.tags));
+        all.instances.retain(|view| is_ours(&view.tags));
+        all.snapshots.retain(|view| is_ours(&view.tags));
+        Ok(all)
+    }
+
+    async fn filtered(provider: &dyn Provider, filter: &Filter) -> Result<Self, ProviderError> {
+        let mut found = Self {
+            volumes: provider.volumes(filter).await?,
+            instances: provider.instances(filter).await?,
+            snapshots: provider.snapshots(filter).await?,
+        };
+        found.volumes.retain(|view| !matches!(view.state, VolumeState::Deleting | VolumeState::Deleted));
+        found
+            .instances
+            .retain(|view| !matches!(view.state, InstanceState::ShuttingDown | InstanceState::Terminated));
+        Ok(found)
+    }
+
+    /// The workspaces that resources name, each with the addresses in it.
+    #[must_use]
+    pub fn lineages(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut lineages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let volumes = self.volumes.iter().map(|view| &view.tags);
+        let instances = self.instances.iter().map(|view| &view.tags);
+        for tags in volumes.chain(instances) {
+            if let Some(lineage) = tags.get(TAG_WORKSPACE) {
+                let addresses = lineages.entry(lineage.clone()).or_default();
+                addresses.extend(tags.get(TAG_ADDRESS).cloned());
+            }
+        }
+        lineages
+    }
+
+    /// What the state does not know, instances first. `begun`: client tokens of calls that an
+    /// earlier run began and that the next one settles; what they made is no stray.
+    #[must_use]
+    pub fn strays(&self, state: &State, begun: &BTreeSet<String>, access_node: &InstanceId) -> Vec<Stray> {
+        let known = Known::of(state, begun);
+        let (strays, others): (Vec<&InstanceView>, Vec<&InstanceView>) =
+            self.instances.iter().partition(|view| !known.instance(view));
+        let mut found: Vec<Stray> = Vec::new();
+        let mut removable: BTreeSet<&InstanceId> = BTreeSet::new();
+        let mut stubs: Vec<&InstanceView> = Vec::new();
+        for view in strays {
+            let kept = self.keeps_instance(view, &known);
+            if kept.is_none() {
+                removable.insert(&view.id);
+                stubs.push(view);
+            }
+            found.push(stray(StrayKind::Instance, &view.id.0, &view.tags, kept, None));
+        }
+        for view in self.volumes.iter().filter(|view| !known.volume(view)) {
+            let holder = view.attachment.as_ref().map(|attachment| &attachment.instance_id);
+            // The stub's own root carries its instance's tags, goes with it, and is not counted
+            // beside it.
+            let is_part_of_its_stub = holder.is_some_and(|holder| {
+                let of = others.iter().copied().chain(stubs.iter().copied()).find(|i| i.id == *holder);
+                of.is_some_and(|stub| stub.tags.get(TAG_ADDRESS) == view.tags.get(TAG_ADDRESS))
+            });
+            if is_part_of_its_stub {
+                continue;
+            }
+            let kept = if view.tags.contains_key(TAG_LAUNCHED) {
+                Some("a guest has run from it".to_owned())
+            } else {
+                match holder {
+                    Some(holder) if holder != access_node && !removable.contains(holder) => {
+                        Some(format!("it is attached to {holder}"))
+                    }
+                    _ => None,
+                }
+            };
+            found.push(stray(StrayKind::Volume, &view.id.0, &view.tags, kept, Some(view.size)));
+        }
+        for view in &self.snapshots {
+            let kept = Some("it keeps the data of a volume that was destroyed".to_owned());
+            found.push(stray(StrayKind::Snapshot, &view.id.0, &view.tags, kept, None));
+        }
+        found
+    }
+
+    /// Why a stray instance must stay; `None` for a stub that never ran a restored guest.
+    fn keeps_instance(&self, view: &InstanceView, known: &Known) -> Option<String> {
+        if view.tags.contains_key(TAG_LAUNCHED) {
+            return Some("a restored guest has run in it".to_owned());
+        }
+        if view.termination_protection {
+            return Some("it is protected from termination".to_owned());
+        }
+        for (device, id) in &view.volumes {
+            let volume = self.volumes.iter().find(|volume| volume.id == *id);
+            if known.volumes.contains(id) {
+                return Some(format!("it holds {id}, which is in the state"));
+            }
+            match volume {
+                Some(volume) if volume.tags.contains_key(TAG_LAUNCHED) => {
+                    return Some(format!("it holds {id}, and a guest has run from that"));
+                }
+                None if *device != view.root_device => {
+                    return Some(format!("it holds {id}, which is not ours"));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+fn stray(kind: StrayKind, id: &str, tags: &TagMap, kept: Option<String>, size: Option<u64>) -> Stray {
+    Stray { kind, id: id.to_owned(), address: tags.get(TAG_ADDRESS).cloned(), kept, size }
+}
+
+/// What a state knows.
+struct Known<'a> {
+    volumes: BTreeSet<&'a VolumeId>,
+    instances: BTreeSet<&'a InstanceId>,
+    begun: &'a BTreeSet<String>,
+}
+
+impl<'a> Known<'a> {
+    fn of(state: &'a State, begun: &'a BTreeSet<String>) -> Self {
+        let mut known = Self { volumes: BTreeSet::new(), instances: BTreeSet::new(), begun };
+        for resource in state.resources.values() {
+            match resource {
+                Resource::Volume(volume) => known.volumes.insert(&volume.id),
+                Resource::Instance(instance) => known.instances.insert(&instance.id),
+            };
+        }
+        known
+    }
+
+    fn is_begun(&self, tags: &TagMap) -> bool {
+        tags.get(crate::provider::TAG_TOKEN).is_some_and(|token| self.begun.contains(token))
+    }
+
+    fn volume(&self, view: &VolumeView) -> bool {
+        self.volumes.contains(&view.id) || self.is_begun(&view.tags)
+    }
+
+    fn instance(&self, view: &InstanceView) -> bool {
+        self.instances.contains(&view.id) || self.is_begun(&view.tags)
+    }
+}

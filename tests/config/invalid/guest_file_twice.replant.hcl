@@ -1,0 +1,8 @@
+instance "web" {
+  image         = "disk.raw"
+  instance_type = "m6i.large"
+  guest {
+    file "/etc/motd" { content = "hello" }
+    file "/etc/motd" { content = "hello again" }
+  }
+}

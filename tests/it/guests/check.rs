@@ -1,0 +1,199 @@
+//! What is checked of every guest.
+
+use std::path::{Path, PathBuf};
+
+use replant::copy::{self, Cancel, Existing, OverlayOptions, Silent, Target, TargetOptions, WriteOptions};
+use replant::guest::report::RecipeInputs;
+use replant::image::{self, BlockSource, OpenOptions};
+use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
+use replant::sandbox::{Limits, Request, SandboxDisk};
+
+use crate::sandbox::machine::in_machine;
+use crate::support::guests::{Boot, Guest, Row};
+use crate::support::replant;
+
+/// What becomes of a guest's disks as NVMe disks before anything is done to them.
+#[derive(Debug)]
+pub enum Untouched {
+    /// It does not start, and says so in these words.
+    Fails(&'static str),
+    /// It has the driver, but asks nobody for its address.
+    BootsAlone,
+    /// Another test shows it.
+    NotTried,
+}
+
+#[track_caller]
+pub fn untouched(boot: impl FnOnce() -> Boot, expected: &Untouched) {
+    match expected {
+        Untouched::NotTried => {}
+        Untouched::Fails(words) => {
+            let boot = boot();
+            assert_eq!(boot.verdict, "failed", "{}", boot.console);
+            assert!(boot.console.contains(words), "{}", boot.console);
+        }
+        Untouched::BootsAlone => {
+            let boot = boot();
+            assert_eq!(boot.verdict, "login", "{}", boot.console);
+            assert_eq!(boot.said("address"), "none", "{}", boot.console);
+        }
+    }
+}
+
+/// It came to its login prompt, got its address by DHCP (it had a static one of another network on
+/// a card that is not there), and has mounted all that its fstab names.
+#[track_caller]
+pub fn came_up(guest: &Guest, boot: &Boot) {
+    assert_eq!(boot.verdict, "login", "{}", boot.console);
+    let prompt = format!("{} login:", guest.fact("HOSTNAME"));
+    assert!(boot.console.contains(&prompt), "{}", boot.console);
+    // An address that DHCP gave has an end: `ip` says that it is dynamic.
+    let address = boot.said("address");
+    assert!(address.contains(" 10.0.2.15/24 ") && address.contains("dynamic"), "{}", boot.console);
+    let mounted: Vec<&str> = boot.said("mounted").split(' ').collect();
+    let layout = guest.layout();
+    for mount in layout.iter().flat_map(Row::mounts) {
+        assert!(mounted.contains(&mount), "{mount} is not in {mounted:?}:\n{}", boot.console);
+    }
+    let wanted = layout.iter().filter(|row| row.kind == "swap").count();
+    assert_eq!(boot.said("swap").split_whitespace().count(), wanted, "{}", boot.console);
+}
+
+/// The disks of a prepared guest.
+pub struct Disks {
+    files: Vec<PathBuf>,
+    directory: tempfile::TempDir,
+}
+
+impl Disks {
+    /// What `replant prepare` writes of these images.
+    #[track_caller]
+    pub fn prepared(images: &[PathBuf]) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let named = (0..images.len()).map(|index| directory.path().join(format!("disk{index}.raw")));
+        let files: Vec<PathBuf> = named.collect();
+        let mut arguments = vec!["prepare".as_ref()];
+        arguments.extend(images.iter().map(|image| image.as_os_str()));
+        files.iter().for_each(|file| arguments.extend(["--write".as_ref(), file.as_os_str()]));
+        replant(directory.path(), arguments).success();
+        Self { files, directory }
+    }
+
+    pub fn paths(&self) -> Vec<&Path> {
+        self.files.iter().map(PathBuf::as_path).collect()
+    }
+
+    /// A second preparation finds nothing to do.
+    #[track_caller]
+    pub fn need_nothing_more(&self) {
+        let arguments = ["prepare", "--json"].map(std::ffi::OsStr::new);
+        let arguments = arguments.into_iter().chain(self.files.iter().map(|file| file.as_os_str()));
+        let output = replant(self.directory.path(), arguments).success();
+        let report: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+        let edits = report["recipe"]["edits"].as_array().unwrap_or_else(|| panic!("{report:#}"));
+        assert!(edits.is_empty(), "{edits:#?}");
+    }
+
+    /// Every filesystem passes its own fsck. Last of all: an array's superblocks are written.
+    #[track_caller]
+    pub fn are_clean(&self, guest: &Guest) {
+        let mut script = "module dm-mod; module raid1\n".to_owned();
+        let layout = guest.layout();
+        for row in &layout {
+            let Some(array) = row.kind.strip_prefix("raid:") else { continue };
+            if !script.contains(&format!("/dev/{array} ")) {
+                let members = layout.iter().filter(|member| member.kind == row.kind).map(device);
+                let members: Vec<String> = members.collect();
+                script.push_str(&format!("mdadm --assemble -q /dev/{array} {}\n", members.join(" ")));
+            }
+        }
+        if layout.iter().any(|row| row.kind.starts_with("pv:")) {
+            script.push_str("lvm_ vgchange -qq -ay\n");
+        }
+        let mut checks = 0;
+        for row in &layout {
+            let checker = match row.kind.as_str() {
+                "ext2" | "ext3" | "ext4" => "e2fsck -fn",
+                "xfs" | "xfs4" => "xfs_repair -n",
+                "btrfs" => "btrfs check",
+                "jfs" => "fsck.jfs -n",
+                "esp" => "fsck.vfat -n",
+                _ => continue,
+            };
+            checks += 1;
+            script.push_str(&format!("{checker} {}\n", device(row)));
+        }
+        script.push_str("lvm_ vgchange -qq -an; mdadm --stop -q --scan || true\n");
+        assert!(checks > 0);
+        in_machine(&self.paths(), &script);
+    }
+}
+
+/// How the machine that checks them names it: its disks are `ubda`, `ubdb` …
+fn device(row: &Row) -> String {
+    match row.device.strip_prefix("sd") {
+        Some(rest) => format!("/dev/ubd{rest}"),
+        None => format!("/dev/{}", row.device),
+    }
+}
+
+/// Written, prepared and taken back, each disk is as its image, by qemu-img's judgement.
+#[track_caller]
+pub fn undone(images: &[PathBuf]) {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let disk = |(index, image): (usize, &PathBuf)| SandboxDisk {
+        name: format!("disk{index}"),
+        image: image.as_path().into(),
+        format: None,
+        member: None,
+        snapshot: None,
+        size: 0,
+        grow: false,
+    };
+    let outcome = crate::sandbox::run(&Request {
+        disks: images.iter().enumerate().map(disk).collect(),
+        prepare: true,
+        inputs: RecipeInputs {
+            hypervisor: Hypervisor::Nitro,
+            network: NetworkPolicy::Dhcp,
+            changes: GuestChanges::default(),
+        },
+        limits: Limits::default(),
+    });
+    assert!(!outcome.report.recipe.edits.is_empty());
+    let file = directory.path().join("disk.raw");
+    for (path, overlay) in images.iter().zip(&outcome.overlays) {
+        let image = image::open(path, &OpenOptions::default()).unwrap();
+        // It locks what it has open.
+        let open = || {
+            let options = TargetOptions {
+                size: image.size(),
+                create: true,
+                existing: Existing::Keep,
+                ..TargetOptions::default()
+            };
+            Target::open(&file, &options).unwrap()
+        };
+        let target = open();
+        let write =
+            WriteOptions { expect: overlay.read_set.clone(), ..WriteOptions::new(image.identity().digest()) };
+        let mut written = copy::write(&image, &target, &write, &Silent, &Cancel::new()).unwrap();
+        let options = OverlayOptions::default();
+        copy::write_overlay(&target, overlay, &image, &mut written.manifest, &options, &Cancel::new())
+            .unwrap();
+        drop(target);
+        // 0 says that they are the same, 1 that they differ, else it did not get to compare them.
+        let compared = || {
+            let mut compare = std::process::Command::new("qemu-img");
+            compare.args(["compare", "-U", "-f", "vmdk", "-F", "raw"]).arg(path).arg(&file);
+            let output = compare.output().unwrap();
+            (output.status.code(), format!("{output:?}"))
+        };
+        let (code, said) = compared();
+        assert_eq!(code, Some(i32::from(!overlay.blocks.is_empty())), "{said}");
+        copy::undo_overlay(&open(), overlay, &image, &mut written.manifest, &Cancel::new()).unwrap();
+        let (code, said) = compared();
+        assert_eq!(code, Some(0), "{}: {said}", path.display());
+        std::fs::remove_file(&file).unwrap();
+    }
+}
