@@ -15,7 +15,7 @@ pub use hardware::{Architecture, BootMode, Firmware, Hypervisor};
 pub use location::{HttpLocation, Location, NbdLocation, NbdServer, ParseLocationError, S3Location};
 pub use size::{Bytes, GIB, KIB, MIB, TIB};
 pub use spec::{
-    AccessNodeSpec, AttributePath, DesiredState, DiskSpec, DriversPolicy, GP3_BASE, GuestSpec, ImageSpec,
-    InstanceSpec, LaunchMethod, LaunchSpec, LifecycleSpec, LocalProviderSpec, NetworkPolicy, OutputSpec,
-    ProviderSpec, VolumeType,
+    AccessNodeSpec, AssumeRoleSpec, AttributePath, AwsProviderSpec, DesiredState, DiskSpec, DriversPolicy,
+    GP3_BASE, GuestSpec, ImageSpec, InstanceSpec, LaunchMethod, LaunchSpec, LifecycleSpec, LocalProviderSpec,
+    NetworkPolicy, OutputSpec, ProviderSpec, VolumeType,
 };

@@ -1,8 +1,12 @@
 //! One narrow trait over a cloud's calls, in EC2's terms. The calls are primitive; what they add
 //! up to (waves, the swap, recovery) is `apply`'s.
 
+#[cfg(feature = "aws")]
+pub mod aws;
+mod console;
 pub mod faulty;
 pub mod local;
+mod slots;
 pub mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,10 +15,10 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 pub use types::{
-    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, InstanceId, InstanceState,
-    InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError, ProviderErrorKind,
-    RunInstance, SnapshotId, SnapshotState, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeState,
-    VolumeView, is_user_tag, user_tags,
+    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, DeviceProof, Filter, InstanceId,
+    InstanceState, InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError,
+    ProviderErrorKind, RunInstance, SnapshotId, SnapshotState, SnapshotView, StatusCheck, TagMap, VolumeId,
+    VolumeState, VolumeView, is_user_tag, user_tags,
 };
 
 use crate::diagnostic::Diagnostic;
@@ -72,6 +76,13 @@ pub trait Provider: Send + Sync {
     /// The block device (or file) of a volume that is attached to the access node, proven to be
     /// that volume (promise 1). Runs on the access node.
     async fn device(&self, id: &VolumeId) -> Result<DeviceFacts, ProviderError>;
+
+    /// Whether the access node's kernel has let go of a volume that is detached from it: its device
+    /// is no longer there, so that its slot can be used again. Runs on the access node.
+    async fn is_released(&self, id: &VolumeId) -> Result<bool, ProviderError> {
+        let _ = id;
+        Ok(true)
+    }
 
     /// Launches a stub instance.
     async fn run_instance(&self, request: &RunInstance) -> Result<InstanceView, ProviderError>;

@@ -236,5 +236,5 @@ pub fn provider(error: &ProviderError) -> Diagnostic {
         detail.push_str(&format!("\nbecause: {cause}"));
         source = cause.source();
     }
-    Diagnostic::error(code, summary).detail(detail).help(help)
+    Diagnostic::error(code, summary).detail(detail).help(error.help.unwrap_or(help))
 }

@@ -1,5 +1,6 @@
-//! Repeating calls that may succeed later. The one place; every call of the trait may be repeated
-//! (client tokens, or its effect is described first).
+//! Repeating calls that may succeed later, for providers that do not repeat them themselves (`aws`
+//! does, in the SDK: its errors say so). Every call of the trait may be repeated (client tokens, or
+//! its effect is described first).
 
 use std::future::Future;
 use std::time::Duration;
@@ -34,7 +35,7 @@ where
             Err(error) => error,
         };
         unknown |= error.kind == ProviderErrorKind::Unavailable;
-        let again = error.is_retryable() && attempt < ATTEMPTS && cancel.stage() < 2;
+        let again = error.is_retryable() && !error.exhausted && attempt < ATTEMPTS && cancel.stage() < 2;
         if !again {
             if unknown {
                 error.kind = ProviderErrorKind::Unavailable;

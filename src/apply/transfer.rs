@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::context::put_volume;
+use super::retry::retry;
+use super::wait::{self, Pauses};
 use super::{ApplyError, Context, Event};
 use crate::copy;
 use crate::image;
@@ -11,7 +13,7 @@ use crate::image::BlockSource;
 use crate::model::{Address, Digest};
 use crate::observe::as_recorded;
 use crate::plan::{DriversPlan, WritePlan};
-use crate::provider::{DeviceFacts, VolumeState};
+use crate::provider::{DeviceFacts, ProviderError, ProviderErrorKind, VolumeState};
 use crate::state::{DriversFacts, ImageFacts, Operation, VolumeResource, WriteFacts};
 
 fn disk(address: &Address) -> &str {
@@ -75,6 +77,12 @@ impl Context {
             view.is_some_and(|view| view.attachment.is_none() && view.state == VolumeState::Available)
         })
         .await?;
+        // Its slot can be used again only when its old device is gone.
+        let mut pauses = Pauses::new(wait::VOLUME);
+        while !retry(&self.cancel, || self.provider.is_released(&volume.id)).await? {
+            let what = format!("{} released by the kernel", volume.id);
+            pauses.pause(self, &what, "its device is still there").await?;
+        }
         let mut detail =
             volume.slot.map_or_else(String::new, |slot| format!("{} out of slot {slot}", volume.id));
         if let Some(lowered) = self.lower(&volume_address).await? {
@@ -108,7 +116,30 @@ impl Context {
             create: false,
             identity: Some(device.volume_id.to_string()),
         };
-        copy::Target::open(&device.path, &options).map_err(|error| ApplyError::Copy(Box::new(error.into())))
+        let target = copy::Target::open(&device.path, &options)
+            .map_err(|error| ApplyError::Copy(Box::new(error.into())))?;
+        // Its name could have gone to another device before it was open; now it cannot.
+        if !device.is_still_proven() {
+            return Err(ApplyError::Provider(ProviderError::new(
+                "DescribeVolumes",
+                ProviderErrorKind::DeviceRefused,
+                "DeviceRefused",
+                format!("{} was {} and is so no longer", device.path.display(), device.volume_id),
+            )));
+        }
+        Ok(target)
+    }
+
+    /// Refuses a device that holds something before Replant has put anything on it: somebody else's.
+    fn refuse_foreign(device: &DeviceFacts) -> Result<(), ApplyError> {
+        let options = copy::TargetOptions {
+            expected_size: Some(device.size),
+            existing: copy::Existing::Refuse,
+            ..copy::TargetOptions::default()
+        };
+        copy::Target::open(&device.path, &options)
+            .map(drop)
+            .map_err(|error| ApplyError::Copy(Box::new(error.into())))
     }
 
     /// Puts an image's content on a volume.
@@ -122,12 +153,21 @@ impl Context {
             // A guest's writes lie over the content: nothing of it can be taken as written.
             self.forget_manifest(&volume.id);
         }
-        let bare = VolumeResource { write: None, drivers: None, started: false, ..volume.clone() };
+        let device = self.provider.device(&volume.id).await?;
+        let manifest = Self::manifest(&volume.id);
+        let is_ours = volume.written
+            || volume.write.is_some()
+            || volume.started
+            || self.options.directory.join(&manifest).exists();
+        if !is_ours {
+            let device = device.clone();
+            self.blocking(move || Self::refuse_foreign(&device)).await?;
+        }
+        let bare =
+            VolumeResource { written: true, write: None, drivers: None, started: false, ..volume.clone() };
         if bare != volume {
             self.change(vec![put_volume(&volume_address, bare.clone())]).await?;
         }
-        let device = self.provider.device(&volume.id).await?;
-        let manifest = Self::manifest(&volume.id);
         let operation = Operation::Write {
             id: volume.id.clone(),
             image: plan.image.identity,

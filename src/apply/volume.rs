@@ -102,6 +102,7 @@ impl Context {
         let tags = self.volume_tags(address, to)?;
         self.change_tags(address, &update.id.0, &tags, &view.tags).await?;
         let now = VolumeResource {
+            written: volume.written,
             write: volume.write,
             drivers: volume.drivers,
             slot: volume.slot,
@@ -289,6 +290,7 @@ fn recorded(id: &VolumeId, plan: &VolumePlan, tags: TagMap) -> VolumeResource {
         tags,
         prevent_destroy: plan.prevent_destroy,
         final_snapshot: plan.final_snapshot,
+        written: false,
         write: None,
         drivers: None,
         slot: None,

@@ -12,7 +12,8 @@ use crate::apply::Specs;
 use crate::config::{self, Config, Evaluated, KnownFacts};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::{
-    Address, DesiredState, DriversPolicy, InstanceAddress, InstanceSpec, LocalProviderSpec, ProviderSpec,
+    Address, AwsProviderSpec, DesiredState, DriversPolicy, InstanceAddress, InstanceSpec, LocalProviderSpec,
+    ProviderSpec,
 };
 use crate::observe::{Inspection, Machine, Pins, Reality, resolve};
 use crate::plan::{self, Action, Mode, Overlays, Plan};
@@ -76,25 +77,15 @@ impl Workspace {
         let Some((config, evaluated)) = checked.filter(|_| !diagnostics.as_slice().iter().any(stops)) else {
             return Err(diagnostics);
         };
-        let settings = match &evaluated.provider {
-            ProviderSpec::Local(settings) => settings.clone(),
-        };
-        let settings = if arguments.rehearse {
-            LocalProviderSpec { directory: directory.join(".replant/rehearsal"), ..settings }
-        } else {
-            settings
-        };
         // A missing image is no mistake when everything is to be destroyed; it is reported when
         // something is planned from it.
         drop(diagnostics);
-        // The cloud's directory is already joined to the configuration's.
-        let provider = LocalProvider::open(&settings, &evaluated.access_node, Path::new(""))
-            .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
+        let provider = open_provider(directory, &evaluated, arguments.rehearse)?;
         Ok(Self {
             directory: directory.to_owned(),
             paths: super::state::paths(directory, arguments.rehearse),
             config: Arc::new(config),
-            provider: Arc::new(provider),
+            provider,
         })
     }
 
@@ -239,6 +230,44 @@ impl Workspace {
     pub fn specs(&self, destroys: bool) -> Arc<dyn Specs> {
         Arc::new(ConfigSpecs { config: Arc::clone(&self.config), destroys })
     }
+}
+
+/// The provider that the configuration names, or the one that it is rehearsed on.
+fn open_provider(
+    directory: &Path,
+    evaluated: &Evaluated,
+    rehearse: bool,
+) -> Result<Arc<dyn Provider>, Diagnostics> {
+    let settings = match &evaluated.provider {
+        ProviderSpec::Local(settings) => settings.clone(),
+        // The cloud to rehearse in keeps EC2's rules; it has zones of its own.
+        ProviderSpec::Aws(_) if rehearse => LocalProviderSpec::default(),
+        ProviderSpec::Aws(settings) => return open_aws(settings, evaluated),
+    };
+    let settings = match rehearse {
+        true => LocalProviderSpec { directory: directory.join(".replant/rehearsal"), ..settings },
+        false => settings,
+    };
+    // The cloud's directory is already joined to the configuration's.
+    let provider = LocalProvider::open(&settings, &evaluated.access_node, Path::new(""))
+        .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
+    Ok(Arc::new(provider))
+}
+
+#[cfg(feature = "aws")]
+fn open_aws(settings: &AwsProviderSpec, evaluated: &Evaluated) -> Result<Arc<dyn Provider>, Diagnostics> {
+    Ok(Arc::new(crate::provider::aws::AwsProvider::new(settings, &evaluated.access_node)))
+}
+
+#[cfg(not(feature = "aws"))]
+fn open_aws(_: &AwsProviderSpec, evaluated: &Evaluated) -> Result<Arc<dyn Provider>, Diagnostics> {
+    Err(Diagnostics::from(
+        Diagnostic::error("config::provider_missing", "this build does not have the provider")
+            .at(evaluated.provider_span.clone())
+            .detail("This Replant was built without the feature `aws`, so it cannot speak to EC2.")
+            .help("use a build with it:\ncargo install --path . --features aws")
+            .help("or rehearse the restore on this machine:\nreplant apply --rehearse"),
+    ))
 }
 
 fn is_renewal(action: Action) -> bool {

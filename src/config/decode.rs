@@ -1,6 +1,7 @@
 //! From evaluated blocks to the model's specifications, attribute by attribute.
 
 mod attributes;
+mod aws;
 mod disk;
 mod guest;
 mod instance;

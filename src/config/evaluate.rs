@@ -127,6 +127,13 @@ impl Config {
         let provider = decode::provider(&run.evaluator, self.provider.as_ref(), &mut sink);
         let access_node = decode::access_node(&run.evaluator, self.access_node.as_ref(), &mut sink);
         run.found.extend(sink.diagnostics);
+        if let ProviderSpec::Aws(aws) = &provider {
+            for instance in run.instances.values_mut() {
+                for (key, value) in &aws.default_tags {
+                    instance.tags.entry(key.clone()).or_insert_with(|| value.clone());
+                }
+            }
+        }
         let span = |block: &Option<Block>| block.as_ref().and_then(|block| self.sources.span(block.place));
         let evaluated = Evaluated {
             provider,

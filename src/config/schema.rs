@@ -141,7 +141,7 @@ pub(super) static FILE: Schema = Schema {
             blocks: &[],
             single: true,
         },
-        // Its attributes depend on its label, see [`PROVIDER_LOCAL`].
+        // Its attributes depend on its label, see [`PROVIDER_LOCAL`] and [`PROVIDER_AWS`].
         Schema {
             kind: "provider",
             label: Some("a kind, as in provider \"local\" { … }"),
@@ -203,6 +203,33 @@ pub(super) static PROVIDER_LOCAL: Schema = Schema {
     single: true,
 };
 
+/// `provider "aws"`.
+pub(super) static PROVIDER_AWS: Schema = Schema {
+    kind: "provider",
+    label: Some("a kind, as in provider \"aws\" { … }"),
+    attributes: Some(&[
+        ("region", false),
+        ("profile", false),
+        ("endpoint_url", false),
+        ("default_tags", false),
+        ("max_attempts", false),
+        ("boot_timeout", false),
+        ("device_directory", false),
+        ("sysfs_directory", false),
+    ]),
+    blocks: &[Schema {
+        kind: "assume_role",
+        label: None,
+        attributes: Some(&[("role_arn", true), ("external_id", false), ("session_name", false)]),
+        blocks: &[],
+        single: true,
+    }],
+    single: true,
+};
+
+/// Where credentials come from, for those who look for their attributes.
+const CREDENTIALS: &str = "credentials stand in no configuration: they come from the environment, a profile, or the instance's role";
+
 /// Words of Terraform's that have another place here.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("resource", "machines are declared with instance \"NAME\" { … }"),
@@ -213,6 +240,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("count", "use `for_each`: a position is no identity"),
     ("ami", "the machine comes from its `image`; the stub's AMI is launch { base_ami = … }"),
     ("volume", "a volume is declared by its disk: disk \"NAME\" { … }"),
+    ("access_key", CREDENTIALS),
+    ("secret_key", CREDENTIALS),
+    ("token", CREDENTIALS),
+    ("max_retries", "the attribute is called `max_attempts` here, and counts the first attempt"),
 ];
 
 /// Checks a block against its schema, and everything in it.

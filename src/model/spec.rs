@@ -346,12 +346,65 @@ impl Default for LocalProviderSpec {
     }
 }
 
+/// A role to take before calling EC2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AssumeRoleSpec {
+    /// The role's ARN.
+    pub role_arn: String,
+    /// What the role's trust policy asks of a caller of another account.
+    pub external_id: Option<String>,
+    /// The session's name in CloudTrail.
+    pub session_name: Option<String>,
+}
+
+/// The `provider "aws"` block. Credentials are no part of it: they come from the SDK's chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AwsProviderSpec {
+    /// The region; `None`: from the environment, the profile or the instance.
+    pub region: Option<String>,
+    /// The profile of `~/.aws/config`.
+    pub profile: Option<String>,
+    /// A role to take.
+    pub assume_role: Option<AssumeRoleSpec>,
+    /// Another endpoint of EC2 (a VPC endpoint, or a test's server).
+    pub endpoint_url: Option<String>,
+    /// Tags of everything that is made, under the instances' own.
+    pub default_tags: BTreeMap<String, String>,
+    /// How often a call is tried before it counts as failed.
+    pub max_attempts: u32,
+    /// Seconds that a started guest may take to pass EC2's status checks, unless its `launch` block
+    /// says.
+    pub boot_timeout: u32,
+    /// Where the access node's device nodes are.
+    pub device_directory: PathBuf,
+    /// Where the access node's kernel says which device is which volume.
+    pub sysfs_directory: PathBuf,
+}
+
+impl Default for AwsProviderSpec {
+    fn default() -> Self {
+        Self {
+            region: None,
+            profile: None,
+            assume_role: None,
+            endpoint_url: None,
+            default_tags: BTreeMap::new(),
+            max_attempts: 10,
+            boot_timeout: 600,
+            device_directory: PathBuf::from("/dev"),
+            sysfs_directory: PathBuf::from("/sys"),
+        }
+    }
+}
+
 /// The provider that a configuration names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ProviderSpec {
     /// A cloud in a directory.
     Local(LocalProviderSpec),
+    /// Amazon EC2.
+    Aws(AwsProviderSpec),
 }
 
 /// The `access_node` block.

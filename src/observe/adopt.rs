@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use super::Machine;
 use crate::model::{Architecture, Digest, InstanceSpec};
 use crate::provider::{
-    InstanceState, InstanceTypeFacts, InstanceView, TAG_LAUNCHED, VolumeId, VolumeView, user_tags,
+    InstanceState, InstanceTypeFacts, InstanceView, TAG_LAUNCHED, TAG_WORKSPACE, VolumeId, VolumeView,
+    user_tags,
 };
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{InstanceResource, VolumeResource};
@@ -83,6 +84,8 @@ pub fn volume(view: &VolumeView, machine: Option<&Machine>, disk: &str, started:
         tags: user_tags(&view.tags),
         prevent_destroy: machine.is_some_and(|machine| machine.spec.lifecycle.prevent_destroy),
         final_snapshot: configured.and_then(|disk| disk.final_snapshot),
+        // What carries our tags was made by us, and may hold what we began to write.
+        written: view.tags.contains_key(TAG_WORKSPACE),
         write: None,
         drivers: None,
         slot: None,

@@ -231,6 +231,10 @@ impl Provider for Faulty {
         self.inner.device(id).await
     }
 
+    async fn is_released(&self, id: &VolumeId) -> Result<bool, ProviderError> {
+        self.inner.is_released(id).await
+    }
+
     async fn run_instance(&self, request: &RunInstance) -> Result<InstanceView, ProviderError> {
         self.change("RunInstances", self.inner.run_instance(request)).await
     }

@@ -34,7 +34,6 @@
 mod accelerator;
 mod access;
 mod cloud;
-mod console;
 mod create;
 mod device;
 mod failure;

@@ -88,6 +88,10 @@ pub struct ProviderError {
     pub code: String,
     /// What it says, with ids.
     pub message: String,
+    /// What to do about it, where that is more than its kind says.
+    pub help: Option<&'static str>,
+    /// Whether the provider has repeated the call already, as often as it may be.
+    pub exhausted: bool,
     /// What lies below.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -102,7 +106,15 @@ impl ProviderError {
         code: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        Self { operation, kind, code: code.into(), message: message.into(), source: None }
+        Self {
+            operation,
+            kind,
+            code: code.into(),
+            message: message.into(),
+            help: None,
+            exhausted: false,
+            source: None,
+        }
     }
 
     /// Whether the same call can succeed later without anybody changing anything.
@@ -170,6 +182,11 @@ pub struct InstanceTypeFacts {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory: u64,
+    /// The most volumes that it takes at once, its root included and beside one network interface,
+    /// when that is known.
+    pub max_volumes: Option<u32>,
+    /// EBS bandwidth in MiB/s that it can always have, when it is known.
+    pub ebs_bandwidth: Option<u32>,
 }
 
 /// CreateVolume.
@@ -281,6 +298,28 @@ pub struct DeviceFacts {
     pub size: u64,
     /// A regular file (holes of a fresh one read as zeros).
     pub is_file: bool,
+    /// What shows that it is that volume, to be looked at again once it is open: a name may be
+    /// given to another device in between, but not while it is held open.
+    pub proof: Option<DeviceProof>,
+}
+
+impl DeviceFacts {
+    /// Whether the proof still holds.
+    #[must_use]
+    pub fn is_still_proven(&self) -> bool {
+        self.proof.as_ref().is_none_or(|proof| {
+            std::fs::read_to_string(&proof.path).is_ok_and(|text| text.trim() == proof.content)
+        })
+    }
+}
+
+/// A file of the system that says which volume a device is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceProof {
+    /// The file.
+    pub path: PathBuf,
+    /// What it says, without blanks around it.
+    pub content: String,
 }
 
 /// RunInstances of one stub.

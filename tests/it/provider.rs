@@ -1,8 +1,12 @@
 //! Providers: one suite of EC2's rules that every provider passes, and what only `local` does.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod boot;
 mod conformance;
 mod crash;
+#[cfg(feature = "aws")]
+mod ec2;
 mod faulty;
 mod guest;
 mod local;

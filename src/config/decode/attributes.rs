@@ -210,6 +210,24 @@ impl Decoder<'_, '_> {
             .collect()
     }
 
+    /// A map of texts that are known while planning.
+    pub(super) fn texts(&mut self, name: &str) -> BTreeMap<String, String> {
+        let Some((value, place)) = self.value(name, &Type::Map(Box::new(Type::String)), false) else {
+            return BTreeMap::new();
+        };
+        if value.any_unknown() {
+            self.not_yet_known(place, name);
+            return BTreeMap::new();
+        }
+        let entries = value.entries().into_iter().flatten();
+        entries
+            .filter_map(|(key, value)| match &value.kind {
+                Kind::String(text) => Some((key.to_string(), text.to_string())),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// A map of texts, each of which may be known only after apply.
     pub(super) fn tags(&mut self) -> BTreeMap<String, String> {
         let Some((value, _)) = self.value("tags", &Type::Map(Box::new(Type::String)), true) else {

@@ -8,8 +8,8 @@ use crate::config::suggest;
 use crate::diagnostic::Diagnostics;
 use crate::model::{AccessNodeSpec, LocalProviderSpec, ProviderSpec};
 
-/// The providers of this build.
-const PROVIDERS: [&str; 1] = ["local"];
+/// The providers that a configuration may name.
+const PROVIDERS: [&str; 2] = ["aws", "local"];
 
 /// The provider; `local` with its defaults when none is named.
 pub(in crate::config) fn provider(
@@ -21,18 +21,15 @@ pub(in crate::config) fn provider(
     spec.directory = evaluator.directory.join(&spec.directory);
     let Some(block) = block else { return ProviderSpec::Local(spec) };
     let label = block.label();
+    if label == "aws" {
+        return ProviderSpec::Aws(super::aws::provider(evaluator, block, sink));
+    }
     if !PROVIDERS.contains(&label) {
         if let Some(place) = block.labels.first().map(|label| label.place) {
-            let error = evaluator.error(place, "config::unknown_provider", "there is no such provider");
-            let error = if label == "aws" {
-                error
-                    .detail("This build of Replant has no `aws` provider: it restores to `local` only.")
-                    .help("rehearse the restore with provider \"local\" {}, which keeps EC2's rules; instances stay as they are")
-            } else {
-                let mut error = error.detail(format!("There is no provider `{label}`."));
-                error.help.extend(suggest::help(label, PROVIDERS));
-                error
-            };
+            let mut error = evaluator
+                .error(place, "config::unknown_provider", "there is no such provider")
+                .detail(format!("There is no provider `{label}`."));
+            error.help.extend(suggest::help(label, PROVIDERS));
             sink.diagnostics.push(error);
         }
         return ProviderSpec::Local(spec);
@@ -99,7 +96,7 @@ pub(in crate::config) fn access_node(
         }
         spec.instance_id = id;
     }
-    spec.max_attachments = decoder.whole("max_attachments", 1, 21, "");
+    spec.max_attachments = decoder.whole("max_attachments", 1, 73, "");
     spec
 }
 

@@ -6,6 +6,7 @@ use super::cloud::{ACCESS_NODE_TYPE, Desk};
 use super::failure::Failure;
 use super::rules;
 use crate::model::Hypervisor;
+use crate::provider::slots;
 use crate::provider::types::AccessNode;
 
 impl Desk<'_> {
@@ -16,7 +17,7 @@ impl Desk<'_> {
             taken.insert(rules::slot(device)?);
         }
         Ok(AccessNode {
-            free_slots: rules::slots()
+            free_slots: slots::slots()
                 .filter(|slot| !taken.contains(slot))
                 .take(self.slots.saturating_sub(taken.len()))
                 .collect(),

@@ -57,7 +57,7 @@ impl Desk<'_> {
         if is_locked(&file).map_err(|error| refused(format!("cannot ask for its locks: {error}")))? {
             return Err(refused("another process has it locked".to_owned()));
         }
-        Ok(DeviceFacts { volume_id: id.clone(), path, size, is_file: true })
+        Ok(DeviceFacts { volume_id: id.clone(), path, size, is_file: true, proof: None })
     }
 }
 

@@ -30,6 +30,10 @@ const UP_TO_48: Sizes = &[LARGE, 1, 2, 4, 8, 12, 16, 24, 32, 48];
 const UP_TO_16: Sizes = &[LARGE, 1, 2, 4, 8, 12, 16];
 const UP_TO_96: Sizes = &[LARGE, 1, 2, 4, 8, 12, 16, 24, 32, 48, 96];
 
+/// Volumes of a Nitro instance: 28 attachments, one of them its network interface ("Amazon EBS volume
+/// limits for Amazon EC2 instances"; newer types have more, which only EC2 itself says).
+const NITRO_VOLUMES: u32 = 27;
+
 const NITRO: Hypervisor = Hypervisor::Nitro;
 const XEN: Hypervisor = Hypervisor::Xen;
 const X86: Architecture = Architecture::X86_64;
@@ -254,6 +258,8 @@ fn facts(
         ena_required: hypervisor == Hypervisor::Nitro,
         vcpus,
         memory,
+        max_volumes: (hypervisor == Hypervisor::Nitro).then_some(NITRO_VOLUMES),
+        ebs_bandwidth: None,
     }
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::cloud::Desk;
-use super::console::{self, Verdict};
 use super::failure::Failure;
 use super::machine;
 use super::record::{AttachmentPhase, BootRecord, InstancePhase, InstanceRecord};
 use super::rules;
+use crate::provider::console::{self, Verdict};
 use crate::provider::types::{ConsoleOutput, InstanceId, StatusCheck};
 
 impl Desk<'_> {

@@ -8,6 +8,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::failure::Failure;
 use crate::model::VolumeType;
+use crate::provider::slots;
 use crate::provider::types::TagMap;
 
 /// Slots on the access node: xvdf … xvdz.
@@ -23,30 +24,14 @@ const MAX_KEY: usize = 128;
 /// Most characters of a tag's value.
 const MAX_VALUE: usize = 256;
 
-/// The access node's slots in order.
-pub(super) fn slots() -> impl Iterator<Item = String> {
-    ('f'..='z').map(|letter| format!("xvd{letter}"))
-}
-
 /// A device name under the one spelling that all its spellings share: `/dev/sdf`, `/dev/xvdf`
 /// and `xvdf` are the same place.
 pub(super) fn slot(device: &str) -> Result<String, Failure> {
-    let name = device.strip_prefix("/dev/").unwrap_or(device);
-    let letters = name.strip_prefix("xvd").or_else(|| name.strip_prefix("sd"));
-    let valid = letters.is_some_and(|rest| {
-        let letters = rest.trim_end_matches(|c: char| c.is_ascii_digit());
-        let digits = &rest[letters.len()..];
-        (1..=2).contains(&letters.len())
-            && letters.bytes().all(|c| c.is_ascii_lowercase())
-            && digits.len() <= 2
-            && !digits.starts_with('0')
-    });
-    match letters {
-        Some(letters) if valid => Ok(format!("xvd{letters}")),
-        _ => Err(Failure::value(format!(
+    slots::slot(device).ok_or_else(|| {
+        Failure::value(format!(
             "Value ({device}) for parameter device is invalid. {device} is not a valid EBS device name."
-        ))),
-    }
+        ))
+    })
 }
 
 /// A zone exists when it lies in the region of the cloud's own zone.

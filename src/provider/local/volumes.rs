@@ -7,6 +7,7 @@ use super::record::{
 };
 use super::rules;
 use super::store::remove_file;
+use crate::provider::slots;
 use crate::provider::types::{InstanceId, VolumeId};
 
 impl Desk<'_> {
@@ -33,7 +34,7 @@ impl Desk<'_> {
         let mut volume = self.volume(id)?;
         let mut instance = self.instance(instance)?;
         let slot = rules::slot(device)?;
-        if instance.is_access_node() && !rules::slots().any(|name| name == slot) {
+        if instance.is_access_node() && !slots::slots().any(|name| name == slot) {
             return Err(Failure::value(format!(
                 "Invalid value '{device}' for device: the access node's slots are xvdf to xvdz"
             )));

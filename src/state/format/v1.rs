@@ -136,6 +136,9 @@ pub struct VolumeResource {
     pub prevent_destroy: bool,
     /// Asked for when it is destroyed.
     pub final_snapshot: Option<bool>,
+    /// Replant has begun to put content on it: what it holds is ours, whole or not.
+    #[serde(default)]
+    pub written: bool,
     /// Its content; `None` until written, also for an empty disk.
     pub write: Option<WriteFacts>,
     /// Its preparation; `None` until done, or when there is none.

@@ -1,5 +1,5 @@
 access_node "dr" {
-  max_attachments = 40
+  max_attachments = 90
 }
 
 instance "web" {

@@ -84,7 +84,7 @@ fn every_attribute_arrives() {
     let (found, diagnostics) = check(directory.path(), &Options::default());
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let (_, evaluated) = found.unwrap();
-    let ProviderSpec::Local(provider) = &evaluated.provider;
+    let ProviderSpec::Local(provider) = &evaluated.provider else { panic!("{evaluated:?}") };
     assert_eq!(provider.directory, directory.path().join(".cloud"));
     assert_eq!((provider.zone.as_str(), provider.memory, provider.boot_timeout), ("local-1b", 512, 60));
     assert_eq!(evaluated.access_node.name, "dr");

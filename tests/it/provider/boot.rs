@@ -51,6 +51,8 @@ fn cloud_with(power_off: Duration) -> Cloud {
         provider: provider(&base, power_off),
         zone: "local-1a".to_owned(),
         other_zone: "local-1b".to_owned(),
+        address: "10.20.1.15".parse().unwrap(),
+        foreign: std::collections::BTreeSet::new(),
         keep: Box::new(()),
     };
     Cloud { base, subject }
@@ -221,6 +223,8 @@ fn cloud_of(cloud: &Cloud) -> Subject {
         provider: Arc::clone(&cloud.subject.provider),
         zone: cloud.subject.zone.clone(),
         other_zone: cloud.subject.other_zone.clone(),
+        address: cloud.subject.address,
+        foreign: cloud.subject.foreign.clone(),
         keep: Box::new(()),
     }
 }

@@ -45,6 +45,8 @@ fn subject() -> Subject {
         provider: Arc::new(provider),
         zone: "local-1a".to_owned(),
         other_zone: "local-1b".to_owned(),
+        address: "10.20.1.15".parse().unwrap(),
+        foreign: std::collections::BTreeSet::new(),
         keep: Box::new(base),
     }
 }

@@ -1,5 +1,5 @@
 provider "aws" {
-  region = "eu-central-1"
+  endpoint_url = "ec2.eu-central-1.amazonaws.com"
 }
 
 instance "web" {

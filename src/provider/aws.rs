@@ -1,0 +1,38 @@
+//! The `aws` provider: Amazon EC2 through its SDK.
+//!
+//! | file | its concern |
+//! |---|---|
+//! | `client` | region, credentials, retries: the connection, made at the first call |
+//! | `call` | one call: how often it was tried, and whether it may have taken effect unseen |
+//! | `errors` | EC2's error codes as kinds |
+//! | `fresh` | ids that EC2 gave and does not know everywhere yet |
+//! | `volumes`, `attach`, `snapshots`, `instances`, `launch`, `modify`, `status`, `tags`, `offers` | EC2's calls |
+//! | `ami` | the stub's base image |
+//! | `access`, `imds` | the access node, and whether this machine is it |
+//! | `device` | the proof that a device is a volume (promise 1) |
+//! | `views` | the SDK's shapes as the trait's |
+//!
+//! Nothing but this module names the SDK. It keeps no state that a later process would need: what
+//! it remembers (ids that are new, the chosen base image) only saves calls and waiting.
+
+mod access;
+mod ami;
+mod attach;
+mod call;
+mod client;
+mod device;
+mod errors;
+mod fresh;
+mod imds;
+mod instances;
+mod launch;
+mod modify;
+mod offers;
+mod provider;
+mod snapshots;
+mod status;
+mod tags;
+mod views;
+mod volumes;
+
+pub use provider::AwsProvider;

@@ -1,0 +1,151 @@
+//! The connection: region, credentials, retries. Made at the first call, so that nothing is asked
+//! of anybody when a command needs no cloud.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::retry::RetryConfig;
+use aws_sdk_ec2::config::timeout::TimeoutConfig;
+use aws_sdk_ec2::config::{
+    AppName, Credentials, ProvideCredentials, SharedCredentialsProvider, SharedHttpClient,
+};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use tokio::sync::OnceCell;
+
+use super::errors;
+use super::fresh::Fresh;
+use crate::model::{AccessNodeSpec, AwsProviderSpec};
+use crate::provider::types::{InstanceId, InstanceTypeFacts, ProviderError};
+
+/// The first pause before a call is repeated; the SDK doubles it, up to [`LONGEST_PAUSE`], and
+/// takes a random part of it (AWS's advice against calls that come together again).
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause. With the default of ten attempts a call is given up after about a minute.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// For a TCP connection to EC2.
+const CONNECT: Duration = Duration::from_secs(5);
+/// For one attempt. EC2 answers within seconds; DescribeImages over many images is the slowest.
+const ATTEMPT: Duration = Duration::from_secs(60);
+
+/// EC2, as the configuration names it.
+#[derive(Debug)]
+pub(super) struct Cloud {
+    pub(super) spec: AwsProviderSpec,
+    pub(super) access_node: AccessNodeSpec,
+    pub(super) fresh: Fresh,
+    given: Option<Credentials>,
+    client: OnceCell<Client>,
+    pub(super) node: OnceCell<InstanceId>,
+    known: Mutex<Known>,
+}
+
+/// What saves calls, and nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Facts of instance types, which do not change.
+    pub(super) types: BTreeMap<String, InstanceTypeFacts>,
+    /// Whether EC2 refuses to terminate an instance.
+    pub(super) protected: HashMap<String, bool>,
+    /// Public images by what they were asked for.
+    pub(super) images: HashMap<String, Vec<aws_sdk_ec2::types::Image>>,
+    /// Seconds that an instance may take to come up.
+    pub(super) boot_timeouts: HashMap<String, u32>,
+}
+
+impl Cloud {
+    pub(super) fn new(
+        spec: AwsProviderSpec,
+        access_node: AccessNodeSpec,
+        given: Option<Credentials>,
+    ) -> Self {
+        Self {
+            spec,
+            access_node,
+            fresh: Fresh::default(),
+            given,
+            client: OnceCell::new(),
+            node: OnceCell::new(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Looks at what is known, or adds to it.
+    pub(super) fn known<T>(&self, use_it: impl FnOnce(&mut Known) -> T) -> T {
+        use_it(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// EC2's client.
+    ///
+    /// # Errors
+    /// No region, no credentials.
+    pub(super) async fn ec2(&self) -> Result<&Client, ProviderError> {
+        self.client.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn load(&self) -> SdkConfig {
+        let retries = RetryConfig::standard()
+            .with_max_attempts(self.spec.max_attempts.max(1))
+            .with_initial_backoff(FIRST_PAUSE)
+            .with_max_backoff(LONGEST_PAUSE);
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http_client())
+            .retry_config(retries)
+            .timeout_config(timeouts);
+        if let Ok(name) = AppName::new(concat!("replant-", env!("CARGO_PKG_VERSION"))) {
+            loader = loader.app_name(name);
+        }
+        if let Some(region) = &self.spec.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &self.spec.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(credentials) = &self.given {
+            loader = loader.credentials_provider(credentials.clone());
+        }
+        loader.load().await
+    }
+
+    async fn connect(&self) -> Result<Client, ProviderError> {
+        let base = self.load().await;
+        if base.region().is_none() {
+            return Err(errors::connection(
+                "RegionMissing",
+                "neither the configuration nor the environment, the profile or this machine names a region",
+            ));
+        }
+        let credentials = match &self.spec.assume_role {
+            None => base.credentials_provider(),
+            Some(role) => {
+                let name = role.session_name.as_deref().unwrap_or("replant");
+                let mut builder =
+                    AssumeRoleProvider::builder(&role.role_arn).session_name(name).configure(&base);
+                if let Some(id) = &role.external_id {
+                    builder = builder.external_id(id);
+                }
+                Some(SharedCredentialsProvider::new(builder.build().await))
+            }
+        };
+        let Some(credentials) = credentials else {
+            return Err(errors::connection("CredentialsMissing", "no credentials were found"));
+        };
+        // Asked once here, so that what is wrong with them is said as such.
+        credentials.provide_credentials().await.map_err(|error| errors::credentials("Connect", &error))?;
+        let mut config = aws_sdk_ec2::config::Builder::from(&base).credentials_provider(credentials);
+        if let Some(url) = &self.spec.endpoint_url {
+            config = config.endpoint_url(url);
+        }
+        Ok(Client::from_conf(config.build()))
+    }
+}
+
+/// HTTPS with the TLS that images from the web use, and the system's certificates.
+pub(super) fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https()
+}

@@ -1,0 +1,126 @@
+//! DescribeInstances; starting, stopping, terminating.
+
+use aws_sdk_ec2::types as sdk;
+
+use super::call::send;
+use super::client::Cloud;
+use super::views;
+use super::volumes::{PAGE, filters};
+use crate::provider::types::{
+    Filter, InstanceId, InstanceState, InstanceView, ProviderError, ProviderErrorKind,
+};
+
+impl Cloud {
+    pub(super) async fn describe_instances(
+        &self,
+        filter: &Filter,
+    ) -> Result<Vec<InstanceView>, ProviderError> {
+        let mut found = Vec::new();
+        for instance in self.raw_instances(filters("instance-id", filter)).await? {
+            found.push(self.instance_view(&instance).await?);
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn raw_instances(
+        &self,
+        filters: Vec<Vec<sdk::Filter>>,
+    ) -> Result<Vec<sdk::Instance>, ProviderError> {
+        let ec2 = self.ec2().await?;
+        let mut found = Vec::new();
+        for filters in filters {
+            let mut next = None;
+            loop {
+                let call = ec2
+                    .describe_instances()
+                    .set_filters(Some(filters.clone()))
+                    .max_results(PAGE)
+                    .set_next_token(next);
+                let page = send!("DescribeInstances", call)?;
+                let instances = page.reservations().iter().flat_map(sdk::Reservation::instances);
+                found.extend(instances.cloned());
+                next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+                if next.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn instance_view(
+        &self,
+        instance: &sdk::Instance,
+    ) -> Result<InstanceView, ProviderError> {
+        let mut view = views::instance(instance, false)?;
+        view.termination_protection = match view.state {
+            InstanceState::ShuttingDown | InstanceState::Terminated => false,
+            _ => self.is_protected(&view.id).await?,
+        };
+        Ok(view)
+    }
+
+    /// DescribeInstances does not say it; asked once for each instance, then followed.
+    async fn is_protected(&self, id: &InstanceId) -> Result<bool, ProviderError> {
+        if let Some(known) = self.known(|known| known.protected.get(&id.0).copied()) {
+            return Ok(known);
+        }
+        let ec2 = self.ec2().await?;
+        let call = ec2
+            .describe_instance_attribute()
+            .instance_id(&id.0)
+            .attribute(sdk::InstanceAttributeName::DisableApiTermination);
+        let answer =
+            self.fresh.settled(&[&id.0], || async { send!("DescribeInstanceAttribute", call.clone()) }).await;
+        let protected = match answer {
+            Ok(answer) => answer.disable_api_termination().and_then(|value| value.value()).unwrap_or(false),
+            // It ended between the two calls.
+            Err(failed) if failed.error.kind == ProviderErrorKind::NotFound => return Ok(false),
+            Err(failed) => return Err(failed.into()),
+        };
+        self.known(|known| known.protected.insert(id.0.clone(), protected));
+        Ok(protected)
+    }
+
+    pub(super) async fn start_instance(&self, id: &InstanceId) -> Result<(), ProviderError> {
+        let ec2 = self.ec2().await?;
+        let call = ec2.start_instances().instance_ids(&id.0);
+        self.fresh.settled(&[&id.0], || async { send!("StartInstances", call.clone()).map(drop) }).await?;
+        Ok(())
+    }
+
+    pub(super) async fn stop_instance(&self, id: &InstanceId) -> Result<(), ProviderError> {
+        self.refuse_access_node("StopInstances", id).await?;
+        let ec2 = self.ec2().await?;
+        let call = ec2.stop_instances().instance_ids(&id.0);
+        self.fresh.settled(&[&id.0], || async { send!("StopInstances", call.clone()).map(drop) }).await?;
+        Ok(())
+    }
+
+    pub(super) async fn terminate_instance(&self, id: &InstanceId) -> Result<(), ProviderError> {
+        self.refuse_access_node("TerminateInstances", id).await?;
+        let ec2 = self.ec2().await?;
+        let call = ec2.terminate_instances().instance_ids(&id.0);
+        self.fresh
+            .settled(&[&id.0], || async { send!("TerminateInstances", call.clone()).map(drop) })
+            .await?;
+        Ok(())
+    }
+
+    /// Whatever a state says, the access node is never stopped, ended or changed.
+    pub(super) async fn refuse_access_node(
+        &self,
+        operation: &'static str,
+        id: &InstanceId,
+    ) -> Result<(), ProviderError> {
+        if *id != self.node_id().await? {
+            return Ok(());
+        }
+        Err(ProviderError::new(
+            operation,
+            ProviderErrorKind::IncorrectState,
+            "OperationNotPermitted",
+            format!("'{id}' is the access node"),
+        ))
+    }
+}

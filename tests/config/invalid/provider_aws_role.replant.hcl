@@ -1,0 +1,12 @@
+provider "aws" {
+  assume_role {
+    role_arn = "restore"
+  }
+}
+
+instance "web" {
+  instance_type = "m6i.large"
+  disk "root" {
+    image = "disk.raw"
+  }
+}

@@ -1,0 +1,117 @@
+"""The access node's kernel: which devices it shows for the volumes that are attached to it.
+
+A volume's content is a sparse file. While it is attached to the access node, that very file (its
+only name) lies in the device directory under the name that Linux would give the device, and sysfs
+says which volume it is: for NVMe by the serial number and model ("Amazon EBS volumes and NVMe"), for
+Xen by the name it was attached under. With `loops` the device is a block device: a loop device over
+the file.
+
+`surprise` is what somebody else does to a volume before its first attachment: "table" (writes a
+partition table), "mounted" (mounts a filesystem on it), "larger" (the device is not the volume's
+size). A copy of what is then on it is kept beside it.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+GIB = 1 << 30
+MODEL = "Amazon Elastic Block Store"
+
+
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class Node:
+    def __init__(self, directory, nitro, loops=False):
+        self.root = Path(directory)
+        self.nitro, self.loops, self.surprise = nitro, loops, None
+        for name in ("dev", "sys/block", "volumes"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+
+    def _rest(self, volume):
+        return self.root / "volumes" / f"{volume}.raw"
+
+    def _name(self, volume):
+        """The device that shows a volume now."""
+        marker = self.root / "volumes" / f"{volume}.device"
+        return marker.read_text() if marker.exists() else None
+
+    def path(self, volume):
+        """Where a volume's content is now."""
+        name = self._name(volume)
+        return self.root / "dev" / name if name and not self.loops else self._rest(volume)
+
+    def create(self, volume, gib):
+        with open(self._rest(volume), "wb") as file:
+            file.truncate(gib * GIB)
+
+    def grow(self, volume, gib):
+        with open(self.path(volume), "r+b") as file:
+            file.truncate(max(gib * GIB, os.fstat(file.fileno()).st_size))
+        if self.loops and self._name(volume):
+            run("losetup", "--set-capacity", self._loop(volume))
+
+    def _loop(self, volume):
+        return run("losetup", "--noheadings", "--output", "NAME", "--associated", str(self._rest(volume)))
+
+    def copy(self, volume, snapshot):
+        target = self.root / "volumes" / f"{snapshot}.raw"
+        run("cp", "--sparse=always", "--reflink=auto", str(self.path(volume)), str(target))
+
+    def delete(self, volume):
+        self.detach(volume)
+        self._rest(volume).unlink(missing_ok=True)
+
+    def attach(self, volume, device):
+        if not self._rest(volume).exists() or self._name(volume):
+            return
+        if self.nitro:
+            taken = {entry.name for entry in (self.root / "dev").iterdir()}
+            name = next(f"nvme{n}n1" for n in range(1, 1000) if f"nvme{n}n1" not in taken)
+        else:
+            name = "xvd" + device.removeprefix("/dev/").removeprefix("xvd").removeprefix("sd")
+        node, number = self.root / "dev" / name, "259:0"
+        (self.root / "volumes" / f"{volume}.device").write_text(name)
+        if self.surprise == "larger":
+            os.truncate(self._rest(volume), os.stat(self._rest(volume)).st_size + (1 << 20))
+        if self.loops:
+            loop = run("losetup", "--find", "--show", str(self._rest(volume)))
+            device = os.stat(loop).st_rdev
+            os.mknod(node, 0o600 | 0o060000, device)
+            number = f"{os.major(device)}:{os.minor(device)}"
+            self.surprised(volume, loop)
+        else:
+            os.rename(self._rest(volume), node)
+        block = self.root / "sys/block" / name
+        (block / "device").mkdir(parents=True)
+        (block / "dev").write_text(number + "\n")
+        if self.nitro:
+            (block / "device/serial").write_text(volume.replace("-", "", 1) + "\n")
+            (block / "device/model").write_text(MODEL.ljust(40) + "\n")
+
+    def detach(self, volume):
+        name = self._name(volume)
+        if name is None:
+            return
+        shutil.rmtree(self.root / "sys/block" / name)
+        if self.loops:
+            (self.root / "dev" / name).unlink()
+            if os.path.ismount(self.root / "mounted"):
+                run("umount", str(self.root / "mounted"))
+            run("losetup", "--detach", self._loop(volume))
+        else:
+            os.rename(self.root / "dev" / name, self._rest(volume))
+        (self.root / "volumes" / f"{volume}.device").unlink()
+
+    def surprised(self, volume, loop):
+        if self.surprise == "table":
+            subprocess.run(["sfdisk", "--quiet", loop], input="label: gpt\n,,\n", text=True, check=True)
+        elif self.surprise == "mounted":
+            run("mkfs.ext4", "-q", "-F", loop)
+            (self.root / "mounted").mkdir(exist_ok=True)
+            run("mount", "-o", "ro", loop, str(self.root / "mounted"))
+        if self.surprise:
+            run("cp", "--sparse=always", str(self._rest(volume)), str(self.root / "volumes" / f"{volume}.before"))
