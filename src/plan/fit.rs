@@ -60,6 +60,8 @@ pub fn any(hypervisor: Hypervisor, guest: Architecture) -> InstanceTypeFacts {
         ena_required: hypervisor == Hypervisor::Nitro,
         vcpus: 0,
         memory: 0,
+        max_volumes: None,
+        ebs_bandwidth: None,
     }
 }
 
@@ -293,6 +295,8 @@ mod tests {
             ena_required: hypervisor == Hypervisor::Nitro,
             vcpus: 2,
             memory: 4096,
+            max_volumes: None,
+            ebs_bandwidth: None,
         }
     }
 
