@@ -270,7 +270,7 @@ fn name_servers(network: &mut Network<'_, '_>) {
     let line = text.lines().zip(1_u32..).find(|(line, _)| line.trim_start().starts_with(KEY));
     if let Some((line, number)) = line {
         network.findings.push(
-            warns("static_name_servers", "the guest asks name servers of the old network first")
+            warns("name_servers_static", "the guest asks name servers of the old network first")
                 .at(CONFIG, number, line)
                 .advice("They stay. Take them out after the restore when they cannot be reached from the instance."),
         );

@@ -119,9 +119,10 @@ fn rocky_9_on_xfs() {
         Part {
             mib: 320,
             kind: "xfs",
-            make: "mkfs.xfs -q -m uuid=$u $d; mount $d $m; cp -a $t/. $m/; rm -rf $m/boot/*; umount $m",
+            make: "mkfs.xfs -q -m uuid=$u $d; mount $d $m; cp -a $t/. $m/; rm -rf $m/boot/*; setfattr -n security.selinux -v system_u:object_r:etc_t:s0 $m/etc; umount $m",
         },
     ];
+    // The tree is seen through a filesystem that has no labels.
     let facts = disk(&[(1, "bios-grub", ""), (2, "ext4", "/boot"), (3, "xfs", "/")]);
     same_as_in_a_directory(&format!("{}{}", red_hat::COMMON, red_hat::ROCKY_9), &facts, &parts);
 }

@@ -79,6 +79,12 @@ pub const CASES: &[Case] = &[
         "echo '/dev/sda2 none swap sw 0 0' >> etc/fstab",
         &["/etc/fstab:3: /dev/sda2 none swap"],
     ),
+    advised(
+        "boot_menu_too_long",
+        WARNS,
+        "mkdir -p boot/grub2; head -c 3M /dev/zero | tr '\\0' '#' > boot/grub2/grub.cfg",
+        &["/boot/grub2/grub.cfg"],
+    ),
     advised("fstab_too_long", BLOCKS, "head -c 2M /dev/zero | tr '\\0' '#' >> etc/fstab", &["/etc/fstab: "]),
     advised("fstab_unreadable", WARNS, "printf '\\xff\\n' >> etc/fstab", &["/etc/fstab"]),
     both(

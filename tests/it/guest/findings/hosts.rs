@@ -22,6 +22,17 @@ pub const CASES: &[Case] = &[
         "elf usr/bin/cloud-init; put etc/cloud/cloud.cfg <<<'users: [default]'; put var/lib/cloud/data/instance-id <<<iid-vmware-1",
         &["/var/lib/cloud/data/instance-id: it was last iid-vmware-1"],
     ),
+    mended(
+        "cloud_init_network",
+        INFORMS,
+        "elf usr/bin/cloud-init; put etc/cloud/cloud.cfg <<<'users: [default]'; put etc/cloud/cloud.cfg.d/99-installer.cfg <<E
+network:
+  version: 2
+  ethernets:
+    ens192: {addresses: [10.1.2.3/24]}
+E",
+        &["/etc/cloud/cloud.cfg.d/99-installer.cfg"],
+    ),
     advised(
         "cloud_init_disabled",
         INFORMS,
