@@ -43,7 +43,7 @@ pub fn volume(number: u64) -> Resource {
         tags: BTreeMap::from([("Name".to_owned(), "web".to_owned())]),
         prevent_destroy: false,
         final_snapshot: None,
-        written: true,
+        written: false,
         write: Some(WriteFacts {
             image: ImageFacts {
                 path: Path::new("backups/web.ova").into(),
