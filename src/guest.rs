@@ -10,6 +10,7 @@ pub mod findings;
 pub mod init;
 pub mod kernel;
 pub mod linux;
+pub mod locks;
 pub mod mask;
 pub mod prepare;
 pub mod report;

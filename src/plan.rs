@@ -10,6 +10,7 @@ pub mod build;
 pub mod change;
 pub mod check;
 pub mod destroy;
+pub mod fit;
 pub mod guest;
 pub mod instance;
 pub mod lint;

@@ -4,5 +4,6 @@
 //! itself. Everything else is printed by `cli`.
 
 pub mod human;
+pub mod inspection;
 pub mod json;
 pub mod progress;

@@ -75,7 +75,7 @@ pub fn initramfs(input: &[u8]) {
             Err(error) => return drop(error.to_string()),
         };
         assert_eq!(archive.length, packed.len() as u64, "all of it was read");
-        let _ = (archive.main().is_some(), hint::Generator::of(&archive).name());
+        let _ = (archive.get("init").is_some(), hint::Generator::of(&archive).hint_path(&archive));
         for path in archive.members.keys().take(64) {
             let _ = (archive.resolve(path), archive.get(path), archive.content(path));
         }

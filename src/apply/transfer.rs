@@ -297,7 +297,8 @@ impl Context {
         for disk in untouched {
             let (volume_address, volume) = self.volume(&address.instance, &disk)?;
             if volume.write.is_some() && volume.drivers.is_none() {
-                let drivers = Some(DriversFacts { recipe: plan.recipe, overlay_bytes: 0 });
+                let drivers =
+                    Some(DriversFacts { recipe: plan.recipe, overlay_bytes: 0, wanted: plan.wanted });
                 changes.push(put_volume(&volume_address, VolumeResource { drivers, ..volume }));
             }
         }
@@ -336,7 +337,8 @@ impl Context {
             .await;
         match result {
             Ok(_) => {
-                let drivers = Some(DriversFacts { recipe: plan.recipe, overlay_bytes: bytes });
+                let drivers =
+                    Some(DriversFacts { recipe: plan.recipe, overlay_bytes: bytes, wanted: plan.wanted });
                 let now = put_volume(&volume_address, VolumeResource { drivers, ..volume });
                 self.finish(intent, vec![now]).await
             }

@@ -8,6 +8,8 @@ pub const SUCCESS: u8 = 0;
 pub const FAILURE: u8 = 1;
 /// `plan --detailed-exitcode`: there are changes.
 pub const CHANGES: u8 = 2;
+/// `inspect`: something stands in the way of booting on EC2.
+pub const BLOCKED: u8 = 3;
 /// Stopped by an interrupt; the state is intact.
 pub const INTERRUPTED: u8 = 130;
 
@@ -20,6 +22,8 @@ pub enum Exit {
     Failure,
     /// See [`CHANGES`].
     Changes,
+    /// See [`BLOCKED`].
+    Blocked,
     /// See [`INTERRUPTED`].
     Interrupted,
 }
@@ -30,6 +34,7 @@ impl From<Exit> for ExitCode {
             Exit::Success => SUCCESS,
             Exit::Failure => FAILURE,
             Exit::Changes => CHANGES,
+            Exit::Blocked => BLOCKED,
             Exit::Interrupted => INTERRUPTED,
         })
     }

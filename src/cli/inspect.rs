@@ -9,17 +9,21 @@ use super::image_arguments::ImageArguments;
 use super::location::LocationParser;
 use super::terminal;
 use crate::diagnostic::Diagnostic;
-use crate::guest::report::{FindingSeverity, RecipeInputs, Report};
+use crate::guest::report::{Finding, RecipeInputs, Report};
 use crate::image::ova;
 use crate::image::{self, ImageError};
 use crate::model::{GuestChanges, Hypervisor, Location, NetworkPolicy};
+use crate::plan::fit;
+use crate::provider::InstanceTypeFacts;
+use crate::provider::local::instance_type;
 use crate::sandbox::{Limits, Request, SandboxDisk, run as run_sandbox};
-use crate::ui::human::guest::render_inspection;
+use crate::ui::human::inspection::render_inspection;
+use crate::ui::inspection::Inspection;
 
 /// Looks into a machine's image and says what it is and whether it will boot on EC2.
 ///
-/// The guest is looked at in a sandbox; the image is only read. The exit code is 1 when anything
-/// stands in the way of booting.
+/// The guest is looked at in a sandbox; the image is only read. The exit code is 0 when it boots, as
+/// it is or after preparation, 3 when something stands in the way, 1 when it could not be looked at.
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// What to look at.
@@ -43,7 +47,11 @@ pub struct MachineArguments {
     #[command(flatten)]
     pub reading: ImageArguments,
 
-    /// What the restored instance runs on.
+    /// The instance type that it is to run on, as m6i.large.
+    #[arg(long, value_name = "TYPE", conflicts_with = "hypervisor")]
+    pub instance_type: Option<String>,
+
+    /// What the restored instance runs on, when its type is not known yet.
     #[arg(long, value_enum, default_value_t = HypervisorArgument::Nitro)]
     pub hypervisor: HypervisorArgument,
 
@@ -69,6 +77,15 @@ pub enum HypervisorArgument {
     Nitro,
     /// Xen disks and network.
     Xen,
+}
+
+impl From<HypervisorArgument> for Hypervisor {
+    fn from(argument: HypervisorArgument) -> Self {
+        match argument {
+            HypervisorArgument::Nitro => Self::Nitro,
+            HypervisorArgument::Xen => Self::Xen,
+        }
+    }
 }
 
 /// A network policy on the command line.
@@ -128,6 +145,44 @@ impl MachineArguments {
         self.images.first().map(Location::called).unwrap_or_default()
     }
 
+    fn hypervisor(&self) -> Hypervisor {
+        let kind = self.instance_type.as_deref().and_then(instance_type);
+        kind.map_or(self.hypervisor.into(), |kind| kind.hypervisor)
+    }
+
+    /// The instance type that is named.
+    ///
+    /// # Errors
+    /// When it is not known.
+    pub fn kind(&self) -> Result<Option<InstanceTypeFacts>, Diagnostic> {
+        let Some(name) = &self.instance_type else { return Ok(None) };
+        instance_type(name).map(Some).ok_or_else(|| {
+            Diagnostic::error("cli::unknown_instance_type", "The instance type is not known")
+                .detail(format!("{name} is not in the table that this version of Replant brings along."))
+                .help("A type is a family and a size, as in m6i.large or t3.medium. For a newer one, name the hypervisor only:\nreplant inspect --hypervisor nitro IMAGE")
+        })
+    }
+
+    /// What the type, or the hypervisor alone, means for a guest.
+    ///
+    /// # Errors
+    /// When the type is not known.
+    pub fn fit(&self, report: &Report) -> Result<Vec<Finding>, Diagnostic> {
+        let kind = self.kind()?;
+        let Some(guest) = &report.facts else { return Ok(Vec::new()) };
+        Ok(fit::judge(guest, &kind.unwrap_or_else(|| fit::any(self.hypervisor(), guest.architecture))))
+    }
+
+    /// What a report comes to for these images and this type.
+    ///
+    /// # Errors
+    /// When the type is not known.
+    pub fn inspection(&self, report: Report) -> Result<Inspection, Diagnostic> {
+        let fit = self.fit(&report)?;
+        let images = self.images.iter().map(ToString::to_string).collect();
+        Ok(Inspection::new(images, self.instance_type.clone(), self.hypervisor(), report, fit))
+    }
+
     /// The sandbox's request for these disks.
     #[must_use]
     pub fn request(&self, disks: Vec<SandboxDisk>, prepare: bool) -> Request {
@@ -135,10 +190,7 @@ impl MachineArguments {
             disks,
             prepare,
             inputs: RecipeInputs {
-                hypervisor: match self.hypervisor {
-                    HypervisorArgument::Nitro => Hypervisor::Nitro,
-                    HypervisorArgument::Xen => Hypervisor::Xen,
-                },
+                hypervisor: self.hypervisor(),
                 network: match self.network {
                     NetworkArgument::Dhcp => NetworkPolicy::Dhcp,
                     NetworkArgument::Keep => NetworkPolicy::Keep,
@@ -150,17 +202,11 @@ impl MachineArguments {
     }
 }
 
-/// Whether anything stands in the way of booting.
-#[must_use]
-pub fn is_blocked(report: &Report) -> bool {
-    report.findings.iter().any(|finding| finding.severity == FindingSeverity::Blocks)
-}
-
 /// Inspects, and prints the report.
 #[must_use]
 pub fn run(directory: &Path, command: &Inspect) -> Exit {
     match inspect(directory, command) {
-        Ok(report) if is_blocked(&report) => Exit::Failure,
+        Ok(inspection) if inspection.is_blocked() => Exit::Blocked,
         Ok(_) => Exit::Success,
         Err(diagnostic) => {
             terminal::print_diagnostic(&diagnostic, command.json);
@@ -169,16 +215,17 @@ pub fn run(directory: &Path, command: &Inspect) -> Exit {
     }
 }
 
-fn inspect(directory: &Path, command: &Inspect) -> Result<Report, Diagnostic> {
+fn inspect(directory: &Path, command: &Inspect) -> Result<Inspection, Diagnostic> {
+    command.machine.kind()?;
     let disks = command.machine.disks(directory)?;
     let request = command.machine.request(disks, false);
     let report = run_sandbox(&request, None).map_err(|error| error.diagnostic())?.report;
-    let name = command.machine.name();
+    let inspection = command.machine.inspection(report)?;
     terminal::print(&match command.json {
-        true => json(&report)?,
-        false => render_inspection(&name, &report, terminal::stdout_look()),
+        true => json(&inspection)?,
+        false => render_inspection(&inspection, terminal::stdout_look()),
     });
-    Ok(report)
+    Ok(inspection)
 }
 
 /// A value as JSON for a person or a program.

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::exit::Exit;
-use super::inspect::{MachineArguments, is_blocked, json};
+use super::inspect::{MachineArguments, json};
 use super::meter::Meter;
 use super::{interrupt, terminal};
 use crate::copy::{self, Cancel, CopyError, Existing, OverlayOptions, Target, TargetOptions, WriteOptions};
@@ -16,6 +16,7 @@ use crate::image::{self, BlockSource, OpenOptions, Overlay};
 use crate::model::{Bytes, Digest};
 use crate::sandbox::{Outcome, SandboxDisk, run as run_sandbox};
 use crate::ui::human::guest::render_preparation;
+use crate::ui::inspection::blocks;
 
 /// Shows what is changed in a guest so that it boots on EC2; with --write, writes its image with
 /// the changes.
@@ -99,6 +100,7 @@ impl From<CopyError> for Failure {
 }
 
 fn prepare(directory: &Path, command: &Prepare) -> Result<Exit, Failure> {
+    command.machine.kind()?;
     let mut disks = command.machine.disks(directory)?;
     if !command.write.is_empty() && command.write.len() != disks.len() {
         return Err(Diagnostic::error("cli::targets", "Each disk needs a target of its own")
@@ -112,7 +114,8 @@ fn prepare(directory: &Path, command: &Prepare) -> Result<Exit, Failure> {
         check_size(first)?;
     }
     let request = command.machine.request(disks.clone(), true);
-    let outcome = run_sandbox(&request, None).map_err(|error| error.diagnostic())?;
+    let mut outcome = run_sandbox(&request, None).map_err(|error| error.diagnostic())?;
+    outcome.report.findings.extend(command.machine.fit(&outcome.report)?);
     let name = command.machine.name();
     let changed = outcome.overlays.iter().map(changed_bytes).sum();
     terminal::print(&match (command.json, command.write.is_empty()) {
@@ -123,7 +126,7 @@ fn prepare(directory: &Path, command: &Prepare) -> Result<Exit, Failure> {
             render_preparation(&name, &outcome.report, changed, context, terminal::stdout_look())
         }
     });
-    if is_blocked(&outcome.report) {
+    if outcome.report.findings.iter().any(blocks) {
         return Ok(Exit::Failure);
     }
     if !command.write.is_empty() {

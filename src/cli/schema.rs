@@ -10,6 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::plan::Plan;
 use crate::state::State;
 use crate::state::format::v1::JournalLine;
+use crate::ui::inspection::Inspection;
 use crate::ui::json::Line;
 
 /// One schema. The copies in `schemas/` are held to these by a test.
@@ -65,6 +66,12 @@ pub const PUBLISHED: &[Published] = &[
         title: "The header of a write's manifest",
         schema: of::<copy::Header>,
     },
+    Published {
+        name: "inspection",
+        version: 1,
+        title: "What inspect --json gives",
+        schema: of::<Inspection>,
+    },
     Published { name: "events", version: 1, title: "A line of --json", schema: of::<Line<'static>> },
 ];
 
@@ -80,7 +87,7 @@ pub struct SchemaCommand {
 pub fn run(arguments: &SchemaCommand) -> Exit {
     let Some(name) = &arguments.name else {
         let lines: String =
-            PUBLISHED.iter().map(|schema| format!("{:<10} {}\n", schema.name, schema.title)).collect();
+            PUBLISHED.iter().map(|schema| format!("{:<11} {}\n", schema.name, schema.title)).collect();
         terminal::print(&lines);
         return Exit::Success;
     };

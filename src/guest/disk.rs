@@ -6,6 +6,7 @@ pub mod find;
 pub mod findings;
 pub mod gpt;
 pub mod grow;
+pub mod hibernation;
 pub mod ioctl;
 pub mod layout;
 pub mod lvm;

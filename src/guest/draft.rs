@@ -56,11 +56,12 @@ impl fmt::Display for Access {
 enum Step {
     Write { path: String, before: Option<Vec<u8>>, after: Vec<u8>, mode: u32, purposes: Vec<String> },
     Label { path: String, like: &'static str },
-    Access { path: String, before: Option<Access>, after: Access },
+    Access { path: String, before: Option<(Access, u64)>, after: Access },
     Copy { path: String, of: String, content: Vec<u8>, mode: u32 },
     Extend { path: String, length: u64, offset: u64, bytes: Vec<u8>, purpose: String, lines: Vec<String> },
+    Overwrite { path: String, offset: u64, before: Vec<u8>, after: Vec<u8>, purpose: String },
     SetAside { path: String, to: String, purpose: String },
-    Remove { path: String, before: Vec<u8>, purpose: String },
+    Remove { path: String, before: Vec<u8>, purpose: String, shown: bool },
 }
 
 /// A recipe in the making.
@@ -209,10 +210,10 @@ impl<'t> Draft<'t> {
     }
 
     fn access(&mut self, path: &str, now: Option<Metadata>, after: Access) {
-        let before = now.map(|now| Access { mode: now.mode, uid: now.uid, gid: now.gid });
+        let before = now.map(|now| (Access { mode: now.mode, uid: now.uid, gid: now.gid }, now.length));
         // What is made belongs to root and has the mode that it is made with.
         let made = Access { mode: after.mode, uid: 0, gid: 0 };
-        if before.unwrap_or(made) != after {
+        if before.map_or(made, |(before, _)| before) != after {
             self.steps.push(Step::Access { path: path.to_owned(), before, after });
         }
     }
@@ -291,6 +292,12 @@ impl<'t> Draft<'t> {
         self.steps.push(Step::Extend { path: path.to_owned(), length, offset, bytes, purpose, lines });
     }
 
+    /// Replaces the bytes `before` of a file at an offset by as many others.
+    pub fn overwrite(&mut self, path: &str, offset: u64, before: Vec<u8>, after: Vec<u8>, purpose: &str) {
+        let purpose = purpose.to_owned();
+        self.steps.push(Step::Overwrite { path: path.to_owned(), offset, before, after, purpose });
+    }
+
     /// Renames a file to [`aside`]'s name.
     pub fn set_aside(&mut self, path: &str, purpose: &str) {
         if self.refuses(path, purpose) {
@@ -311,7 +318,21 @@ impl<'t> Draft<'t> {
             return Ok(());
         }
         self.pending.insert(path.to_owned(), None);
-        self.steps.push(Step::Remove { path: path.to_owned(), before, purpose: purpose.to_owned() });
+        let purpose = purpose.to_owned();
+        self.steps.push(Step::Remove { path: path.to_owned(), before, purpose, shown: true });
+        Ok(())
+    }
+
+    /// As [`Draft::remove`], for what nobody wants to read on its way out: keys, seeds, leases.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn discard(&mut self, path: &str, purpose: &str) -> Result<(), TreeError> {
+        let steps = self.steps.len();
+        self.remove(path, purpose)?;
+        if let Some(Step::Remove { shown, .. }) = self.steps.get_mut(steps) {
+            *shown = false;
+        }
         Ok(())
     }
 
@@ -350,6 +371,7 @@ impl<'t> Draft<'t> {
                 Step::Extend { path, offset, bytes, .. } => {
                     self.tree.insert(path, *offset, bytes, MOST_MOVED)?;
                 }
+                Step::Overwrite { path, offset, after, .. } => self.tree.overwrite(path, *offset, after)?,
                 Step::SetAside { path, to, .. } => self.tree.rename(path, to)?,
                 Step::Remove { path, .. } => self.tree.remove(path)?,
             }
@@ -373,6 +395,9 @@ impl<'t> Draft<'t> {
                     let good = found == Some(length.saturating_add(added))
                         && self.tree.read_at(path, *offset, added)? == *bytes;
                     (path, good)
+                }
+                Step::Overwrite { path, offset, after, .. } => {
+                    (path, self.tree.read_at(path, *offset, after.len() as u64)? == *after)
                 }
                 Step::SetAside { path, to, .. } => {
                     let there = self.tree.symlink_metadata(to)?.is_some();
@@ -432,10 +457,19 @@ fn edit(step: &Step) -> Option<Edit> {
             };
             Edit { path: path.clone(), purpose: purpose.clone(), kind }
         }
+        Step::Overwrite { path, offset, before, after, purpose } => Edit {
+            path: path.clone(),
+            purpose: purpose.clone(),
+            kind: EditKind::Overwrite {
+                offset: *offset,
+                before: Digest::of(before),
+                after: Digest::of(after),
+            },
+        },
         Step::SetAside { path, to, purpose } => {
             Edit { path: path.clone(), purpose: purpose.clone(), kind: EditKind::SetAside { to: to.clone() } }
         }
-        Step::Remove { path, before, purpose } => Edit {
+        Step::Remove { path, before, purpose, .. } => Edit {
             path: path.clone(),
             purpose: purpose.clone(),
             kind: EditKind::RemoveFile { before: Digest::of(before) },
@@ -462,14 +496,23 @@ fn diff(step: &Step) -> Option<FileDiff> {
             let new_length = Some(length.saturating_add(bytes.len() as u64));
             (path, FileChange::Binary { old_length: Some(*length), new_length, lines: lines.clone() })
         }
+        Step::Overwrite { path, offset, after, purpose, .. } => {
+            let lines = vec![format!("{} bytes at {offset}: {purpose}", after.len())];
+            (path, FileChange::Binary { old_length: None, new_length: None, lines })
+        }
         Step::SetAside { path, to, .. } => (path, FileChange::Renamed { to: to.clone() }),
-        Step::Remove { path, before, .. } => (path, change(path, Some(before), None)),
+        Step::Remove { path, before, shown: true, .. } => (path, change(path, Some(before), None)),
+        Step::Remove { path, before, .. } => {
+            let old_length = Some(before.len() as u64);
+            (path, FileChange::Binary { old_length, new_length: None, lines: Vec::new() })
+        }
         Step::Label { .. } => return None,
         // Of a new file, its edit says it.
         Step::Access { before: None, .. } => return None,
-        Step::Access { path, before: Some(before), after } => {
+        Step::Access { path, before: Some((before, length)), after } => {
             let lines = vec![format!("was {before}"), format!("is {after}")];
-            (path, FileChange::Binary { old_length: None, new_length: None, lines })
+            let length = Some(*length);
+            (path, FileChange::Binary { old_length: length, new_length: length, lines })
         }
     };
     Some(FileDiff { path: path.clone(), change })

@@ -13,5 +13,6 @@ pub mod mounts;
 pub mod network;
 pub mod recipe;
 pub mod release;
+pub mod services;
 pub mod storage;
 pub mod system;

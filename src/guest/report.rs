@@ -112,6 +112,10 @@ pub struct KernelFacts {
     pub initramfs: Option<String>,
     /// Driver (`nvme`, `ena`, `xen-blkfront`, `xen-netfront`) to where it is.
     pub drivers: BTreeMap<String, DriverPlace>,
+    /// The version that the ENA driver gives itself (`2.0.3K`); drivers of the kernel's own tree
+    /// have none since Linux 5.7.
+    #[serde(default)]
+    pub ena_version: Option<String>,
 }
 
 /// Where a driver is.
@@ -252,6 +256,15 @@ pub enum EditKind {
         length: u64,
         /// Digest of what is inserted.
         inserted: Digest,
+    },
+    /// Bytes of a file or device are replaced by as many others.
+    Overwrite {
+        /// Where, in bytes from the start.
+        offset: u64,
+        /// Digest of what they are.
+        before: Digest,
+        /// Digest of what they become.
+        after: Digest,
     },
     /// The file is renamed (set aside).
     SetAside {

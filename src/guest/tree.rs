@@ -18,6 +18,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::locks::Unlocked;
+
 /// The longest path accepted, in bytes (`PATH_MAX` of Linux).
 const PATH_MAX: usize = 4096;
 /// How many entries of one directory are looked at; the rest is counted as skipped.
@@ -185,6 +187,8 @@ pub struct Space {
     pub free: u64,
     /// The size of a block in bytes.
     pub block: u64,
+    /// Inodes for new files; `None` where the filesystem makes them as it needs them (btrfs, FAT).
+    pub inodes: Option<u64>,
     /// Mounted read-only.
     pub read_only: bool,
 }
@@ -357,6 +361,7 @@ impl Tree {
     /// # Errors
     /// [`TreeError::Create`], [`TreeError::Write`], [`TreeError::NotAFile`], [`TreeError::BadPath`].
     pub fn write(&self, path: &str, content: &[u8], mode: u32) -> Result<(), TreeError> {
+        let _unlocked = self.unlock(path);
         let mut file = if self.metadata(path)?.is_some() {
             self.regular(path)?;
             File::from(self.resolve(path, OFlags::WRONLY | OFlags::TRUNC)?)
@@ -372,6 +377,7 @@ impl Tree {
     /// [`TreeError::Write`] and those of [`Tree::open_file`].
     pub fn append(&self, path: &str, content: &[u8]) -> Result<(), TreeError> {
         let old = self.regular(path)?.length;
+        let _unlocked = self.unlock(path);
         let mut file = File::from(self.resolve(path, OFlags::WRONLY)?);
         let failed = |source| TreeError::Write { path: path.to_owned(), source };
         file.seek(SeekFrom::Start(old)).map_err(failed)?;
@@ -381,6 +387,17 @@ impl Tree {
             return Err(failed(source));
         }
         Ok(())
+    }
+
+    /// Replaces bytes of a file at an offset; its length stays.
+    ///
+    /// # Errors
+    /// [`TreeError::Write`] and those of [`Tree::open_file`].
+    pub fn overwrite(&self, path: &str, offset: u64, content: &[u8]) -> Result<(), TreeError> {
+        self.regular(path)?;
+        let file = File::from(self.resolve(path, OFlags::WRONLY)?);
+        let failed = |source| TreeError::Write { path: path.to_owned(), source };
+        std::os::unix::fs::FileExt::write_all_at(&file, content, offset).map_err(failed)
     }
 
     /// Puts bytes into a file at an offset; what follows moves back.
@@ -395,6 +412,7 @@ impl Tree {
             return Err(TreeError::TooLarge { path: path.to_owned(), length, limit });
         }
         let tail = self.read_at(path, offset, moved)?;
+        let _unlocked = self.unlock(path);
         let mut file = File::from(self.resolve(path, OFlags::WRONLY)?);
         let failed = |source| TreeError::Write { path: path.to_owned(), source };
         let write = |file: &mut File| {
@@ -419,6 +437,7 @@ impl Tree {
     /// # Errors
     /// [`TreeError::Rename`], [`TreeError::BadPath`], [`TreeError::Look`].
     pub fn rename(&self, path: &str, to: &str) -> Result<(), TreeError> {
+        let _unlocked = self.unlock(path);
         let (from_directory, from_name) = self.parent(path)?;
         let (to_directory, to_name) = self.parent(to)?;
         renameat(&from_directory, from_name, &to_directory, to_name).map_err(|source| TreeError::Rename {
@@ -433,6 +452,7 @@ impl Tree {
     /// # Errors
     /// [`TreeError::Remove`], [`TreeError::BadPath`], [`TreeError::Look`].
     pub fn remove(&self, path: &str) -> Result<(), TreeError> {
+        let _unlocked = self.unlock(path);
         let (directory, name) = self.parent(path)?;
         unlinkat(&directory, name, AtFlags::empty())
             .map_err(|source| TreeError::Remove { path: path.to_owned(), source })
@@ -452,6 +472,7 @@ impl Tree {
         Ok(Space {
             free: found.f_bavail.saturating_mul(found.f_frsize),
             block: found.f_frsize.max(1),
+            inodes: (found.f_files > 0).then_some(found.f_favail),
             read_only: found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
         })
     }
@@ -466,6 +487,15 @@ impl Tree {
         }
         let fd = self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK).ok()?;
         label(&fd)
+    }
+
+    /// Takes `chattr +i` and `+a` off a file and its directory until the guards are dropped.
+    fn unlock(&self, path: &str) -> Vec<Unlocked> {
+        let directory = path.rsplit_once('/').map_or("/", |(directory, _)| directory);
+        let paths = [if directory.is_empty() { "/" } else { directory }, path];
+        let lockable = |path: &&str| self.is_file(path) || self.is_directory(path);
+        let open = |path| self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).ok();
+        paths.into_iter().filter(lockable).filter_map(open).filter_map(Unlocked::new).collect()
     }
 
     /// Opens a path with these flags, confined to the root.

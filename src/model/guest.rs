@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::Digest;
+
 /// Bytes; base64 where they are written as text.
 #[derive(Clone, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String")]
@@ -93,6 +95,18 @@ pub struct GuestChanges {
     pub files: Vec<GuestFile>,
     /// What it runs once.
     pub first_boot: Option<FirstBoot>,
+}
+
+impl GuestChanges {
+    /// Tells two wishes apart; `None` when nothing is wanted.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        if *self == Self::default() {
+            return None;
+        }
+        // These types always have a JSON form.
+        Digest::of_json(self).ok()
+    }
 }
 
 #[cfg(test)]

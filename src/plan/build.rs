@@ -185,7 +185,7 @@ impl<'a> Draft<'a> {
         let request = self.request;
         let address = &machine.spec.address;
         let prepared = guest::prepared(machine);
-        let drivers = prepared.and_then(guest::drivers);
+        let drivers = prepared.and_then(|prepared| guest::drivers(prepared, &machine.spec.guest.changes));
         let living = instance::alive(request.state, request.reality, address);
         let tainted = living.is_some_and(|(recorded, _)| instance::is_tainted(recorded, request.reality));
         let whole = self.whole_replacement(machine);

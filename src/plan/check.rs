@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::instance;
+use super::guest::prepared;
+use super::{fit, instance};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::guest::report::{Finding, FindingSeverity};
-use crate::model::{
-    Architecture, BootMode, Bytes, DesiredState, DriversPolicy, GIB, Hypervisor, InstanceSpec, LaunchMethod,
-};
+use crate::model::{Bytes, DesiredState, DriversPolicy, GIB, InstanceSpec, LaunchMethod};
 use crate::observe::{Inspection, Machine, MachineDisk, Reality};
-use crate::provider::InstanceTypeFacts;
 use crate::state::State;
 use crate::state::format::v1::LaunchPhase;
 
@@ -158,61 +156,28 @@ fn instance_type(machine: &Machine, reality: &Reality) -> Vec<Diagnostic> {
                 .help("a type is a family and a size, as in \"m6i.large\" or \"t3.medium\""),
         ];
     };
-    let mut found = Vec::new();
     let wanted = instance::wanted(machine, reality);
-    if wanted.architecture != facts.architecture {
-        let name = |architecture| match architecture {
-            Architecture::I386 => "32-bit x86",
-            Architecture::X86_64 => "x86_64",
-            Architecture::Arm64 => "arm64",
-        };
-        found.push(
-            Diagnostic::error(
-                "plan::architecture_mismatch",
-                "An instance type of another architecture than the guest",
-            )
-            .detail(format!(
-                "The guest of {} is {}; {} is {}.",
-                spec.address,
-                name(wanted.architecture),
-                facts.name,
-                name(facts.architecture)
-            ))
-            .at(spec.span("instance_type"))
-            .about(&spec.address)
-            .help(match wanted.architecture {
-                Architecture::Arm64 => "use a Graviton type, as \"m7g.large\"",
-                Architecture::I386 | Architecture::X86_64 => "use an Intel or AMD type, as \"m6i.large\"",
-            }),
-        );
-    } else if !facts.boot_modes.contains(&wanted.boot_mode) {
-        found.push(boot_mode(spec, wanted.boot_mode, facts));
-    }
-    found
+    let shape = fit::shape(wanted.architecture, wanted.boot_mode, facts);
+    let drivers = prepared(machine).and_then(|prepared| prepared.report.facts.as_ref());
+    let drivers = drivers.map(|guest| fit::drivers(guest, facts)).unwrap_or_default();
+    shape.into_iter().chain(drivers).map(|finding| misfit(spec, finding)).collect()
 }
 
-fn boot_mode(spec: &InstanceSpec, mode: BootMode, facts: &InstanceTypeFacts) -> Diagnostic {
-    let supported: Vec<&str> = facts.boot_modes.iter().map(|mode| mode.as_str()).collect();
-    let why = match facts.hypervisor {
-        Hypervisor::Xen => "Xen-based types boot by BIOS only",
-        Hypervisor::Nitro => "the type does not offer it",
+fn misfit(spec: &InstanceSpec, finding: Finding) -> Diagnostic {
+    let diagnostic = match finding.severity {
+        FindingSeverity::Blocks => Diagnostic::error(&finding.code, &finding.summary),
+        FindingSeverity::Warns | FindingSeverity::Informs => {
+            Diagnostic::warning(&finding.code, &finding.summary)
+        }
     };
-    Diagnostic::error("plan::boot_mode", "An instance type that cannot boot the guest's firmware")
-        .detail(format!(
-            "The guest of {} boots by {}; {} supports {} ({why}).",
-            spec.address,
-            mode.as_str(),
-            facts.name,
-            supported.join(", "),
-        ))
+    let diagnostic = diagnostic
+        .detail(format!("{}: {}.", spec.address, finding.evidence.join("; ")))
         .at(spec.span("instance_type"))
-        .about(&spec.address)
-        .help(match mode {
-            BootMode::Uefi => "use a Nitro-based type that supports UEFI, as \"m6i.large\" or \"t3.medium\"",
-            BootMode::LegacyBios => {
-                "use an Intel or AMD type that supports BIOS, as \"m6i.large\" or \"t3.medium\""
-            }
-        })
+        .about(&spec.address);
+    match finding.advice {
+        Some(advice) => diagnostic.help(advice),
+        None => diagnostic,
+    }
 }
 
 fn guest(machine: &Machine) -> Vec<Diagnostic> {
@@ -236,9 +201,8 @@ fn guest(machine: &Machine) -> Vec<Diagnostic> {
     }
 }
 
-/// Findings about what the user wants in a guest; the guest itself would come up.
-const WISHES: [&str; 3] =
-    ["guest::file_not_placed", "guest::file_owner_unknown", "guest::first_boot_impossible"];
+/// Findings of `guest` about what the user wants in it; the guest itself would come up.
+const WISHES: [&str; 3] = ["file_not_placed", "file_owner_unknown", "first_boot_impossible"];
 
 fn blocking(machine: &Machine, finding: &Finding) -> Diagnostic {
     let mut detail = format!("In the guest of {}: {}", machine.spec.address, finding.summary);
@@ -246,7 +210,7 @@ fn blocking(machine: &Machine, finding: &Finding) -> Diagnostic {
         detail.push_str("\n  ");
         detail.push_str(evidence);
     }
-    let is_wish = WISHES.contains(&finding.code.as_str());
+    let is_wish = finding.code.strip_prefix("guest::").is_some_and(|code| WISHES.contains(&code));
     let (summary, place) = if is_wish {
         ("What is wanted in the guest cannot be done", "guest")
     } else {

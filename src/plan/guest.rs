@@ -1,6 +1,7 @@
 //! A guest's part of a plan.
 
 use super::{DriversPlan, GuestPlan, OverlayPlan};
+use crate::model::GuestChanges;
 use crate::observe::{Machine, Prepared};
 
 /// What a reviewer sees of a guest; the diffs only when this plan makes them.
@@ -35,8 +36,8 @@ fn overlays(prepared: &Prepared) -> Vec<OverlayPlan> {
 
 /// The drivers step of a machine; `None` when its recipe is empty.
 #[must_use]
-pub fn drivers(prepared: &Prepared) -> Option<DriversPlan> {
-    Some(DriversPlan { recipe: prepared.recipe?, overlays: overlays(prepared) })
+pub fn drivers(prepared: &Prepared, changes: &GuestChanges) -> Option<DriversPlan> {
+    Some(DriversPlan { recipe: prepared.recipe?, wanted: changes.digest(), overlays: overlays(prepared) })
 }
 
 /// The prepared guest of a machine, when it was inspected.

@@ -155,6 +155,9 @@ pub struct WritePlan {
 pub struct DriversPlan {
     /// Digest of the recipe.
     pub recipe: Digest,
+    /// Digest of the changes that the `guest` block wants beside that; `None`: it wants none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Digest>,
     /// The disks whose blocks change.
     pub overlays: Vec<OverlayPlan>,
 }

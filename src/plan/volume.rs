@@ -370,6 +370,15 @@ impl Existing<'_> {
         }
     }
 
+    /// Whether the `guest` block differs from the one that the root volume was prepared for. Guests
+    /// that have started are not inspected, so that this is all there is to tell.
+    fn wants_other_changes(&self) -> bool {
+        let is_root =
+            self.around.machine.disks.first().is_some_and(|root| root.spec.name == self.disk.spec.name);
+        let had = self.recorded.drivers.as_ref().and_then(|drivers| drivers.wanted);
+        is_root && had != self.around.machine.spec.guest.changes.digest()
+    }
+
     /// Whether content and overlay are written, with the reasons.
     fn content(&self, precious: bool, reasons: &mut Vec<Reason>, notes: &mut Vec<String>) -> (bool, bool) {
         let Some(image) = &self.disk.image else { return (false, false) };
@@ -384,6 +393,11 @@ impl Existing<'_> {
                     "the image changed since this volume was written; it is not written again, because its instance has started ({})",
                     "lifecycle { replace_on_image_change = true } or --replace restores it anew"
                 ));
+            } else if self.wants_other_changes() {
+                notes.push(
+                    "the guest block does not want what it wanted when this volume was written; nothing is changed in the guest, because it has started (--replace restores it anew)"
+                        .to_owned(),
+                );
             } else if !same_recipe && recipe.is_some() {
                 notes.push(
                     "the guest's preparation would differ now; it is not repeated, because its instance has started"

@@ -277,7 +277,7 @@ mod tests {
         for not in ["", "login:", "Last login: Mon", "web login: root", "systemd-logind: x login: y"] {
             assert_eq!(judge(not, None, LONG), Verdict::Unknown, "{not}");
         }
-        let pattern = regex::RegexBuilder::new("^SAC>").multi_line(true).build().unwrap();
+        let pattern = Regex::new("(?m)^SAC>").unwrap();
         assert_eq!(judge("a\nSAC>x\n", Some(&pattern), LONG), Verdict::Up("SAC>x".to_owned()));
         assert_eq!(judge("web login: ", Some(&pattern), LONG), Verdict::Unknown);
     }

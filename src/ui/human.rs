@@ -1,8 +1,10 @@
 //! For people: diagnostics, plans, progress, receipts.
 
 pub mod diagnostics;
+pub mod edits;
 pub mod event;
 pub mod guest;
+pub mod inspection;
 pub mod inventory;
 pub mod paint;
 pub mod plan;

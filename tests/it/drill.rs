@@ -96,6 +96,12 @@ impl Drill {
         }
         let motd = debugfs(&volume, "cat /etc/motd");
         assert!(motd.contains("Restored by the monthly drill."), "{motd}");
+
+        // It has started: what its block wants now is not done to it.
+        self.edit("Restored by", "Restored again by");
+        let plan = replant(self.path(), ["plan", "--detailed-exitcode"]).code(0);
+        assert!(plan.stdout.contains("it wanted when this volume was written"), "{}", plan.stdout);
+        self.edit("Restored again by", "Restored by");
     }
 }
 

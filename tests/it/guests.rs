@@ -100,17 +100,6 @@ matrix! {
     debian_unstable_on_volumes_over_disks: "lvm-disks", Untouched::Fails("");
 }
 
-/// Both members of the array are prepared alike: the guest finds it whole.
-#[test]
-#[ignore = "make test-matrix"]
-fn an_array_is_whole_after_preparation() {
-    let guest = guest("bios-raid1");
-    let disks = Disks::prepared(&guest.vmdks());
-    let boot = boot_disks_from_nvme(&disks.paths(), "bios");
-    check::came_up(&guest, &boot);
-    assert!(boot.console.contains("active with 2 out of 2 mirrors"), "{}", boot.console);
-}
-
 /// Everything that a test needs is made by the builder; two at once make one guest.
 #[test]
 fn builders_side_by_side_make_one_guest() {

@@ -1,8 +1,11 @@
 //! The sandbox with its real parts: user-mode Linux, real filesystems, and other people's fsck.
 
+mod changes;
 mod commands;
+mod evil;
 mod filesystems;
-mod guests;
+mod findings;
+pub mod guests;
 mod hostile;
 mod jailed;
 mod layout;

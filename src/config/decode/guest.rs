@@ -298,8 +298,7 @@ impl Decoder<'_, '_> {
             None
         };
         if let Some((detail, help)) = mistake {
-            let summary = "a script cannot be run";
-            self.error(place, "config::first_boot_script", summary, detail, help);
+            self.error(place, "config::first_boot_script", "a script cannot be run", detail, help);
             return None;
         }
         let script = Content::from(text.into_bytes());

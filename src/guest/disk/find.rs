@@ -55,7 +55,9 @@ pub fn root(layout: &Layout, notes: &mut Vec<Finding>) -> Option<Root> {
         notes.extend(findings::no_root(layout, !troubles.is_empty()));
     } else if !roots.is_empty() {
         notes.extend(findings::other_systems(layout));
+        notes.extend(findings::of_order(layout));
     }
+    notes.extend(findings::with_errors(layout));
     notes.extend(troubles);
     roots.into_iter().next().map(|(_, root)| root)
 }

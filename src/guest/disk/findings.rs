@@ -1,8 +1,11 @@
 //! What a person should know of a guest's disks.
 
+use std::os::unix::fs::FileExt;
+
 use super::layout::{Layout, Volume};
 use super::lvm::activate::ActivateError;
 use super::stack::Trouble;
+use super::table::TableKind;
 use crate::guest::report::{Finding, FindingSeverity};
 
 fn finding(severity: FindingSeverity, code: &str, summary: impl Into<String>) -> Finding {
@@ -33,7 +36,14 @@ const WITHOUT: &str =
 pub fn of_tables(layout: &Layout) -> Vec<Finding> {
     let of = |name: &str, problem: &String| {
         seen(
-            finding(FindingSeverity::Warns, "table_damaged", "A partition table has something wrong with it"),
+            advised(
+                finding(
+                    FindingSeverity::Warns,
+                    "table_damaged",
+                    "A partition table has something wrong with it",
+                ),
+                "What could be read of it is used. Check it in the source machine (fdisk -l, sgdisk -v).",
+            ),
             format!("disk {name}: {problem}"),
         )
     };
@@ -63,11 +73,36 @@ pub fn no_root(layout: &Layout, explained: bool) -> Vec<Finding> {
     let mut found: Vec<Finding> =
         layout.volumes.iter().filter_map(|volume| container(layout, volume)).collect();
     if found.is_empty() && !explained {
-        found.push(advised(
-            finding(FindingSeverity::Blocks, "no_guest", "No operating system was found that Replant knows"),
-            WITHOUT,
-        ));
+        found.push(nothing(layout));
     }
+    found
+}
+
+/// No operating system at all: what is there instead.
+fn nothing(layout: &Layout) -> Finding {
+    let data: Vec<String> = layout
+        .volumes
+        .iter()
+        .filter(|volume| volume.content.kind != "unknown")
+        .map(|volume| format!("{}: {}", layout.name(volume.place), volume.content.kind))
+        .collect();
+    if data.is_empty() {
+        let mut found = advised(
+            finding(FindingSeverity::Blocks, "no_guest", "No operating system was found that Replant knows"),
+            "Check that this is the machine's system disk and that its backup is whole. To restore it as it is: `guest { drivers = \"none\" }`.",
+        );
+        let seen = |disk: &super::layout::Disk| {
+            let table = disk.table.kind.as_str();
+            format!("disk {}: partition table {table}, nothing known on it", disk.job.name)
+        };
+        found.evidence = layout.disks.iter().map(seen).collect();
+        return found;
+    }
+    let mut found = advised(
+        finding(FindingSeverity::Blocks, "data_only", "The disks hold data, but no operating system"),
+        "Restore them together with the machine's system disk, which comes first. A data disk alone is restored with `guest { drivers = \"none\" }`, to be attached to another instance.",
+    );
+    found.evidence = data;
     found
 }
 
@@ -88,11 +123,100 @@ fn container(layout: &Layout, volume: &Volume) -> Option<Finding> {
             "A disk is a Windows dynamic disk; Replant does not look into it, and does not prepare the guest",
             "Restore it as it is with `guest { drivers = \"none\" }`, when it has the drivers for EC2 already; or convert the system disk to a basic disk in the guest and make a new backup.",
         ),
+        kind @ ("zfs" | "bcache" | "bcachefs" | "f2fs" | "nilfs2" | "reiser4" | "vxfs" | "gfs2" | "ufs"
+        | "squashfs" | "erofs" | "apfs") => {
+            let found = finding(
+                FindingSeverity::Blocks,
+                "filesystem_unknown",
+                format!(
+                    "A partition holds {kind}, which Replant does not look into; the guest is not prepared"
+                ),
+            );
+            return Some(seen(
+                advised(
+                    found,
+                    "Restore it as it is with `guest { drivers = \"none\" }`, when it has the drivers for EC2 already (NVMe and ENA, in its initramfs too); test that by a drill. Else move the system to ext4, XFS or btrfs in the source and make a new backup.",
+                ),
+                layout.name(volume.place),
+            ));
+        }
         "ntfs" => ("windows", "A partition holds NTFS; Replant does not prepare Windows guests yet", WITHOUT),
         _ => return None,
     };
     let found = finding(FindingSeverity::Blocks, code, summary);
     Some(seen(advised(found, advice), layout.name(volume.place)))
+}
+
+/// A machine that was hibernated.
+pub fn hibernated(name: &str) -> Finding {
+    let mut found =
+        finding(FindingSeverity::Warns, "hibernated", "The machine was hibernated when it was backed up");
+    found.remedy = Some(
+        "its memory image is forgotten, so that the guest starts afresh; what was not saved in it is lost"
+            .to_owned(),
+    );
+    seen(found, format!("{name}: swap space with a memory image"))
+}
+
+/// Filesystems with errors that nobody mended: the first boot's fsck may stop for an answer.
+pub fn with_errors(layout: &Layout) -> Vec<Finding> {
+    let of = |volume: &Volume| {
+        let errors = volume.content.errors.as_ref()?;
+        let found = finding(
+            FindingSeverity::Warns,
+            "filesystem_errors",
+            "A filesystem has errors that no fsck has mended",
+        );
+        let advice = "The first boot checks it, and stops in an emergency shell on the serial console when e2fsck cannot mend it by itself. Check it in the source machine (e2fsck -f) and make a new backup; a drill shows what becomes of it.";
+        let kind = volume.content.kind;
+        Some(seen(advised(found, advice), format!("{} ({kind}): {errors}", layout.name(volume.place))))
+    };
+    layout.volumes.iter().filter_map(of).collect()
+}
+
+/// A partition table that cannot tell of the end of its disk, and a first disk that does not boot
+/// while another does.
+pub fn of_order(layout: &Layout) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for disk in &layout.disks {
+        if disk.table.kind == TableKind::Mbr && disk.job.size > MBR_LIMIT {
+            let large = finding(
+                FindingSeverity::Warns,
+                "mbr_limit",
+                "A disk is larger than its partition table (MBR) can tell: what is beyond 2 TiB cannot be used",
+            );
+            found.push(seen(
+                advised(large, "Leave the volume at 2 TiB and put more data on a volume of its own; or convert the disk to GPT in the source."),
+                format!("disk {}: {}", disk.job.name, crate::model::Bytes(disk.job.size)),
+            ));
+        }
+    }
+    let mut disks = layout.disks.iter();
+    if let Some(first) = disks.next()
+        && !boots(first)
+        && let Some(other) = disks.find(|disk| boots(disk))
+    {
+        let order = finding(
+            FindingSeverity::Warns,
+            "disk_order",
+            "The first disk has no boot loader, another one has; EC2 boots from the first",
+        );
+        found.push(seen(
+            advised(order, "Name the disk that boots first: as the first image of the command, or as the disk \"root\" of the configuration."),
+            format!("disk {} has boot code or an EFI system partition, disk {} neither", other.job.name, first.job.name),
+        ));
+    }
+    found
+}
+
+/// What an MBR can tell of: 2^32 sectors of 512 bytes.
+const MBR_LIMIT: u64 = 2 << 40;
+
+/// Whether firmware could begin here: boot code in the first sector, or an EFI system partition.
+fn boots(disk: &super::layout::Disk) -> bool {
+    let mut code = [0; 440];
+    let has_code = disk.device.file.read_exact_at(&mut code, 0).is_ok() && code.iter().any(|byte| *byte != 0);
+    has_code || disk.table.partitions.iter().any(|partition| partition.kind.is_efi_system())
 }
 
 /// Other systems beside the Linux that was found.
@@ -181,7 +305,17 @@ pub fn cannot_mount(layout: &Layout, volume: &Volume, error: &std::io::Error, ne
         (
             "cannot_mount",
             "A filesystem cannot be mounted; it may be damaged",
-            "Check the filesystem in the source machine and make a new backup.",
+            match kind {
+                "xfs" => {
+                    "Check it in the source machine (xfs_repair, after mounting and unmounting it once, which replays its log) and make a new backup; or restore an older recovery point."
+                }
+                "btrfs" => {
+                    "Check it in the source machine (btrfs check, btrfs scrub) and make a new backup; or restore an older recovery point."
+                }
+                _ => {
+                    "Check it in the source machine (e2fsck -f) and make a new backup; or restore an older recovery point."
+                }
+            },
         )
     };
     seen(advised(finding(severity, code, summary), advice), evidence)
@@ -210,6 +344,10 @@ pub fn several_roots(layout: &Layout, volumes: &[&Volume]) -> Finding {
         "several_systems",
         "There is more than one operating system; the first is prepared",
     );
+    found.advice = Some(
+        "Restore as a drill first: which one boots, the boot loader's menu decides, which nobody sees on EC2."
+            .to_owned(),
+    );
     found.evidence = volumes.iter().map(|volume| layout.name(volume.place)).collect();
     found
 }
@@ -217,10 +355,13 @@ pub fn several_roots(layout: &Layout, volumes: &[&Volume]) -> Finding {
 /// A line of fstab names what is not there.
 pub fn not_there(line: u32, text: &str) -> Finding {
     seen(
-        finding(
-            FindingSeverity::Warns,
-            "mount_source_missing",
-            "A filesystem that the guest mounts is not on its disks",
+        advised(
+            finding(
+                FindingSeverity::Warns,
+                "mount_source_missing",
+                "A filesystem that the guest mounts is not on its disks",
+            ),
+            "Restore the disk that it is on too; without it the boot may stop in an emergency shell.",
         ),
         format!("/etc/fstab:{line}: {text}"),
     )

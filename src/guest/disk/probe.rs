@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use super::hibernation;
 use super::table::{guid_text, u32_at, u64_at};
 
 /// Bytes at the start that hold every superblock below but those at the end.
@@ -31,6 +32,10 @@ pub struct Content {
     pub device_id: u64,
     /// btrfs: whether data or metadata have the profile RAID 5 or 6.
     pub parity: bool,
+    /// Swap space: whether it holds the memory of a hibernated machine.
+    pub hibernated: bool,
+    /// ext2, ext3, ext4: the errors that the kernel noted and no fsck has mended.
+    pub errors: Option<String>,
 }
 
 impl Content {
@@ -65,6 +70,8 @@ pub fn probe(disk: &File, offset: u64, size: u64) -> Content {
     of_container(&start)
         .or_else(|| at_end(disk, offset, size))
         .or_else(|| of_filesystem(&start))
+        .or_else(|| is_zfs(disk, offset, size).then(|| Content::of("zfs", None, b"")))
+        .or_else(|| of_foreign(&start))
         .unwrap_or_else(|| Content::of("unknown", None, b""))
 }
 
@@ -139,8 +146,11 @@ fn of_filesystem(start: &[u8]) -> Option<Content> {
         content.parity = u64_at(start, 0x100bc) & BTRFS_PARITY != 0;
         return Some(content);
     }
-    if has(start, 4086, b"SWAPSPACE2") {
-        return Some(Content::of("swap", uuid(part(start, 0x40c, 16)), part(start, 0x41c, 16)));
+    let signature = part(start, 4086, 10);
+    if signature == b"SWAPSPACE2" || hibernation::is_image(signature) {
+        let mut content = Content::of("swap", uuid(part(start, 0x40c, 16)), part(start, 0x41c, 16));
+        content.hibernated = signature != b"SWAPSPACE2";
+        return Some(content);
     }
     if has(start, 3, b"NTFS    ") {
         return Some(Content::of("ntfs", Some(format!("{:016X}", u64_at(start, 0x48))), b""));
@@ -176,5 +186,75 @@ fn of_ext(start: &[u8]) -> Content {
     };
     let mut content = Content::of(kind, uuid(part(block, 0x68, 16)), part(block, 0x78, 16));
     content.block_size = 1024u64.checked_shl(u32_at(block, 0x18).min(6)).unwrap_or(1024);
+    content.errors = ext_errors(block);
     content
+}
+
+/// What an ext superblock says of errors (`EXT2_ERROR_FS` of `s_state`, and from `s_error_count` on,
+/// in the kernel's `fs/ext4/ext4.h`).
+fn ext_errors(block: &[u8]) -> Option<String> {
+    let state = u32_at(block, 0x38) >> 16;
+    let count = u32_at(block, 0x194);
+    if state & 0x2 == 0 {
+        return None;
+    }
+    let function = part(block, 0x1e0, 32);
+    let end = function.iter().position(|byte| *byte == 0).unwrap_or(function.len());
+    let name: String = String::from_utf8_lossy(&function[..end])
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect();
+    Some(match (count, name.is_empty()) {
+        (0, _) => "marked as having errors".to_owned(),
+        (_, true) => format!("marked as having errors, {count} recorded"),
+        (_, false) => format!("marked as having errors, {count} recorded, the last in {name}"),
+    })
+}
+
+/// Filesystems and containers that a guest's root may be on and that the sandbox cannot mount:
+/// name, place of the magic, magic.
+const FOREIGN: [(&str, usize, &[u8]); 12] = [
+    (
+        "bcache",
+        4096 + 24,
+        &[0xc6, 0x85, 0x73, 0xf6, 0x4e, 0x1a, 0x45, 0xca, 0x82, 0x65, 0xf5, 0x7f, 0x48, 0xba, 0x6d, 0x81],
+    ),
+    (
+        "bcachefs",
+        4096 + 24,
+        &[0xc6, 0x85, 0x73, 0xf6, 0x66, 0xce, 0x90, 0xa9, 0xd9, 0x6a, 0x60, 0xcf, 0x80, 0x3d, 0xf7, 0xef],
+    ),
+    ("f2fs", 1024, &[0x10, 0x20, 0xf5, 0xf2]),
+    ("nilfs2", 1024 + 6, &[0x34, 0x34]),
+    ("reiser4", 0x10000, b"ReIsEr4"),
+    ("vxfs", 1024, &[0xf5, 0xfc, 0x01, 0xa5]),
+    ("vxfs", 8192, &[0xf5, 0xfc, 0x01, 0xa5]),
+    ("gfs2", 0x10000, &[0x01, 0x16, 0x19, 0x70]),
+    ("ufs", 0x10000 + 0x55c, &[0x19, 0x01, 0x54, 0x19]),
+    ("squashfs", 0, b"hsqs"),
+    ("erofs", 1024, &[0xe2, 0xe1, 0xf5, 0xe0]),
+    ("apfs", 32, b"NXSB"),
+];
+/// A ZFS label: 128 KiB of names and values, then uberblocks of 1 KiB and more.
+const ZFS_UBERBLOCKS: u64 = 128 << 10;
+const ZFS_MAGIC: u64 = 0x00ba_b10c;
+
+/// Whether ZFS keeps a pool there: the magic of an uberblock in the first label.
+fn is_zfs(disk: &File, offset: u64, size: u64) -> bool {
+    let mut ring = vec![0; 128 << 10];
+    let Some(place) = offset.checked_add(ZFS_UBERBLOCKS).filter(|_| size >= 2 * ZFS_UBERBLOCKS) else {
+        return false;
+    };
+    if disk.read_exact_at(&mut ring, place).is_err() {
+        return false;
+    }
+    ring.chunks_exact(1024).any(|block| {
+        let magic = u64_at(block, 0);
+        magic == ZFS_MAGIC || magic.swap_bytes() == ZFS_MAGIC
+    })
+}
+
+fn of_foreign(start: &[u8]) -> Option<Content> {
+    let found = FOREIGN.iter().find(|(_, at, magic)| has(start, *at, magic));
+    found.map(|(kind, _, _)| Content::of(kind, None, b""))
 }

@@ -1,9 +1,8 @@
 //! How a guest's own names for its filesystems lead to them.
 
-use std::path::Path;
-
 use super::layout::{Layout, Place, Volume};
 use super::table::Partition;
+use crate::guest::linux::devices;
 
 impl Layout {
     /// The volume that a source in the guest's fstab names: by UUID, label, partition id or name,
@@ -33,25 +32,19 @@ impl Layout {
             let named = |found: &Partition| found.name.as_deref() == Some(&name);
             return find(&|volume| volume.partition.as_ref().is_some_and(named));
         }
-        let place = device_place(source).or_else(|| self.stack.find(source).map(Place::Stacked))?;
+        let place =
+            device_place(source, self.disks.len()).or_else(|| self.stack.find(source).map(Place::Stacked))?;
         find(&|volume| volume.place == place)
     }
 }
 
-/// The place that a device name of the guest's means: `/dev/sda1`, `/dev/xvdb`, `/dev/nvme0n1p2`.
-fn device_place(source: &str) -> Option<Place> {
-    let name = Path::new(source.strip_prefix("/dev/")?).to_str()?;
-    let number = |text: &str| -> Option<Option<u32>> {
-        if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
-    };
-    if let Some(rest) = name.strip_prefix("nvme") {
-        let (disk, rest) = rest.split_once("n1")?;
-        let partition = number(rest.strip_prefix('p').unwrap_or(rest))?;
-        return Some(Place::Disk { disk: disk.parse().ok()?, partition });
+/// The place that a device name of the guest's means on a machine with so many disks:
+/// `/dev/sda1`, `/dev/nvme0n1p2`, `/dev/disk/by-path/…`.
+fn device_place(source: &str, disks: usize) -> Option<Place> {
+    match devices::place(disks, source.strip_prefix("/dev/")?) {
+        devices::Named::Place(disk, partition) => Some(Place::Disk { disk, partition }),
+        devices::Named::Unclear | devices::Named::Other => None,
     }
-    let rest = ["sd", "vd", "hd", "xvd"].iter().find_map(|prefix| name.strip_prefix(prefix))?;
-    let letter = rest.bytes().next().filter(u8::is_ascii_lowercase)?;
-    Some(Place::Disk { disk: usize::from(letter - b'a'), partition: number(&rest[1..])? })
 }
 
 #[cfg(test)]
@@ -66,12 +59,14 @@ mod tests {
             ("/dev/xvdb", place(1, None)),
             ("/dev/nvme1n1p2", place(1, Some(2))),
             ("/dev/hdc12", place(2, Some(12))),
+            ("/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:1:0-part2", place(1, Some(2))),
+            ("/dev/disk/by-id/scsi-36000c29-part2", None),
             ("/dev/mapper/vg-root", None),
             ("/dev/sdé1", None),
             ("/dev/sd", None),
             ("tmpfs", None),
         ] {
-            assert_eq!(device_place(name), expected, "{name}");
+            assert_eq!(device_place(name, 3), expected, "{name}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::guest::disk::find::{self, Root};
 use crate::guest::disk::findings;
 use crate::guest::disk::grow::{filesystems, logical, tables};
+use crate::guest::disk::hibernation;
 use crate::guest::disk::layout::{Layout, Place};
 use crate::guest::disk::mount::{Filesystem, Mounts};
 use crate::guest::linux::fstab;
@@ -31,6 +32,10 @@ pub fn examine(job: &Job, devices: &[PathBuf]) -> Result<Report, String> {
     let mut grown = Vec::new();
     layout.build_stack();
     let root = find::root(&layout, &mut notes);
+    if root.is_some() {
+        hibernation::forget(&layout, job.prepare, &mut edits, &mut notes)
+            .map_err(|error| format!("swap space cannot be written: {error}"))?;
+    }
     if job.prepare {
         let root = root.as_ref().map(|root| root.place);
         grown = tables::tables(&mut layout, root, &mut edits, &mut notes)

@@ -27,22 +27,10 @@ pub fn find(disks: &[DiskFacts], name: &str, mount_point: &str, filesystem: Opti
     if ["sr", "scd", "cdrom", "dvd", "fd0", "floppy"].iter().any(|word| path.starts_with(word)) {
         return Device::Removable;
     }
-    let place = if let Some(rest) = path.strip_prefix("disk/by-path/") {
-        if ["iscsi", "fc-", "usb-", "-fc"].iter().any(|word| rest.contains(word)) {
-            return Device::Unknown;
-        }
-        by_path(disks, rest)
-    } else if let Some(rest) = path.strip_prefix("disk/by-id/") {
-        // The id names VMware's own serial numbers. With one disk there is no doubt.
-        let kept = ["dm-", "md-", "lvm-"].iter().any(|prefix| rest.starts_with(prefix));
-        if kept {
-            return Device::Stable;
-        }
-        (disks.len() == 1).then(|| (0, partition_number(rest)))
-    } else if let Some(place) = by_letter(path).or_else(|| by_namespace(path)) {
-        Some(place)
-    } else {
-        return Device::Stable;
+    let place = match place(disks.len(), path) {
+        Named::Place(disk, partition) => Some((disk, partition)),
+        Named::Unclear => None,
+        Named::Other => return Device::Stable,
     };
     let found = place.and_then(|(disk, partition)| on_disk(disks.get(disk)?, partition));
     let fits = |partition: &&PartitionFacts| holds(partition, filesystem);
@@ -56,6 +44,39 @@ pub fn find(disks: &[DiskFacts], name: &str, mount_point: &str, filesystem: Opti
         Some(uuid) => Device::Renamed(format!("UUID={uuid}")),
         None => Device::Unknown,
     }
+}
+
+/// What a path below `/dev` says of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// It names this disk, from 0, and this partition of it, or the whole disk.
+    Place(usize, Option<u32>),
+    /// It names one of the machine's disks, and there is no telling which.
+    Unclear,
+    /// It names no disk by its controller.
+    Other,
+}
+
+/// The disk and partition that a path below `/dev` names on a machine with so many disks.
+#[must_use]
+pub fn place(disks: usize, path: &str) -> Named {
+    let found = if let Some(rest) = path.strip_prefix("disk/by-path/") {
+        if ["iscsi", "fc-", "usb-", "-fc"].iter().any(|word| rest.contains(word)) {
+            return Named::Unclear;
+        }
+        by_path(disks, rest)
+    } else if let Some(rest) = path.strip_prefix("disk/by-id/") {
+        // The id names VMware's own serial numbers. With one disk there is no doubt.
+        if ["dm-", "md-", "lvm-"].iter().any(|prefix| rest.starts_with(prefix)) {
+            return Named::Other;
+        }
+        (disks == 1).then(|| (0, partition_number(rest)))
+    } else if let Some(found) = by_letter(path).or_else(|| by_namespace(path)) {
+        Some(found)
+    } else {
+        return Named::Other;
+    };
+    found.map_or(Named::Unclear, |(disk, partition)| Named::Place(disk, partition))
 }
 
 /// Whether a filesystem that is named by its UUID or label is on one of the disks. What is inside
@@ -134,9 +155,9 @@ const FIRST_CONTROLLERS: [&str; 2] = ["pci-0000:03:00.0-scsi-", "pci-0000:00:10.
 /// `pci-0000:03:00.0-scsi-0:0:1:0-part2` → the disk of target 1, partition 2. Unit 7 is the
 /// controller's own, so later targets move up by one. Targets of a second controller say nothing
 /// of the disks' order.
-fn by_path(disks: &[DiskFacts], name: &str) -> Option<(usize, Option<u32>)> {
+fn by_path(disks: usize, name: &str) -> Option<(usize, Option<u32>)> {
     let partition = partition_number(name);
-    if disks.len() == 1 {
+    if disks == 1 {
         return Some((0, partition));
     }
     let address = FIRST_CONTROLLERS.iter().find_map(|controller| name.strip_prefix(controller))?;

@@ -65,7 +65,8 @@ pub fn look(
         if set.is_empty() {
             findings.push(
                 warns("modules_missing", "a kernel has no modules in the root filesystem")
-                    .seen(format!("{}: no /lib/modules/{}", kernel.image, kernel.release)),
+                    .seen(format!("{}: no /lib/modules/{}", kernel.image, kernel.release))
+                    .advice("Reinstall that kernel in the guest, or take its entry out of the boot loader's menu."),
             );
         }
         looked.places.push(
@@ -280,34 +281,86 @@ fn fits(
 /// When a file cannot be read.
 pub fn keep_for_updates(draft: &mut Draft<'_>, extended: &[Extended]) -> Result<(), TreeError> {
     const PURPOSE: &str = "keep the disk drivers when the initramfs is made again";
+    const COMMENT: &str = "# Replant: the disk drivers of EC2 instances.\n";
     const MODULES: &str = "/etc/initramfs-tools/modules";
+    const DRACUT_FILE: &str = "/etc/dracut.conf";
+    const DRACUT_PARTS: &str = "/etc/dracut.conf.d";
+    const SUSE_KERNEL: &str = "/etc/sysconfig/kernel";
     let drivers: BTreeSet<&str> =
         extended.iter().flat_map(|extended| extended.addition.drivers.iter().map(String::as_str)).collect();
     if drivers.is_empty() {
         return Ok(());
     }
     if draft.tree().is_directory("/etc/initramfs-tools") {
-        let mut text = draft.text(MODULES).unwrap_or_default();
+        let text = draft.text(MODULES).unwrap_or_default();
         let listed: BTreeSet<String> = text.lines().map(|line| line.trim().replace('_', "-")).collect();
-        let missing: Vec<&str> = drivers.iter().copied().filter(|driver| !listed.contains(*driver)).collect();
+        let missing: String = drivers
+            .iter()
+            .filter(|driver| !listed.contains(**driver))
+            .map(|driver| format!("{driver}\n"))
+            .collect();
         if !missing.is_empty() {
-            if !text.is_empty() && !text.ends_with('\n') {
-                text.push('\n');
-            }
-            text.push_str("# Replant: the disk drivers of EC2 instances.\n");
-            missing.iter().for_each(|driver| text.push_str(&format!("{driver}\n")));
+            let text = added(text, &format!("{COMMENT}{missing}"));
             draft.write(MODULES, text.into_bytes(), 0o644, PURPOSE)?;
         }
     }
-    let dracut = ["/usr/lib/dracut", "/usr/share/dracut", "/etc/dracut.conf.d"];
-    if dracut.iter().any(|directory| draft.tree().is_directory(directory)) {
-        let list: Vec<&str> = drivers.into_iter().collect();
-        let text =
-            format!("# Replant: the disk drivers of EC2 instances.\nadd_drivers+=\" {} \"\n", list.join(" "));
-        // dracut 004 reads one file, and this directory when it is there.
-        draft.write("/etc/dracut.conf.d/replant.conf", text.into_bytes(), 0o644, PURPOSE)?;
+    let tree = draft.tree();
+    let directory = |path: &str| tree.is_directory(path);
+    let dracut = directory("/usr/lib/dracut") || directory("/usr/share/dracut");
+    if dracut || directory(DRACUT_PARTS) {
+        let list: Vec<&str> = drivers.iter().copied().collect();
+        let line = format!("add_drivers+=\" {} \"\n", list.join(" "));
+        // dracut 004 as it was released reads one file; EL6's reads the directory, which it ships.
+        if directory(DRACUT_PARTS) || !tree.is_file(DRACUT_FILE) {
+            let path = format!("{DRACUT_PARTS}/replant.conf");
+            draft.write(&path, format!("{COMMENT}{line}").into_bytes(), 0o644, PURPOSE)?;
+        } else if let Some(text) = draft.text(DRACUT_FILE).filter(|text| !text.contains(&line)) {
+            draft.write(
+                DRACUT_FILE,
+                added(text, &format!("{COMMENT}{line}")).into_bytes(),
+                0o644,
+                PURPOSE,
+            )?;
+        }
+    }
+    if directory("/lib/mkinitrd")
+        && let Some(text) = draft.text(SUSE_KERNEL)
+        && let Some(edited) = in_initrd_modules(&text, &drivers)
+    {
+        draft.write(SUSE_KERNEL, edited.into_bytes(), 0o644, PURPOSE)?;
     }
     Ok(())
+}
+
+/// A text with lines at its end.
+fn added(mut text: String, lines: &str) -> String {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text + lines
+}
+
+/// SUSE's `/etc/sysconfig/kernel` with the drivers in `INITRD_MODULES`; `None` when they are there
+/// or there is no such line.
+fn in_initrd_modules(text: &str, drivers: &BTreeSet<&str>) -> Option<String> {
+    const KEY: &str = "INITRD_MODULES=";
+    let line = text.lines().rfind(|line| line.starts_with(KEY))?;
+    let value = line[KEY.len()..].trim().trim_matches(['"', '\'']);
+    let listed: BTreeSet<String> = value.split_whitespace().map(|word| word.replace('_', "-")).collect();
+    let missing: Vec<&str> = drivers.iter().copied().filter(|driver| !listed.contains(*driver)).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let all: Vec<&str> = value.split_whitespace().chain(missing).collect();
+    let edited = format!("{KEY}\"{}\"", all.join(" "));
+    let lines = text.split_inclusive('\n').map(|other| {
+        if other.trim_end_matches(['\n', '\r']) == line {
+            other.replace(line, &edited)
+        } else {
+            other.to_owned()
+        }
+    });
+    Some(lines.collect())
 }
 
 /// The longest time-out of NVMe requests that a kernel accepts (AWS: the highest value, so that
@@ -325,4 +378,24 @@ pub fn timeout(tree: &Tree, set: &ModuleSet) -> Option<String> {
     let kind = set.parameter_type(tree, "nvme-core", "io_timeout");
     let wide = kind.map_or(version >= UINT, |kind| kind == "uint");
     Some(format!("nvme_core.io_timeout={}", if wide { "4294967295" } else { "255" }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suses_list_of_modules() {
+        let drivers = BTreeSet::from(["nvme", "xen-blkfront"]);
+        let text = "## Type: string\nINITRD_MODULES=\"ata_piix mptspi\"\nDOMU_INITRD_MODULES=\"xennet\"\n";
+        let edited = in_initrd_modules(text, &drivers).unwrap();
+        assert_eq!(edited, text.replace("mptspi", "mptspi nvme xen-blkfront"));
+        assert_eq!(in_initrd_modules(&edited, &drivers), None);
+        assert_eq!(in_initrd_modules("INITRD_MODULES='xen_blkfront nvme'", &drivers), None);
+        assert_eq!(
+            in_initrd_modules("INITRD_MODULES=", &drivers).unwrap(),
+            "INITRD_MODULES=\"nvme xen-blkfront\""
+        );
+        assert_eq!(in_initrd_modules("nothing", &drivers), None);
+    }
 }

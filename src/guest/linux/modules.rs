@@ -13,6 +13,12 @@ const MOST_INDEX: u64 = 16 << 20;
 const MOST_MODULE: u64 = 64 << 20;
 /// Most bytes of a kernel's `config-…`.
 const MOST_CONFIG: u64 = 2 << 20;
+/// Most modules that come along with the drivers; the largest known closure has 12.
+const MOST_NEEDED: usize = 256;
+/// Most soft dependencies of one module that are looked at.
+const MOST_SOFT: usize = 64;
+/// The endings that a module's file may have.
+pub const ENDINGS: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 
 /// The drivers that matter on EC2, with the kernel's configuration option.
 pub const DRIVERS: [(&str, &str); 4] = [
@@ -29,12 +35,24 @@ pub struct ModuleSet {
     pub release: String,
     /// Where they are, from the guest's root.
     pub directory: String,
-    /// Module name → its path below `directory` and those of what it needs, in `modules.dep`'s order.
-    modules: BTreeMap<String, (String, Vec<String>)>,
+    modules: BTreeMap<String, Module>,
     aliases: String,
     soft_dependencies: String,
+    /// Module name → the words of its line in `modules.softdep`.
+    soft: BTreeMap<String, Vec<String>>,
     builtin: BTreeSet<String>,
     builtin_info: Vec<u8>,
+}
+
+/// A line of `modules.dep`.
+#[derive(Debug)]
+struct Module {
+    /// As it stands there: below the set's directory, or absolute (module-init-tools on EL6).
+    path: String,
+    /// What it needs; what must be loaded first stands last.
+    needs: Vec<String>,
+    /// The line's number: depmod's order, by which it resolves conflicts.
+    position: usize,
 }
 
 impl ModuleSet {
@@ -49,14 +67,23 @@ impl ModuleSet {
             Ok(String::from_utf8_lossy(&content).into_owned())
         };
         let mut set = Self { release: release.to_owned(), ..Self::default() };
-        for line in text("modules.dep")?.lines() {
+        for (position, line) in text("modules.dep")?.lines().enumerate() {
             if let Some((path, needs)) = line.split_once(':') {
                 let needs = needs.split_ascii_whitespace().map(str::to_owned).collect();
-                set.modules.insert(module_name(path), (path.trim().to_owned(), needs));
+                let module = Module { path: path.trim().to_owned(), needs, position };
+                // depmod names each module once, the one that its search order prefers.
+                set.modules.entry(module_name(path)).or_insert(module);
             }
         }
         set.aliases = text("modules.alias")?;
         set.soft_dependencies = text("modules.softdep")?;
+        for line in set.soft_dependencies.lines() {
+            let mut words = line.split_ascii_whitespace();
+            if let (Some("softdep"), Some(name)) = (words.next(), words.next()) {
+                let wanted = words.filter(|word| !word.ends_with(':')).take(MOST_SOFT).map(module_name);
+                set.soft.entry(module_name(name)).or_default().extend(wanted);
+            }
+        }
         set.builtin = text("modules.builtin")?.lines().map(module_name).collect();
         let config = tree.read_if_there(&format!("/boot/config-{release}"), MOST_CONFIG)?.unwrap_or_default();
         let config = String::from_utf8_lossy(&config);
@@ -87,14 +114,20 @@ impl ModuleSet {
     /// A module's path below the directory.
     #[must_use]
     pub fn path(&self, driver: &str) -> Option<&str> {
-        self.modules.get(&module_name(driver)).map(|(path, _)| path.as_str())
+        self.modules.get(&module_name(driver)).map(|module| module.path.as_str())
+    }
+
+    /// A module's place in depmod's order.
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.modules.get(name).map(|module| module.position)
     }
 
     /// What a module needs, as paths below the directory, as `modules.dep` has it: what must be
     /// loaded first stands last.
     #[must_use]
     pub fn needs(&self, path: &str) -> &[String] {
-        self.modules.get(&module_name(path)).map_or(&[], |(_, needs)| needs.as_slice())
+        self.modules.get(&module_name(path)).map_or(&[], |module| module.needs.as_slice())
     }
 
     /// The paths of some drivers and of everything they need (also by soft dependency), each
@@ -111,35 +144,28 @@ impl ModuleSet {
 
     fn visit(&self, name: &str, visited: &mut BTreeSet<String>, order: &mut Vec<String>) {
         // `visited` is marked before the recursion: a cycle in a hostile index ends here, and the
-        // depth is bounded by what modules.dep lists for one module, which is already transitive.
-        let Some((path, needs)) = self.modules.get(name) else { return };
-        if !visited.insert(name.to_owned()) || visited.len() > 256 {
+        // depth is bounded with the count.
+        let Some(module) = self.modules.get(name) else { return };
+        if visited.len() >= MOST_NEEDED || !visited.insert(name.to_owned()) {
             return;
         }
-        for need in needs.iter().rev() {
+        for need in module.needs.iter().rev() {
             self.visit(&module_name(need), visited, order);
         }
         for soft in self.soft(name) {
             self.visit(&soft, visited, order);
         }
-        order.push(path.clone());
+        order.push(module.path.clone());
     }
 
     /// The modules that stand for a module's soft dependencies; those may be aliases.
     fn soft(&self, name: &str) -> Vec<String> {
         let mut found = Vec::new();
-        for line in self.soft_dependencies.lines() {
-            let mut words = line.split_ascii_whitespace();
-            if words.next() != Some("softdep") || words.next().map(module_name).as_deref() != Some(name) {
-                continue;
-            }
-            for wanted in words.filter(|word| !word.ends_with(':')) {
-                let module = module_name(wanted);
-                if self.modules.contains_key(&module) {
-                    found.push(module);
-                } else {
-                    found.extend(self.aliased(&module));
-                }
+        for wanted in self.soft.get(name).into_iter().flatten() {
+            if self.modules.contains_key(wanted) {
+                found.push(wanted.clone());
+            } else {
+                found.extend(self.aliased(wanted));
             }
         }
         found
@@ -174,7 +200,7 @@ impl ModuleSet {
     /// # Errors
     /// When it cannot be read or unpacked, or is longer than 64 MiB.
     pub fn content(&self, tree: &Tree, path: &str) -> Result<Vec<u8>, TreeError> {
-        let full = self.full_path(path);
+        let full = self.located(tree, path);
         let packed = tree.read(&full, MOST_MODULE)?;
         let Some(compression) = Compression::recognize(&packed) else { return Ok(packed) };
         let mut plain = Vec::new();
@@ -193,11 +219,18 @@ impl ModuleSet {
     /// # Errors
     /// When it cannot be read or is longer than 64 MiB.
     pub fn raw_content(&self, tree: &Tree, path: &str) -> Result<Vec<u8>, TreeError> {
-        tree.read(&self.full_path(path), MOST_MODULE)
+        tree.read(&self.located(tree, path), MOST_MODULE)
     }
 
-    fn full_path(&self, path: &str) -> String {
-        if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.directory) }
+    /// Where a module's file is. An index may be older than the packing of what it names, so the
+    /// other endings are tried too.
+    fn located(&self, tree: &Tree, path: &str) -> String {
+        let full = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.directory) };
+        let Some(stem) = full.rfind(".ko").map(|end| &full[..end]).filter(|_| !tree.is_file(&full)) else {
+            return full;
+        };
+        let mut others = ENDINGS.iter().map(|ending| format!("{stem}{ending}"));
+        others.find(|other| tree.is_file(other)).unwrap_or(full)
     }
 
     /// The type of a module's parameter (`uint`, `byte` …), from its modinfo.
@@ -209,6 +242,19 @@ impl ModuleSet {
         }
         let content = self.content(tree, self.path(driver)?).ok()?;
         find_value(&content, &key)
+    }
+
+    /// The version that a driver gives itself in its modinfo, where it does.
+    #[must_use]
+    pub fn version(&self, tree: &Tree, driver: &str) -> Option<String> {
+        // The field stands at the section's start or behind another one's end; `srcversion=` is another.
+        let found = if self.is_builtin(driver) {
+            find_value(&self.builtin_info, &format!("{}.version=", module_name(driver)))
+        } else {
+            let content = self.content(tree, self.path(driver)?).ok()?;
+            find_value(&content, "\0version=")
+        };
+        found.filter(|version| version.starts_with(|c: char| c.is_ascii_digit()))
     }
 }
 

@@ -20,7 +20,7 @@ const ESSENTIAL: [&str; 4] = ["/", "/usr", "/var", "/boot"];
 /// # Errors
 /// When it is there and cannot be read.
 pub fn read(tree: &Tree) -> Result<Vec<Mount>, TreeError> {
-    if !tree.exists(FSTAB) {
+    if !tree.is_file(FSTAB) {
         return Ok(Vec::new());
     }
     Ok(fstab::parse(&tree.read_at(FSTAB, 0, fstab::MOST_BYTES)?))
@@ -55,7 +55,11 @@ pub fn prepare(draft: &mut Draft<'_>, disks: &[DiskFacts], findings: &mut Findin
             "name filesystems by UUID, so that the controller does not matter",
         )?;
     } else if draft.exists(FSTAB) {
-        findings.push(warns("fstab_unreadable", "the fstab is no text that can be edited").seen(FSTAB));
+        findings.push(
+            warns("fstab_unreadable", "the fstab is no text that can be edited")
+                .seen(FSTAB)
+                .advice("See that it names filesystems by UUID or label; it is left as it is."),
+        );
     }
     let Some(mut text) = draft.text(CRYPTTAB) else { return Ok(()) };
     for mapping in fstab::parse_crypttab(text.as_bytes()) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
-use super::access;
+use super::access::{self, Surroundings};
 use super::boot::arguments::{self, Wanted};
 use super::boot::efi;
 use super::boot::entries::{Kernel, Loader};
@@ -135,8 +135,15 @@ pub fn make(
         first_boot::prepare(draft, script, findings)?;
     }
     files::place_all(draft, &claims, findings)?;
-    access::inspect(draft, findings)?;
-    system::inspect(tree, disks, architecture, inputs, firmware, ways, findings);
+    let around = Surroundings {
+        addresses: &network.addresses,
+        policy: inputs.network,
+        plain_names: plain_names || network.wants_plain_names,
+        hypervisor: inputs.hypervisor,
+    };
+    access::inspect(draft, &around, findings)?;
+    system::inspect(draft, disks, architecture, ways, &around, findings)?;
+    system::room(draft, findings)?;
 
     let facts = GuestFacts {
         family: "linux".to_owned(),
@@ -147,7 +154,7 @@ pub fn make(
         firmware,
         boots_either_firmware: ways.bios && ways.uefi,
         hostname: release::hostname(tree),
-        kernels: kernel_facts(&loader.kernels, looked.places),
+        kernels: kernel_facts(tree, &loader.kernels, &sets, looked.places),
         root_filesystem: system::root_filesystem(tree, disks).unwrap_or_else(|| "unknown".to_owned()),
         static_addresses: network.addresses,
         default_interface: network.default_interface,
@@ -203,9 +210,7 @@ fn module_sets(tree: &Tree, kernels: &[Kernel]) -> Result<BTreeMap<String, Modul
 }
 
 fn boot_findings(loader: &Loader, ways: efi::Ways, disks: &[DiskFacts], findings: &mut Findings) {
-    if let Some(name) = loader.name() {
-        findings.push(informs("boot_loader", format!("the boot loader is {name}")));
-    } else {
+    if loader.name().is_none() {
         findings.push(
             blocks("boot_loader_missing", "no boot loader configuration that is known was found")
                 .seen("looked for grub.cfg, grub.conf and menu.lst in /boot and on the EFI system partition")
@@ -215,12 +220,18 @@ fn boot_findings(loader: &Loader, ways: efi::Ways, disks: &[DiskFacts], findings
         );
     }
     if loader.name().is_some() && !ways.bios && !ways.uefi {
-        findings
-            .push(informs("boot_code_unknown", "how the firmware starts the boot loader was not recognized"));
+        findings.push(
+            informs("boot_code_unknown", "how the firmware starts the boot loader was not recognized")
+                .seen(
+                    "looked for GRUB's files for BIOS in /boot, and for loaders on the EFI system partition",
+                )
+                .advice("It is restored as a BIOS guest; check in a drill that it boots."),
+        );
     }
     if loader.kernels.is_empty() {
         findings.push(
             blocks("kernel_missing", "the boot loader lists no kernel that is on the disk")
+                .seen("looked where the boot loader's menu says, and for /boot/vmlinuz-*")
                 .advice("Reinstall the guest's kernel, or restore all disks of the machine."),
         );
     }
@@ -244,13 +255,19 @@ fn boot_findings(loader: &Loader, ways: efi::Ways, disks: &[DiskFacts], findings
     }
 }
 
-fn kernel_facts(kernels: &[Kernel], mut places: Vec<drivers::Places>) -> Vec<KernelFacts> {
+fn kernel_facts(
+    tree: &Tree,
+    kernels: &[Kernel],
+    sets: &BTreeMap<String, ModuleSet>,
+    mut places: Vec<drivers::Places>,
+) -> Vec<KernelFacts> {
     places.resize_with(kernels.len(), BTreeMap::new);
     let facts = kernels.iter().zip(places).map(|(kernel, drivers)| KernelFacts {
         release: kernel.release.clone(),
         image: kernel.image.clone(),
         initramfs: kernel.initramfs.clone(),
         drivers,
+        ena_version: sets.get(&kernel.release).and_then(|set| set.version(tree, "ena")),
     });
     facts.collect()
 }

@@ -6,9 +6,10 @@ use crate::model::Architecture;
 /// Most bytes of a release file.
 const MOST: u64 = 64 << 10;
 /// The files looked at, in order.
-pub const FILES: [&str; 7] = [
+pub const FILES: [&str; 8] = [
     "/etc/os-release",
     "/usr/lib/os-release",
+    "/etc/oracle-release",
     "/etc/redhat-release",
     "/etc/SuSE-release",
     "/etc/debian_version",
@@ -62,7 +63,9 @@ impl Release {
         if let Some(found) = text(FILES[0]).or_else(|| text(FILES[1])) {
             return Some(from_os_release(&found, text("/etc/debian_version").as_deref()));
         }
-        if let Some(found) = text("/etc/redhat-release").or_else(|| text("/etc/system-release")) {
+        // Oracle's /etc/redhat-release says Red Hat.
+        let red_hat = ["/etc/oracle-release", "/etc/redhat-release", "/etc/system-release"];
+        if let Some(found) = red_hat.iter().find_map(|path| text(path)) {
             return Some(from_red_hat(found.trim()));
         }
         if let Some(found) = text("/etc/SuSE-release") {

@@ -103,6 +103,9 @@ pub struct DriversFacts {
     pub recipe: Digest,
     /// How many bytes of blocks were written over this volume's content.
     pub overlay_bytes: u64,
+    /// Digest of the other changes that the `guest` block wanted; `None`: it wanted none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Digest>,
 }
 
 /// A volume.

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
+use super::edits::render_edits;
 use super::paint::Paint;
 use super::plan::diff::render_diff;
 use super::text::{Look, harmless, wrap};
 use super::units::count;
-use crate::guest::report::{
-    DiskFacts, DriverPlace, FileDiff, Finding, FindingSeverity, GuestFacts, KernelFacts, Report, StackedFacts,
-};
+use crate::guest::report::{FileDiff, Finding, FindingSeverity, GuestFacts, Report};
 use crate::model::{Architecture, Bytes, Firmware};
 
 /// Text from the guest in one harmless line.
@@ -90,116 +89,6 @@ pub fn render_diffs(diffs: &[FileDiff], context: usize, look: Look) -> String {
     texts.join("\n")
 }
 
-/// The whole report on the guest of an image, to be read in a few seconds.
-#[must_use]
-pub fn render_inspection(image: &Path, report: &Report, look: Look) -> String {
-    let paint = Paint { color: look.color };
-    let mut text = format!("{}\n", paint.bold(&format!("Guest of {}", image.display())));
-    match &report.facts {
-        None => text.push_str("  An unknown operating system\n"),
-        Some(facts) => {
-            text.push_str(&format!("  {}\n", facts_line(facts)));
-            for (label, detail) in &facts.details {
-                text.push_str(&format!("  {}: {}\n", line(label), line(detail)));
-            }
-            for (interface, address) in &facts.static_addresses {
-                text.push_str(&format!("  static address: {} on {}\n", line(address), line(interface)));
-            }
-        }
-    }
-    for disk in &report.disks {
-        text.push_str(&disk_lines(disk, paint));
-    }
-    if !report.stacked.is_empty() {
-        text.push_str(&format!("  {}\n", paint.bold("Arrays and logical volumes")));
-        report.stacked.iter().for_each(|volume| text.push_str(&stacked_line(volume)));
-    }
-    if let Some(facts) = report.facts.as_ref().filter(|facts| !facts.kernels.is_empty()) {
-        text.push_str(&format!("  {}\n", paint.bold("Kernels")));
-        facts.kernels.iter().for_each(|kernel| text.push_str(&kernel_line(kernel)));
-    }
-    if !report.findings.is_empty() {
-        text.push_str(&format!("  {}\n", paint.bold("Findings")));
-        text.push_str(&render_findings(&report.findings, look));
-    }
-    text.push_str(&verdict(report, paint));
-    text
-}
-
-fn disk_lines(disk: &DiskFacts, paint: Paint) -> String {
-    let heading = match disk.table.as_str() {
-        "none" => format!("Disk {} (no partition table)", disk.name),
-        table => format!("Disk {} ({table})", disk.name),
-    };
-    let mut text = format!("  {}\n", paint.bold(&line(&heading)));
-    for partition in &disk.partitions {
-        let mount = partition.mount_point.as_deref().unwrap_or("-");
-        let name = match (&partition.label, &partition.uuid) {
-            (Some(label), _) => format!("LABEL={label}"),
-            (None, Some(uuid)) => format!("UUID={uuid}"),
-            (None, None) => String::new(),
-        };
-        let row = format!(
-            "    {:>2}  {:>9}  {:<9}  {:<12} {}",
-            partition.number,
-            Bytes(partition.size),
-            partition.content,
-            mount,
-            name
-        );
-        text.push_str(&format!("{}\n", line(&row).trim_end()));
-    }
-    text
-}
-
-fn stacked_line(volume: &StackedFacts) -> String {
-    let mount = volume.mount_point.as_deref().unwrap_or("-");
-    let row = format!(
-        "    {:<28} {:>9}  {:<9}  {:<12} on {}",
-        volume.name,
-        Bytes(volume.size),
-        volume.content,
-        mount,
-        volume.on.join(", ")
-    );
-    format!("{}\n", line(&row).trim_end())
-}
-
-fn kernel_line(kernel: &KernelFacts) -> String {
-    let place = |place: &DriverPlace| match place {
-        DriverPlace::BuiltIn => "built in",
-        DriverPlace::Initramfs => "in the initramfs",
-        DriverPlace::Root => "not in the initramfs",
-        DriverPlace::Missing => "missing",
-    };
-    let drivers: Vec<String> =
-        kernel.drivers.iter().map(|(driver, at)| format!("{driver} {}", place(at))).collect();
-    format!("    {}\n", line(&format!("{}: {}", kernel.release, drivers.join(", "))))
-}
-
-/// The last line: whether it will boot.
-fn verdict(report: &Report, paint: Paint) -> String {
-    let blocks = report.findings.iter().filter(|found| found.severity == FindingSeverity::Blocks).count();
-    let edits = report.recipe.edits.len();
-    match (blocks, edits) {
-        (1.., _) => {
-            format!("{}\n", paint.red(&format!("{} in the way of booting on EC2.", stands(blocks))))
-        }
-        (0, 0) => format!("{}\n", paint.green("Boots on EC2 as it is.")),
-        (0, _) => {
-            let text = format!("Boots on EC2 after {}; `replant prepare` shows them.", count(edits, "edit"));
-            format!("{}\n", paint.green(&text))
-        }
-    }
-}
-
-fn stands(blocks: usize) -> String {
-    match blocks {
-        1 => "1 finding stands".to_owned(),
-        more => format!("{more} findings stand"),
-    }
-}
-
 /// What preparation does to the guest of an image: the edits, and with `context` their diffs.
 #[must_use]
 pub fn render_preparation(
@@ -223,10 +112,9 @@ pub fn render_preparation(
         count(report.recipe.edits.len(), "edit"),
         Bytes(overlay_bytes)
     ));
-    for edit in &report.recipe.edits {
-        let row = line(&format!("{}: {}", edit.path, edit.purpose));
-        text.push_str(&format!("    {} {row}\n", paint.yellow("~")));
-    }
+    let edits: Vec<(&str, &str)> =
+        report.recipe.edits.iter().map(|edit| (edit.path.as_str(), edit.purpose.as_str())).collect();
+    text.push_str(&render_edits(&edits, &report.diffs, paint, 4));
     if let Some(context) = context {
         text.push('\n');
         text.push_str(&render_diffs(&report.diffs, context, look));

@@ -54,6 +54,8 @@ done
         case $where in /*) ! mountpoint -q "$where" || echo "$where" ;; esac
     done)
     echo "guest has swap:" $(tail -n +2 /proc/swaps | while read -r device rest; do echo "$device"; done)
+    # [UU] is an array with both of its members.
+    [ ! -e /proc/mdstat ] || echo "guest has arrays:" $(grep -o '\[[U_]*\]' /proc/mdstat)
     echo "guest has said all"
 } >/dev/console
 SAY

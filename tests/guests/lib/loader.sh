@@ -34,7 +34,7 @@ grub_arg --unrestricted
 grub_class debian
 ENTRY
     chroot "$tree" grub-editenv /boot/grub/grubenv set \
-        "kernelopts=root=$(guest_device "$ROOT") ro $ARGUMENTS" "saved_entry=4c0f5bd2f8d64a2c9d83f1d0b4a6e37c-$KERNEL"
+        "kernelopts=root=$(guest_device "$ROOT") ro ${ROOT_SUBVOLUME:+rootflags=subvol=$ROOT_SUBVOLUME }$ARGUMENTS" "saved_entry=4c0f5bd2f8d64a2c9d83f1d0b4a6e37c-$KERNEL"
     cat >"$tree/boot/grub/grub.cfg" <<CONFIG
 set pager=1
 if [ -f \${config_directory}/grubenv ]; then

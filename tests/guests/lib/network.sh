@@ -65,12 +65,14 @@ NETPLAN
     chmod 600 "$tree/etc/netplan/$1"
 }
 
-# cloud-init as VMware's customization leaves it: it wrote the network once, and its sources leave EC2 out.
+# cloud-init as VMware's customization leaves it: it wrote the network once and must not again, and its sources leave EC2
+# out.
 network_cloud_init() {
     network_netplan
     mv "$tree/etc/netplan/01-netcfg.yaml" "$tree/etc/netplan/50-cloud-init.yaml"
     mkdir -p "$tree/etc/cloud/cloud.cfg.d"
     echo 'datasource_list: [ NoCloud, None ]' >"$tree/etc/cloud/cloud.cfg.d/90_dpkg.cfg"
+    echo 'network: { config: disabled }' >"$tree/etc/cloud/cloud.cfg.d/99-disable-network-config.cfg"
 }
 
 network_networkmanager() {

@@ -6,10 +6,10 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use replant::guest::report::{EditKind, FileChange, FindingSeverity, Report};
-use replant::model::{FirstBoot, GuestChanges, GuestFile, Hypervisor, IdentityPolicy};
+use replant::model::{FirstBoot, GuestChanges, GuestFile, Hypervisor, IdentityPolicy, NetworkPolicy};
 
+use super::distributions::kit::{build, disk, run_with};
 use super::fixtures::shell;
-use super::trees::{FUNCTIONS, disk, partition, run_with};
 
 /// A guest in a directory of its own.
 struct Guest(tempfile::TempDir);
@@ -17,7 +17,7 @@ struct Guest(tempfile::TempDir);
 impl Guest {
     fn new(script: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        shell(&format!("cd {}\n{FUNCTIONS}\n{script}", directory.path().display()));
+        build(directory.path(), script, &[]);
         Self(directory)
     }
 
@@ -34,8 +34,8 @@ impl Guest {
     }
 
     fn look(&self, changes: &GuestChanges, prepare: bool) -> Report {
-        let disks = disk(vec![partition(1, "ext4", "/")]);
-        run_with(self.0.path(), &disks, Hypervisor::Nitro, changes.clone(), prepare)
+        let disks = disk(&[(1, "ext4", "/")]);
+        run_with(self.0.path(), &disks, Hypervisor::Nitro, NetworkPolicy::Dhcp, changes.clone(), prepare)
     }
 
     /// Prepares it; looking alone says the same, and a second preparation has nothing to do.
@@ -92,7 +92,7 @@ echo web01 | put etc/hostname
 printf '127.0.0.1\tlocalhost\n127.0.1.1\tweb01.example.com web01\n10.0.0.5 web01\n' | put etc/hosts
 printf 'root:x:0:0::/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\n' | put etc/passwd
 printf 'root:x:0:\nwww-data:x:33:\nadm:x:4:\n' | put etc/group
-echo 'UUID=00001-uuid-ext4 / ext4 defaults 0 1' | put etc/fstab
+echo 'UUID=5c4e0f5e-0000-4000-8000-000000000001 / ext4 defaults 0 1' | put etc/fstab
 "#;
 
 #[test]
@@ -185,7 +185,7 @@ printf '127.0.0.1 localhost localhost.localdomain\n::1 localhost6\n' | put etc/h
 printf 'id:3:initdefault:\n' | put etc/inittab; echo 'start on runlevel [0123456]' | put etc/init/rc.conf
 echo 'KEYGEN=/usr/bin/ssh-keygen' | put etc/rc.d/init.d/sshd; echo key | put etc/ssh/ssh_host_rsa_key
 echo 0123456789abcdef0123456789abcdef | put var/lib/dbus/machine-id; echo seed | put var/lib/random-seed
-echo 'UUID=00001-uuid-ext4 / ext4 defaults 1 1' | put etc/fstab
+echo 'UUID=5c4e0f5e-0000-4000-8000-000000000001 / ext4 defaults 1 1' | put etc/fstab
 "#,
     );
     let report = guest.prepare(&everything());
@@ -210,7 +210,7 @@ echo web01 | put etc/hostname; echo 127.0.0.1 localhost | put etc/hosts
 echo 'start on runlevel' | put etc/init/rc.conf; echo 'exec /usr/sbin/sshd -D' | put etc/init/ssh.conf
 echo '# no keys are made here' | put etc/init.d/ssh; echo key | put etc/ssh/ssh_host_rsa_key
 echo 0123456789abcdef0123456789abcdef | put etc/machine-id
-echo 'UUID=00001-uuid-ext4 / ext4 defaults 0 1' | put etc/fstab
+echo 'UUID=5c4e0f5e-0000-4000-8000-000000000001 / ext4 defaults 0 1' | put etc/fstab
 "#,
     );
     guest.prepare(&everything());
@@ -231,7 +231,7 @@ echo web01.example.com | put etc/HOSTNAME; echo 127.0.0.1 localhost | put etc/ho
 printf 'DHCLIENT_SET_HOSTNAME="yes"\n' | put etc/sysconfig/network/dhcp
 printf 'id:3:initdefault:\nl3:3:wait:/etc/init.d/rc 3\n1:2345:respawn:/sbin/mingetty tty1\n' | put etc/inittab
 echo '  ssh-keygen -t rsa' | put etc/init.d/sshd; echo key | put etc/ssh/ssh_host_rsa_key
-echo 'UUID=00001-uuid-ext4 / ext3 defaults 1 1' | put etc/fstab
+echo 'UUID=5c4e0f5e-0000-4000-8000-000000000001 / ext3 defaults 1 1' | put etc/fstab
 "#,
     );
     guest.prepare(&everything());
@@ -250,7 +250,7 @@ elf bin/sh; elf sbin/init; elf usr/sbin/sshd
 echo 7.11 | put etc/debian_version; echo web01 | put etc/hostname
 printf 'id:2:initdefault:\nl2:2:wait:/etc/init.d/rc 2\n' | put etc/inittab
 echo '# no keys are made here' | put etc/init.d/ssh; echo key | put etc/ssh/ssh_host_rsa_key
-echo 'UUID=00001-uuid-ext4 / ext4 defaults 0 1' | put etc/fstab
+echo 'UUID=5c4e0f5e-0000-4000-8000-000000000001 / ext4 defaults 0 1' | put etc/fstab
 "#,
     );
     let report = guest.prepare(&everything());

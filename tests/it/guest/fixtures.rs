@@ -19,10 +19,12 @@ pub fn shell(script: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Debian's current generic kernel, unpacked once for all test runs.
+/// A kernel's files under a root.
 pub struct Kernel {
     pub release: String,
     pub root: PathBuf,
+    /// The program, when it is a user-mode Linux of another release than the installed one.
+    pub uml: Option<String>,
 }
 
 impl Kernel {
@@ -35,10 +37,8 @@ impl Kernel {
 pub fn kernel() -> &'static Kernel {
     static KERNEL: OnceLock<Kernel> = OnceLock::new();
     KERNEL.get_or_init(|| {
-        let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/guest-fixtures");
-        fs::create_dir_all(&cache).unwrap();
-        let lock = fs::File::create(cache.join("lock")).unwrap();
-        lock.lock().unwrap();
+        let cache = cache();
+        let _lock = lock();
         let package = shell(
             "apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \\(linux-image-[0-9]\\S*\\).*/\\1/p' | head -1",
         );
@@ -53,8 +53,63 @@ pub fn kernel() -> &'static Kernel {
                 root = root.display(),
             ));
         }
-        Kernel { release, root }
+        Kernel { release, root, uml: None }
     })
+}
+
+/// The installed user-mode Linux, its modules where a guest has them.
+pub fn uml() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
+    KERNEL.get_or_init(|| {
+        let release = shell("ls /usr/lib/uml/modules | head -1").trim().to_owned();
+        let root = cache().join(format!("uml-{release}"));
+        let _lock = lock();
+        if !root.join("complete").exists() {
+            shell(&format!(
+                "rm -rf '{root}' && mkdir -p '{root}/lib/modules' && cp -r /usr/lib/uml/modules/{release} '{root}/lib/modules/' && \
+                 touch '{root}/complete'",
+                root = root.display()
+            ));
+        }
+        Kernel { release, root, uml: None }
+    })
+}
+
+/// A Debian package of any suite, unpacked but not installed, once for all test runs.
+pub fn package(suite: &str, name: &str) -> PathBuf {
+    let root = cache().join(suite).join(name);
+    let _lock = lock();
+    if !root.join("complete").exists() {
+        shell(&format!(
+            r#"rm -rf '{root}' && mkdir -p '{root}' && cd '{root}/..' && mkdir -p apt/lists/partial apt/cache/archives/partial
+            echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian {suite} main' > apt/sources
+            cat > apt/conf <<E
+Dir::State::lists "$PWD/apt/lists";
+Dir::State::status "/dev/null";
+Dir::Cache "$PWD/apt/cache";
+Dir::Etc::sourcelist "$PWD/apt/sources";
+Dir::Etc::sourceparts "-";
+APT::Sandbox::User "root";
+E
+            export APT_CONFIG=$PWD/apt/conf
+            ls apt/lists/*_Packages* >/dev/null 2>&1 || apt-get -qq update
+            cd '{root}' && apt-get -qq download {name} && dpkg-deb -x *.deb . && rm *.deb && touch complete"#,
+            root = root.display(),
+        ));
+    }
+    root
+}
+
+fn cache() -> PathBuf {
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/guest-fixtures");
+    fs::create_dir_all(&cache).unwrap();
+    cache
+}
+
+fn lock() -> fs::File {
+    let lock = fs::File::create(cache().join("lock")).unwrap();
+    lock.lock().unwrap();
+    lock
 }
 
 /// Makes an initramfs with Debian's own generator, without the NVMe driver, in a mount namespace

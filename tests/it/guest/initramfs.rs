@@ -76,6 +76,65 @@ fn the_index_is_depmods_byte_for_byte() {
     assert_eq!(index::aliases(&aliases, &dependencies).unwrap(), read("modules.alias.bin"));
 }
 
+/// The index that an archive ends up with is what depmod makes of the modules in it, byte for byte,
+/// however they are packed.
+#[test]
+fn the_merged_index_is_depmods_byte_for_byte() {
+    let kernel = kernel();
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    // depmod reads gzip only where it was built with zlib; Debian's is not.
+    for (ending, packer) in [(".ko", "cat"), (".ko.xz", "xz -0 --check=crc32"), (".ko.zst", "zstd -q -1")] {
+        shell(&format!(
+            r#"cd {root} && rm -rf guest t old ours && mkdir -p guest/lib/modules/{release} t && cd {modules}
+            for f in $(cut -d: -f1 modules.dep | grep -E '/(nvme|nvme-core|xen-blkfront|sd_mod|ext4|ahci|virtio_blk|mptspi|ena)\.ko') ; do
+                echo $f; grep "^$f:" modules.dep | cut -d: -f2 | tr ' ' '
+'; done | grep . | sort -u > {root}/needed
+            g={root}/guest/lib/modules/{release}; cp modules.order modules.builtin modules.builtin.modinfo $g/
+            for f in $(cat {root}/needed); do mkdir -p $g/$(dirname $f); {packer} < $f > $g/${{f%.ko}}{ending}; done
+            depmod -b {root}/guest {release}
+            cd $g && mkdir -p {root}/t/lib/modules/{release} && cp modules.order modules.builtin modules.builtin.modinfo {root}/t/lib/modules/{release}/
+            grep -v -E 'nvme|xen-blkfront|ena.ko' {root}/needed | while read f; do
+                mkdir -p {root}/t/lib/modules/{release}/$(dirname $f); cp ${{f%.ko}}{ending} {root}/t/lib/modules/{release}/$(dirname $f)/; done
+            depmod -b {root}/t {release}; cd {root}/t && mkdir -p conf/conf.d && find . | cpio -o --quiet -H newc | gzip -1 > {root}/old"#,
+            root = root.display(),
+            release = kernel.release,
+            modules = kernel.modules().display(),
+        ));
+        let before = read(&root.join("old"));
+        let tree = Tree::open(&root.join("guest")).unwrap();
+        let modules = ModuleSet::load(&tree, &kernel.release).unwrap();
+        let addition = addition::make(&tree, &before, &modules, &DRIVERS).unwrap();
+        fs::write(
+            root.join("ours"),
+            &addition.bytes[addition.bytes.iter().position(|byte| *byte != 0).unwrap()..],
+        )
+        .unwrap();
+        let own = format!("t/lib/modules/{}", kernel.release);
+        shell(&format!(
+            "cd {}/t && cpio -idu --quiet -H newc < ../ours && cp -a ../{own} ../merged",
+            root.display()
+        ));
+        shell(&format!("cd {} && depmod -b t {}", root.display(), kernel.release));
+        for name in
+            ["modules.dep", "modules.dep.bin", "modules.alias", "modules.alias.bin", "modules.softdep"]
+        {
+            let (merged, depmods) = (root.join("merged").join(name), root.join(&own).join(name));
+            let same = fs::read(&merged).unwrap() == fs::read(&depmods).unwrap();
+            let shown =
+                || shell(&format!("diff {} {} | head -20 || true", merged.display(), depmods.display()));
+            assert!(same, "{ending} {name}: {}", shown());
+        }
+        // A module keeps its bytes, and with them the signature at its end.
+        let nvme = shell(&format!("cd {}/merged && find . -name 'nvme{ending}'", root.display()));
+        let nvme = fs::read(root.join("merged").join(nvme.trim())).unwrap();
+        let original =
+            shell(&format!("cd {} && find lib/modules -name 'nvme{ending}'", root.join("guest").display()));
+        assert_eq!(nvme, fs::read(root.join("guest").join(original.trim())).unwrap());
+        shell(&format!("rm -rf {}/merged", root.display()));
+    }
+}
+
 /// Packs a plain archive as mkinitramfs and dracut call the compressors.
 const COMPRESSORS: [(&str, &str); 8] = [
     ("none", "cat"),
@@ -140,7 +199,7 @@ fn aged(kernel: &Kernel, directory: &Path, release: &str) -> Kernel {
         root = root.display(),
         modules = kernel.modules().display(),
     ));
-    Kernel { release: release.to_owned(), root }
+    Kernel { release: release.to_owned(), root, uml: None }
 }
 
 #[test]

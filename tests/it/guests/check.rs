@@ -55,6 +55,9 @@ pub fn came_up(guest: &Guest, boot: &Boot) {
     for mount in layout.iter().flat_map(Row::mounts) {
         assert!(mounted.contains(&mount), "{mount} is not in {mounted:?}:\n{}", boot.console);
     }
+    if layout.iter().any(|row| row.kind.starts_with("raid:")) {
+        assert_eq!(boot.said("arrays"), "[UU]", "{}", boot.console);
+    }
     let wanted = layout.iter().filter(|row| row.kind == "swap").count();
     assert_eq!(boot.said("swap").split_whitespace().count(), wanted, "{}", boot.console);
 }

@@ -8,8 +8,9 @@ use std::process::Command;
 use super::guests::{MIB, check, cut, disk, filesystem, tool, tree};
 use super::{programs, request, run};
 use crate::support::replant;
-use replant::guest::report::{EditKind, FindingSeverity, Report};
+use replant::guest::report::{EditKind, FindingSeverity};
 use replant::sandbox::{self, Cache};
+use replant::ui::inspection::{Inspection, Verdict};
 
 /// A guest of one ext4 on one partition, 62 MiB.
 pub fn guest(directory: &Path) {
@@ -27,10 +28,12 @@ fn a_guest_is_shown_prepared_and_written() {
     assert!(shown.stdout.contains("+UUID="), "{}", shown.both());
     assert!(shown.stdout.contains("-/dev/sda1"), "{}", shown.both());
     let inspected = replant(directory.path(), ["inspect", "guest.raw", "--json"]);
-    let report: Report = serde_json::from_str(&inspected.stdout).unwrap();
+    let inspection: Inspection = serde_json::from_str(&inspected.stdout).unwrap();
+    assert_eq!((inspection.version, inspection.images.as_slice()), (1, &["guest.raw".to_owned()][..]));
+    let report = inspection.report;
     assert_eq!(report.facts.unwrap().distribution, "debian");
     let blocked = report.findings.iter().any(|finding| finding.severity == FindingSeverity::Blocks);
-    assert_eq!(inspected.code, i32::from(blocked));
+    assert_eq!((inspected.code, inspection.verdict), (3, Verdict::Blocked));
     // A guest without a kernel cannot boot, so nothing is written; what would be is in the image.
     assert!(blocked, "{:?}", report.findings);
     let refused = replant(directory.path(), ["prepare", "guest.raw", "--write", "out.raw"]).code(1);
@@ -56,7 +59,7 @@ fn an_unprivileged_user_inspects_as_well() {
     let own = [replant.to_str().unwrap(), "inspect", "guest.raw"];
     let nobody = [&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"][..], &own[..]].concat();
     let (as_root, as_nobody) = (inspect(&own), inspect(&nobody));
-    assert!(as_nobody.contains("Disk root (mbr)"), "{as_nobody}");
+    assert!(as_nobody.contains("Disk      root (mbr): "), "{as_nobody}");
     assert_eq!(as_root, as_nobody);
 }
 

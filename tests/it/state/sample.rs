@@ -60,7 +60,7 @@ pub fn volume(number: u64) -> Resource {
             verified: true,
             finished_at: "2026-11-22T07:00:00Z".to_owned(),
         }),
-        drivers: Some(DriversFacts { recipe: Digest::of(b"recipe"), overlay_bytes: 3_145_728 }),
+        drivers: Some(DriversFacts { recipe: Digest::of(b"recipe"), overlay_bytes: 3_145_728, wanted: None }),
         slot: None,
         started: true,
         raised: false,

@@ -89,6 +89,7 @@ pub fn guest() -> GuestPlan {
                 image: "/boot/vmlinuz-6.1.0-28-amd64".to_owned(),
                 initramfs: None,
                 drivers: BTreeMap::new(),
+                ena_version: None,
             }],
             root_filesystem: "ext4".to_owned(),
             static_addresses: BTreeMap::new(),

@@ -137,8 +137,16 @@ pub fn add(text: &str, name: &str, words: &[String]) -> String {
         edited.push('\n');
     }
     // What was not understood above still counts.
-    let before = if text.contains(name) { format!("${name} ") } else { String::new() };
+    let before = if mentions(text, name) { format!("${name} ") } else { String::new() };
     edited + &format!("{name}=\"{before}{}\"\n", words.join(" "))
+}
+
+/// Whether a name stands in a text as a word of its own.
+fn mentions(text: &str, name: &str) -> bool {
+    let of_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    text.match_indices(name).any(|(position, _)| {
+        !text[..position].ends_with(of_word) && !text[position + name.len()..].starts_with(of_word)
+    })
 }
 
 #[cfg(test)]
@@ -165,6 +173,7 @@ mod tests {
         let words = ["d".to_owned()];
         assert_eq!(add(text, "X", &words), "X=\"a\"\nX=\"$X b\"\nX+=\" c d\"\n");
         assert_eq!(add("#X=\ny=1", "Z", &words), "#X=\ny=1\nZ=\"d\"\n");
+        assert_eq!(add("X_Y=1\n", "X", &words), "X_Y=1\nX=\"d\"\n");
         assert_eq!(add("[ -z \"$X\" ] && X=1\n", "X", &words), "[ -z \"$X\" ] && X=1\nX=\"$X d\"\n");
     }
 

@@ -14,6 +14,7 @@ pub const MOST_KERNELS: usize = 16;
 const GRUB2: [&str; 2] = ["/boot/grub", "/boot/grub2"];
 const LEGACY: [&str; 3] = ["/boot/grub/grub.conf", "/boot/grub/menu.lst", "/etc/grub.conf"];
 /// Where GRUB legacy keeps the entry that was saved as default.
+const SAVED: u64 = 512;
 const LEGACY_SAVED: &str = "/boot/grub/default";
 const EXTLINUX: [&str; 6] = [
     "/boot/extlinux/extlinux.conf",
@@ -63,6 +64,8 @@ pub struct Loader {
     pub dangling: Vec<(String, u32, String)>,
     /// Entries that start a hypervisor: file, line, title, and whether it is the default.
     pub hypervisors: Vec<(String, u32, String, bool)>,
+    /// Files that are too long to be read.
+    pub too_long: Vec<String>,
     /// Unified kernel images on the EFI system partition.
     pub unified: Vec<String>,
     /// Environment blocks with `kernelopts`: path and content.
@@ -89,7 +92,7 @@ impl Loader {
     /// When one cannot be read.
     pub fn read(tree: &Tree) -> Result<Self, TreeError> {
         let mut loader = Self::default();
-        let mut seen = Vec::new();
+        let (mut seen, mut too_long) = (Vec::new(), Vec::new());
         let mut add = |list: &mut Vec<String>, path: String| {
             // The same file by two paths (a link to the ESP) counts once.
             if let Ok(Some(found)) = tree.metadata(&path)
@@ -97,7 +100,11 @@ impl Loader {
                 && !seen.contains(&(found.device, found.inode))
             {
                 seen.push((found.device, found.inode));
-                list.push(path);
+                if found.length > MOST {
+                    too_long.push(path);
+                } else {
+                    list.push(path);
+                }
             }
         };
         let vendors = vendors(tree);
@@ -129,7 +136,8 @@ impl Loader {
                 add(&mut loader.bls, format!("{directory}/entries/{}", entry.name));
             }
         }
-        loader.subvolumes = subvolumes(tree)?;
+        loader.too_long = too_long;
+        loader.subvolumes = subvolumes(tree);
         loader.collect(tree)?;
         Ok(loader)
     }
@@ -164,9 +172,12 @@ impl Loader {
         if self.uses_bls {
             if self.systemd_boot && !mentions_bls {
                 let files = LOADER.iter().map(|directory| format!("{directory}/loader.conf"));
-                let settings = files.filter(|path| tree.is_file(path)).map(|path| text(&path));
+                let settings =
+                    files.filter(|path| tree.is_file(path)).map(|path| tree.read_at(&path, 0, MOST));
                 let settings = settings.collect::<Result<Vec<_>, _>>()?;
-                default = settings.iter().find_map(|text| bls::default_pattern(text)).map(str::to_owned);
+                let patterns = settings.iter().map(|text| String::from_utf8_lossy(text));
+                default =
+                    patterns.into_iter().find_map(|text| bls::default_pattern(&text).map(str::to_owned));
             }
             listed.extend(self.specified(&text, default.as_deref())?);
         } else {
@@ -174,7 +185,9 @@ impl Loader {
         }
         for path in &self.legacy {
             let content = text(path)?;
-            let saved = tree.is_file(LEGACY_SAVED).then(|| text(&LEGACY_SAVED.to_owned())).transpose()?;
+            let saved =
+                tree.is_file(LEGACY_SAVED).then(|| tree.read_at(LEGACY_SAVED, 0, SAVED)).transpose()?;
+            let saved = saved.map(|saved| String::from_utf8_lossy(&saved).into_owned());
             let default =
                 config::legacy_default(&content, saved.as_deref()).unwrap_or_else(|| "0".to_owned());
             for entry in config::entries(&content, Dialect::Legacy) {
@@ -239,16 +252,16 @@ impl Loader {
         if entry.hypervisor && self.hypervisors.len() < MOST_KERNELS {
             self.hypervisors.push((path.clone(), entry.line, entry.title.clone(), is_default));
         }
-        let specified = self.bls.contains(&path);
+        // memtest and chain loaders.
+        if !entry.is_linux() && !self.bls.contains(&path) {
+            return;
+        }
         let Some(image) = self.locate(tree, &entry.kernel) else {
             if self.dangling.len() < MOST_KERNELS && !entry.kernel.contains('$') {
                 self.dangling.push((path, entry.line, entry.kernel));
             }
             return;
         };
-        if !entry.is_linux() && !specified {
-            return;
-        }
         let by_version = |release: &String| tree.is_directory(&format!("/lib/modules/{release}"));
         let release = kernel::named_release(tree, &image)
             .or_else(|| {
@@ -351,12 +364,12 @@ fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
 }
 
 /// The subvolumes that the guest's fstab names for its root and boot filesystems, with a slash.
-fn subvolumes(tree: &Tree) -> Result<Vec<String>, TreeError> {
-    let mounts = mounts::read(tree)?;
+fn subvolumes(tree: &Tree) -> Vec<String> {
+    let mounts = mounts::read(tree).unwrap_or_default();
     let boot = mounts.iter().filter(|mount| mount.target == "/" || mount.target == "/boot").take(8);
     let named =
         boot.filter_map(|mount| mount.options.split(',').find_map(|option| option.strip_prefix("subvol=")));
-    Ok(named.map(|name| format!("/{}", name.trim_matches('/'))).filter(|name| name != "/").collect())
+    named.map(|name| format!("/{}", name.trim_matches('/'))).filter(|name| name != "/").collect()
 }
 
 /// The vendor directories of the EFI system partition.

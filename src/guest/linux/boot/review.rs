@@ -167,6 +167,13 @@ pub fn inspect(loader: &Loader, disks: &[DiskFacts], findings: &mut Findings) {
             ),
         );
     }
+    for path in &loader.too_long {
+        findings.push(
+            warns("boot_menu_too_long", "a file of the boot loader is too long to be read")
+                .seen(path.clone())
+                .advice("It is left as it is. Make it again in the guest when the boot loader needs it."),
+        );
+    }
     for path in &loader.unified {
         let summary =
             "a kernel comes with its initramfs and arguments in one signed file, which cannot be extended";

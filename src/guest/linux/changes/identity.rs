@@ -112,7 +112,7 @@ fn take(draft: &mut Draft<'_>, path: &str, purpose: &str) -> Result<bool, TreeEr
     if !is_file || draft.is_claimed(path) {
         return Ok(false);
     }
-    draft.remove(path, purpose)?;
+    draft.discard(path, purpose)?;
     Ok(true)
 }
 

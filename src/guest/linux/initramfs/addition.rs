@@ -7,7 +7,7 @@ use super::hint::{self, Generator};
 use super::newc::Writer;
 use super::unpack::{Archive, Member, UnpackError};
 use crate::guest::linux::index::{self, module_name};
-use crate::guest::linux::modules::ModuleSet;
+use crate::guest::linux::modules::{ENDINGS, ModuleSet};
 use crate::guest::linux::storage;
 use crate::guest::tree::{Tree, TreeError};
 
@@ -102,6 +102,9 @@ impl Addition {
 /// Which members of an initramfs have to be kept when it is read, so that it can be extended.
 #[must_use]
 pub fn keep(path: &str) -> bool {
+    if path == hint::RUN_ALL {
+        return true;
+    }
     let in_modules = path.starts_with("lib/modules/") || path.starts_with("usr/lib/modules/");
     let index = matches!(path.rsplit('/').next(), Some("modules.dep" | "modules.alias" | "modules.softdep"));
     (in_modules && index) || storage::is_setting(path)
@@ -116,8 +119,7 @@ pub fn holds(archive: &Archive, driver: &str) -> bool {
 
 fn is_module(path: &str, member: &Member) -> bool {
     let file = path.rsplit('/').next().unwrap_or(path);
-    matches!(member, Member::File(_))
-        && [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].iter().any(|ending| file.ends_with(ending))
+    matches!(member, Member::File(_)) && ENDINGS.iter().any(|ending| file.ends_with(ending))
 }
 
 /// Makes the segment that brings these drivers into an initramfs.
@@ -156,10 +158,14 @@ pub fn make(
     }
     let brought = files.len();
     maker.index(&directory, &needed, plain, &mut files)?;
-    if let Some(hint) = Generator::of(archive).hint_path() {
-        let path = maker.resolved(hint)?;
+    if let Some(hint) = Generator::of(archive).hint_path(archive) {
+        let path = maker.resolved(&hint)?;
         let prefix = if root.is_empty() { String::new() } else { format!("/{root}") };
         files.insert(path, hint::script(&prefix, drivers, &loaded).into_bytes());
+        let list = archive.content(hint::RUN_ALL).map(String::from_utf8_lossy);
+        if let Some(list) = list.and_then(|list| hint::in_run_all(&list, &hint)) {
+            files.insert(hint::RUN_ALL.to_owned(), list.into_bytes());
+        }
     }
     let (bytes, members) =
         maker.segment(files, before_lz4.unwrap_or(archive.length), before_lz4.is_some())?;
@@ -216,10 +222,16 @@ impl Maker<'_> {
 
     fn named(&self, path: &str, plain: bool) -> String {
         let path = path.rsplit_once(&format!("{}/", self.modules.directory)).map_or(path, |(_, rest)| rest);
-        let path = path.trim_start_matches('/');
+        let inside = !path.starts_with('/') && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        // What lies elsewhere in the root gets a place of its own.
+        let path = if inside {
+            path.to_owned()
+        } else {
+            format!("extra/{}", path.rsplit('/').next().unwrap_or(path))
+        };
         match path.rfind(".ko") {
             Some(end) if plain => path[..end + 3].to_owned(),
-            _ => path.to_owned(),
+            _ => path,
         }
     }
 
@@ -255,14 +267,9 @@ impl Maker<'_> {
             dependencies.lines().filter_map(|line| Some(module_name(line.split_once(':')?.0))).collect();
         let ours: BTreeSet<String> =
             needed.iter().map(|path| module_name(path)).filter(|name| !known.contains(name)).collect();
-        for text in [&mut dependencies, &mut aliases, &mut soft] {
-            if !text.is_empty() && !text.ends_with('\n') {
-                text.push('\n');
-            }
-        }
-        dependencies.push_str(&self.root_lines(&ours, plain));
-        aliases.push_str(&joined(self.modules.alias_lines(&ours)));
-        soft.push_str(&joined(self.modules.softdep_lines(&ours)));
+        let dependencies = self.merged(&dependencies, &self.root_lines(&ours, plain), dependency_of);
+        let aliases = self.merged(&aliases, &joined(self.modules.alias_lines(&ours)), alias_of);
+        let soft = self.merged(&soft, &joined(self.modules.softdep_lines(&ours)), soft_of);
         let dependencies_index = index::dependencies(&dependencies).ok_or(AdditionError::Index)?;
         let aliases_index = index::aliases(&aliases, &dependencies).ok_or(AdditionError::Index)?;
         for (name, content) in [
@@ -275,6 +282,25 @@ impl Maker<'_> {
             files.insert(format!("{directory}/{name}"), content);
         }
         Ok(())
+    }
+
+    /// Two texts of lines as depmod would have written one: by the modules' order in the root's
+    /// index; comments first, modules that the root does not know last.
+    fn merged(&self, present: &str, ours: &str, module: fn(&str) -> Option<String>) -> String {
+        let mut comments: Vec<&str> = Vec::new();
+        let mut lines: Vec<(usize, &str)> = Vec::new();
+        for line in present.lines().chain(ours.lines()).filter(|line| !line.is_empty()) {
+            if line.starts_with('#') {
+                if !comments.contains(&line) {
+                    comments.push(line);
+                }
+            } else {
+                let position = module(line).and_then(|name| self.modules.position(&name));
+                lines.push((position.unwrap_or(usize::MAX), line));
+            }
+        }
+        lines.sort_by_key(|(position, _)| *position);
+        joined(comments.into_iter().chain(lines.into_iter().map(|(_, line)| line)))
     }
 
     /// The names of the modules that the archive holds.
@@ -339,6 +365,21 @@ impl Maker<'_> {
         bytes.extend(writer.finish());
         Ok((bytes, members))
     }
+}
+
+/// The module that a line of `modules.dep` is about.
+fn dependency_of(line: &str) -> Option<String> {
+    Some(module_name(line.split_once(':')?.0))
+}
+
+/// The module that a line of `modules.alias` is about.
+fn alias_of(line: &str) -> Option<String> {
+    line.rsplit(' ').next().map(module_name)
+}
+
+/// The module that a line of `modules.softdep` is about.
+fn soft_of(line: &str) -> Option<String> {
+    line.split_ascii_whitespace().nth(1).map(module_name)
 }
 
 fn joined<'l>(lines: impl Iterator<Item = &'l str>) -> String {

@@ -3,15 +3,21 @@
 
 use super::unpack::{Archive, Member};
 
+/// SUSE mkinitrd's list of what its init sources, one script after the other.
+pub const RUN_ALL: &str = "run_all.sh";
+
 /// What made an initramfs, and so what its init sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generator {
     /// Debian's: sources `conf/conf.d/*`.
     InitramfsTools,
-    /// dracut: sources `lib/dracut/hooks/pre-udev/*.sh`.
+    /// dracut from 009: sources `lib/dracut/hooks/pre-udev/*.sh`; from 110 `var/lib/dracut/hooks`
+    /// is the first of several such directories.
     Dracut,
     /// dracut 004 of EL6: sources `/pre-udev/*.sh`.
     DracutOld,
+    /// SUSE's mkinitrd (to SLES 11): sources `run_all.sh`, which sources `boot/NN-….sh` by name.
+    Mkinitrd,
     /// Something else; it has to do with the index.
     Other,
 }
@@ -21,12 +27,16 @@ impl Generator {
     #[must_use]
     pub fn of(archive: &Archive) -> Self {
         let directory = |path: &str| matches!(archive.get(path), Some(Member::Directory));
-        if directory("conf/conf.d") || matches!(archive.get("conf/initramfs.conf"), Some(Member::File(_))) {
+        let file = |path: &str| matches!(archive.get(path), Some(Member::File(_)));
+        if directory("conf/conf.d") || file("conf/initramfs.conf") {
             Self::InitramfsTools
-        } else if directory("lib/dracut/hooks") || directory("usr/lib/dracut") {
+        } else if directory("lib/dracut") || directory("usr/lib/dracut") || directory("var/lib/dracut/hooks")
+        {
             Self::Dracut
-        } else if directory("pre-udev") || directory("initqueue") {
+        } else if file("lib/dracut-lib.sh") || directory("pre-udev") || directory("initqueue") {
             Self::DracutOld
+        } else if file(RUN_ALL) && directory("boot") {
+            Self::Mkinitrd
         } else {
             Self::Other
         }
@@ -38,21 +48,62 @@ impl Generator {
         match self {
             Self::InitramfsTools => "initramfs-tools",
             Self::Dracut | Self::DracutOld => "dracut",
+            Self::Mkinitrd => "mkinitrd",
             Self::Other => "unknown",
         }
     }
 
     /// Where the hint stands in the archive, before links are resolved.
     #[must_use]
-    pub fn hint_path(self) -> Option<&'static str> {
+    pub fn hint_path(self, archive: &Archive) -> Option<String> {
+        let directory = |path: &str| matches!(archive.get(path), Some(Member::Directory));
         match self {
             // `zz`: after the conf files of packages, which only set variables.
-            Self::InitramfsTools => Some("conf/conf.d/zz-replant"),
-            Self::Dracut => Some("lib/dracut/hooks/pre-udev/05-replant.sh"),
-            Self::DracutOld => Some("pre-udev/05-replant.sh"),
+            Self::InitramfsTools => Some("conf/conf.d/zz-replant".to_owned()),
+            Self::Dracut if !directory("lib/dracut/hooks") && directory("var/lib/dracut/hooks") => {
+                Some("var/lib/dracut/hooks/pre-udev/05-replant.sh".to_owned())
+            }
+            Self::Dracut => Some("lib/dracut/hooks/pre-udev/05-replant.sh".to_owned()),
+            Self::DracutOld => Some("pre-udev/05-replant.sh".to_owned()),
+            // Scripts are sourced in the order of their names (always so with `slow_boot`), and
+            // this name comes before `NN-udev.sh`.
+            Self::Mkinitrd => Some(format!("boot/{}-replant.sh", udev_number(archive).unwrap_or("04"))),
             Self::Other => None,
         }
     }
+}
+
+/// The number of mkinitrd's script that starts udev.
+fn udev_number(archive: &Archive) -> Option<&str> {
+    let names = archive.members.keys().filter_map(|path| path.strip_prefix("boot/"));
+    let mut numbers = names.filter_map(|name| name.strip_suffix("-udev.sh"));
+    numbers.find(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// mkinitrd's list with the hint in it: before udev is started, else at the end of what is there
+/// to set the system up. `None` when there is no place for it, or it is in already.
+#[must_use]
+pub fn in_run_all(list: &str, hint: &str) -> Option<String> {
+    let sourced = format!("source {hint}");
+    let lines: Vec<&str> = list.lines().collect();
+    let script = |line: &str, ending: &str| line.starts_with("source boot/") && line.ends_with(ending);
+    if lines.contains(&sourced.as_str()) {
+        return None;
+    }
+    let place = lines
+        .iter()
+        .position(|line| script(line, "-udev.sh"))
+        .or_else(|| lines.iter().position(|line| script(line, "-mount.sh")))?;
+    let mut text = String::with_capacity(list.len() + sourced.len() + 1);
+    for (index, line) in lines.iter().enumerate() {
+        if index == place {
+            text.push_str(&sourced);
+            text.push('\n');
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    Some(text)
 }
 
 /// The hint: modprobe by the index below `root` (empty for the archive's own), else insmod of
@@ -71,4 +122,22 @@ pub fn script(root: &str, drivers: &[&str], files: &[String]) -> String {
     }
     text.push_str("\ndo insmod \"$replant_module\" >/dev/null 2>&1 || :; done\nunset replant_module\n");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_comes_before_udev() {
+        let list = "[ \"$debug\" ] && echo running 03-start.sh\nsource boot/03-start.sh\n[ \"$modules\" ] && load_modules\n\
+                    [ \"$debug\" ] && echo running 04-udev.sh\nsource boot/04-udev.sh\nsource boot/84-mount.sh\n";
+        let with = in_run_all(list, "boot/04-replant.sh").unwrap();
+        assert!(with.contains("source boot/04-replant.sh\nsource boot/04-udev.sh\n"), "{with}");
+        assert_eq!(with.lines().count(), list.lines().count() + 1);
+        assert_eq!(in_run_all(&with, "boot/04-replant.sh"), None);
+        assert_eq!(in_run_all("echo nothing\n", "boot/04-replant.sh"), None);
+        let without_udev = in_run_all("source boot/84-mount.sh\n", "boot/04-replant.sh").unwrap();
+        assert!(without_udev.starts_with("source boot/04-replant.sh\n"));
+    }
 }

@@ -23,21 +23,36 @@ pub struct Header {
     pub body_length: u32,
     /// Bytes of the name with its NUL.
     pub name_length: u32,
+    /// Inode and device: members of more than one link with the same one are one file.
+    pub identity: (u32, u32, u32),
+    /// How many names the file has.
+    pub links: u32,
+    /// The sum of the data's bytes, in the variant that has checksums.
+    pub checksum: Option<u32>,
 }
 
 impl Header {
-    /// Parses a header; `None` when the magic or a field is wrong.
+    /// Parses a header; `None` when the magic or a field is wrong. `070702`, the variant with
+    /// checksums, is what kernels from 5.19 on unpack too.
     #[must_use]
     pub fn parse(bytes: &[u8; HEADER]) -> Option<Self> {
-        // 070702 (with checksums) is refused by kernels before 6.3; nobody makes such initramfs.
-        if &bytes[..6] != b"070701" {
-            return None;
-        }
+        let with_checksum = match &bytes[..6] {
+            b"070701" => false,
+            b"070702" => true,
+            _ => return None,
+        };
         let field = |index: usize| {
             let text = std::str::from_utf8(bytes.get(6 + index * 8..14 + index * 8)?).ok()?;
             u32::from_str_radix(text, 16).ok()
         };
-        Some(Self { mode: field(1)?, body_length: field(6)?, name_length: field(11)? })
+        Some(Self {
+            mode: field(1)?,
+            body_length: field(6)?,
+            name_length: field(11)?,
+            identity: (field(7)?, field(8)?, field(0)?),
+            links: field(4)?,
+            checksum: if with_checksum { Some(field(12)?) } else { None },
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 //! silently stop at is an error here.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
@@ -18,7 +18,9 @@ pub const MOST_MEMBERS: usize = 100_000;
 /// Most bytes of one member whose content is kept.
 pub const MOST_KEPT: u32 = 16 << 20;
 /// Most bytes of all kept contents together.
-const MOST_KEPT_TOTAL: usize = 48 << 20;
+const MOST_KEPT_TOTAL: usize = 32 << 20;
+/// Most bytes of all names together; an initramfs of 5,000 members has about 300 KB.
+const MOST_NAMES: usize = 16 << 20;
 /// `PATH_MAX`: longer names are passed over by the kernel.
 const PATH_MAX: u32 = 4096;
 /// How many symbolic links one path may lead through.
@@ -42,6 +44,12 @@ pub enum UnpackError {
     /// Neither a cpio header at a multiple of four nor a known compression.
     #[error("byte {offset} starts neither an archive nor a known compression")]
     BadMagic {
+        /// Where.
+        offset: u64,
+    },
+    /// What follows a plain archive does not start at a multiple of four.
+    #[error("what starts at byte {offset}, behind a plain archive, is at no multiple of four")]
+    Misaligned {
         /// Where.
         offset: u64,
     },
@@ -154,12 +162,6 @@ impl Archive {
     pub fn content(&self, path: &str) -> Option<&[u8]> {
         self.kept.get(&self.resolve(path)?).map(Vec::as_slice)
     }
-
-    /// The segment that holds the system: the last that is not early microcode and not ours.
-    #[must_use]
-    pub fn main(&self) -> Option<&Segment> {
-        self.segments.iter().filter(|segment| !segment.early).max_by_key(|segment| segment.members)
-    }
 }
 
 fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
@@ -175,15 +177,33 @@ pub fn unpack(source: impl Read, keep: &dyn Fn(&str) -> bool) -> Result<Archive,
     let buffer = vec![0; BUFFER];
     let mut source =
         Counted { inner: source, buffer, start: 0, end: 0, ended: false, taken: Rc::clone(&taken) };
-    let mut unpacker = Unpacker { archive: Archive::default(), keep, unpacked: 0, kept: 0 };
+    let mut unpacker = Unpacker {
+        archive: Archive::default(),
+        keep,
+        unpacked: 0,
+        kept: 0,
+        names: 0,
+        links: HashMap::new(),
+        directory: (String::new(), String::new()),
+    };
+    // Behind a plain archive the kernel's state machine is still at work, and wants everything at
+    // a multiple of four; behind a compressed one only the next plain archive.
+    let mut behind_plain = false;
     loop {
         let offset = taken.get();
         let start = peek(&mut source, 9).map_err(|source| UnpackError::Read { offset, source })?;
         match start.first() {
             None => break,
             Some(0) => source.consume(1),
-            Some(b'0') if offset.is_multiple_of(4) => unpacker.plain(&mut source, offset)?,
+            Some(_) if behind_plain && !offset.is_multiple_of(4) => {
+                return Err(UnpackError::Misaligned { offset });
+            }
+            Some(b'0') if offset.is_multiple_of(4) => {
+                unpacker.plain(&mut source, offset)?;
+                behind_plain = true;
+            }
             Some(_) => {
+                behind_plain = false;
                 let compression = Compression::recognize(&start).ok_or(UnpackError::BadMagic { offset })?;
                 unpacker.compressed(&mut source, offset, compression)?;
             }
@@ -248,6 +268,11 @@ struct Unpacker<'k> {
     keep: &'k dyn Fn(&str) -> bool,
     unpacked: u64,
     kept: usize,
+    names: usize,
+    /// Inode and device → the names that the file has in the archive at hand.
+    links: HashMap<(u32, u32, u32), Links>,
+    /// The directory of the last member, as named and as it really is.
+    directory: (String, String),
 }
 
 impl Unpacker<'_> {
@@ -331,6 +356,7 @@ impl Unpacker<'_> {
                 return Err(stream.broken("a name does not end with its NUL"));
             }
             if name == TRAILER.as_bytes() {
+                self.links.clear();
                 stream.skip(u64::from(header.body_length))?;
                 stream.align()?;
                 return Ok(counts);
@@ -340,8 +366,12 @@ impl Unpacker<'_> {
                 return Err(UnpackError::TooLarge { limit: MOST_MEMBERS as u64, unit: "members" });
             }
             self.unpacked_so_far(stream.position.saturating_add(u64::from(header.body_length)))?;
+            self.names += name.len();
+            if self.names > MOST_NAMES {
+                return Err(UnpackError::TooLarge { limit: MOST_NAMES as u64, unit: "bytes of names" });
+            }
             let name = String::from_utf8_lossy(&name);
-            let path = parts(&name).collect::<Vec<_>>().join("/");
+            let path = self.real(&parts(&name).collect::<Vec<_>>().join("/"));
             let early = matches!(path.as_str(), "" | "kernel" | "early_cpio") || path.starts_with("kernel/");
             if !early {
                 counts.outside_kernel += 1;
@@ -373,28 +403,105 @@ impl Unpacker<'_> {
                 let mut target = vec![0; body as usize];
                 stream.exact(&mut target)?;
                 let target = String::from_utf8_lossy(&target).trim_end_matches('\0').to_owned();
-                self.archive.kept.remove(&path);
-                self.archive.members.insert(path, Member::Symlink(target));
+                self.directory = (String::new(), String::new());
+                self.insert(path, Member::Symlink(target), None);
                 return Ok(());
             }
             _ => Member::Other,
         };
-        let wanted = matches!(member, Member::File(_)) && body <= MOST_KEPT && (self.keep)(&path);
-        if wanted && self.kept.saturating_add(body as usize) <= MOST_KEPT_TOTAL {
-            let mut content = vec![0; body as usize];
-            stream.exact(&mut content)?;
-            self.kept += content.len();
-            if let Some(old) = self.archive.kept.insert(path.clone(), content) {
-                self.kept -= old.len();
-            }
+        let is_file = matches!(member, Member::File(_));
+        let other_names = self.links.get(&header.identity).filter(|_| header.links > 1);
+        let other_wanted =
+            other_names.is_some_and(|links| links.without.iter().any(|name| (self.keep)(name)));
+        let wanted = is_file && body <= MOST_KEPT && ((self.keep)(&path) || other_wanted);
+        let wanted = wanted && self.kept.saturating_add(body as usize) <= MOST_KEPT_TOTAL;
+        let mut content = None;
+        let mut sum = 0_u32;
+        if wanted {
+            let mut bytes = vec![0; body as usize];
+            stream.exact(&mut bytes)?;
+            sum = add(0, &bytes);
+            content = Some(bytes);
+        } else if header.checksum.is_some() && is_file {
+            stream.each(u64::from(body), |bytes| sum = add(sum, bytes))?;
         } else {
             stream.skip(u64::from(body))?;
         }
-        if !path.is_empty() {
-            self.archive.members.insert(path, member);
+        if is_file && header.checksum.is_some_and(|checksum| checksum != sum) {
+            return Err(stream.broken("a member does not have its checksum"));
+        }
+        if path.is_empty() {
+            return Ok(());
+        }
+        if is_file && header.links > 1 {
+            self.link(path, body, content, header.identity);
+        } else {
+            self.insert(path, member, content);
         }
         Ok(())
     }
+
+    /// One of several names of a file: the data stands with one of them, mostly the last.
+    fn link(&mut self, path: String, body: u32, content: Option<Vec<u8>>, identity: (u32, u32, u32)) {
+        let links = self.links.entry(identity).or_default();
+        if body > 0 {
+            links.data = Some(path.clone());
+            for name in std::mem::take(&mut links.without) {
+                let kept = self.kept.saturating_add(body as usize);
+                let content = content.clone().filter(|_| kept <= MOST_KEPT_TOTAL && (self.keep)(&name));
+                self.insert(name, Member::File(body), content);
+            }
+            self.insert(path, Member::File(body), content);
+        } else if let Some(data) = links.data.clone() {
+            let member = self.archive.members.get(&data).cloned().unwrap_or(Member::File(0));
+            let kept = self.archive.kept.get(&data).filter(|content| {
+                self.kept.saturating_add(content.len()) <= MOST_KEPT_TOTAL && (self.keep)(&path)
+            });
+            let content = kept.cloned();
+            self.insert(path, member, content);
+        } else {
+            links.without.push(path.clone());
+            self.insert(path, Member::File(0), content);
+        }
+    }
+
+    fn insert(&mut self, path: String, member: Member, content: Option<Vec<u8>>) {
+        let old = match content {
+            Some(content) => {
+                self.kept += content.len();
+                self.archive.kept.insert(path.clone(), content)
+            }
+            None => self.archive.kept.remove(&path),
+        };
+        self.kept -= old.map_or(0, |old| old.len());
+        self.archive.members.insert(path, member);
+    }
+
+    /// Where a member really goes: its directory's links followed, as the kernel does when it
+    /// makes the file. The last part is what is made, and not followed.
+    fn real(&mut self, path: &str) -> String {
+        let Some((directory, name)) = path.rsplit_once('/') else { return path.to_owned() };
+        if self.directory.0 != directory {
+            let real = self.archive.resolve(directory).unwrap_or_else(|| directory.to_owned());
+            self.directory = (directory.to_owned(), real);
+        }
+        let real = &self.directory.1;
+        if real.is_empty() { name.to_owned() } else { format!("{real}/{name}") }
+    }
+}
+
+/// The checksum of the `070702` variant: the bytes' sum.
+fn add(sum: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(sum, |sum, byte| sum.wrapping_add(u32::from(*byte)))
+}
+
+/// The names of one file that has several.
+#[derive(Default)]
+struct Links {
+    /// Those that came before the data.
+    without: Vec<String>,
+    /// The one that the data stood with.
+    data: Option<String>,
 }
 
 #[derive(Default)]
@@ -440,17 +547,24 @@ impl<R: BufRead> Stream<R> {
     }
 
     fn skip(&mut self, count: u64) -> Result<(), UnpackError> {
+        self.each(count, |_| {})
+    }
+
+    /// Shows the next bytes piece by piece.
+    fn each(&mut self, count: u64, mut show: impl FnMut(&[u8])) -> Result<(), UnpackError> {
         let mut left = count;
         while left > 0 {
-            let available = match self.source.fill_buf() {
+            let step = match self.source.fill_buf() {
                 Ok([]) => return Err(self.failed(io::ErrorKind::UnexpectedEof.into())),
-                Ok(bytes) => bytes.len() as u64,
+                Ok(bytes) => {
+                    let step = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    show(&bytes[..step]);
+                    step
+                }
                 Err(error) => return Err(self.failed(error)),
             };
-            let step = available.min(left);
-            // At most a buffer's length, so it fits.
-            self.source.consume(usize::try_from(step).unwrap_or(usize::MAX));
-            left -= step;
+            self.source.consume(step);
+            left -= step as u64;
         }
         self.position += count;
         Ok(())

@@ -87,7 +87,9 @@ pub fn prepare(network: &mut Network<'_, '_>, release: &Release) -> Result<bool,
     }
     for name in network.further_cards() {
         let path = format!("{directory}/ifcfg-{name}");
-        network.draft.write(&path, content(&name, false, suse).into_bytes(), 0o644, PURPOSE)?;
+        if !network.draft.exists(&path) {
+            network.draft.write(&path, content(&name, false, suse).into_bytes(), 0o644, PURPOSE)?;
+        }
     }
     services(network, suse, manager);
     Ok(true)
@@ -135,7 +137,7 @@ fn is_routes(name: &str, suse: bool) -> bool {
 }
 
 enum Judgement {
-    /// About no card.
+    /// About no card, or about one that needs no edit.
     Other,
     /// A card that is not brought up at boot.
     Idle,
@@ -175,10 +177,10 @@ fn judge(network: &mut Network<'_, '_>, suffix: &str, path: &str, text: &str, su
     let bare = ["HWADDR", "MACADDR", "LLADDR"].iter().all(|key| value(text, key).is_none());
     // cloud-init writes its own file anew for each instance, before the network comes up.
     let by_cloud_init = network.cloud_init && text.contains("Created by cloud-init");
-    if card && dhcp && (by_cloud_init || (bare && network.name_fits(&name))) {
-        Judgement::Fits
-    } else {
-        Judgement::Bound
+    match card && dhcp && (bare || by_cloud_init) {
+        true if by_cloud_init || network.name_fits(&name) => Judgement::Fits,
+        true if network.is_further(&name) => Judgement::Other,
+        _ => Judgement::Bound,
     }
 }
 
@@ -268,7 +270,7 @@ fn name_servers(network: &mut Network<'_, '_>) {
     let line = text.lines().zip(1_u32..).find(|(line, _)| line.trim_start().starts_with(KEY));
     if let Some((line, number)) = line {
         network.findings.push(
-            warns("name_servers_static", "the guest asks name servers of the old network first")
+            warns("static_name_servers", "the guest asks name servers of the old network first")
                 .at(CONFIG, number, line)
                 .advice("They stay. Take them out after the restore when they cannot be reached from the instance."),
         );

@@ -73,17 +73,19 @@ pub fn prepare(network: &mut Network<'_, '_>) -> Result<bool, TreeError> {
             files.push((path, text));
         }
     }
-    let (mut all_fit, mut any) = (true, false);
+    let (mut all_fit, mut any, mut first) = (true, false, false);
     for (path, text) in &files {
         // cloud-init writes its own file anew for each instance, before the network comes up.
         let by_cloud_init = network.cloud_init && path.contains("cloud-init");
         for card in stanzas(text).iter().filter_map(card) {
             any = true;
-            all_fit &= card.dhcp && (by_cloud_init || (network.name_fits(card.name) && !card.own_address));
+            let fits = by_cloud_init || (network.name_fits(card.name) && !card.own_address);
+            first |= fits;
+            all_fit &= card.dhcp && (fits || (network.is_further(card.name) && !card.own_address));
             network.cards.extend(card.addressed.then(|| card.name.to_owned()));
         }
     }
-    if !any || all_fit {
+    if !any || (all_fit && first) {
         return Ok(any);
     }
     for (path, text) in &files {

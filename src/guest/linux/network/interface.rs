@@ -18,6 +18,8 @@ pub struct Network<'n, 't> {
     pub addresses: BTreeMap<String, String>,
     /// The cards and what is built on cards, each with an address or DHCP of its own.
     pub cards: BTreeSet<String>,
+    /// The VLANs among them.
+    pub vlans: BTreeSet<String>,
     /// The interface with the default route.
     pub default_interface: Option<String>,
     /// Whether NetworkManager needs a connection in a keyfile, whatever others say.
@@ -79,6 +81,13 @@ impl Network<'_, '_> {
         }
     }
 
+    /// Whether a name is that of a card behind the first, in the kernel's own counting.
+    #[must_use]
+    pub fn is_further(&self, name: &str) -> bool {
+        let number = name.strip_prefix("eth").and_then(|number| number.parse::<usize>().ok());
+        self.plain_names && number.is_some_and(|number| (1..MOST_CARDS).contains(&number))
+    }
+
     /// The name of the instance's first card, as far as it can be known: on Nitro's metal types
     /// it is another.
     #[must_use]
@@ -99,10 +108,16 @@ impl Network<'_, '_> {
         }
     }
 
+    /// The cards that the guest had. VLANs are on a card that is counted.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.cards.difference(&self.vlans).count()
+    }
+
     /// Names of further cards, when the guest has several: `eth1`, `eth2` …
     #[must_use]
     pub fn further_cards(&self) -> Vec<String> {
-        (1..self.cards.len().min(MOST_CARDS)).map(|index| format!("eth{index}")).collect()
+        (1..self.count().min(MOST_CARDS)).map(|index| format!("eth{index}")).collect()
     }
 
     /// Notes a static address and where it stands.
@@ -153,6 +168,9 @@ impl Network<'_, '_> {
     /// Notes a bond, VLAN or bridge.
     pub fn layered(&mut self, kind: Kind, name: &str, path: &str, line: u32) {
         self.cards.insert(name.to_owned());
+        if kind == Kind::Vlan {
+            self.vlans.insert(name.to_owned());
+        }
         let (code, what) = match kind {
             Kind::Bond => ("network_bond", "a bond or team"),
             Kind::Vlan => ("network_vlan", "a VLAN"),

@@ -74,7 +74,7 @@ fn content(network: &Network<'_, '_>, renderer: Option<&str>) -> String {
     let card = |id: &str, name: &str| {
         format!("    {id}:\n      match:\n        name: \"{name}\"\n      dhcp4: true\n")
     };
-    let cards = if network.cards.len() > 1 {
+    let cards = if network.count() > 1 {
         card("replant-first", network.first_card())
             + &card("replant-further", "e*")
             + "      dhcp4-overrides:\n        route-metric: 2048\n      optional: true\n"

@@ -74,7 +74,7 @@ pub fn prepare(network: &mut Network<'_, '_>) -> Result<bool, TreeError> {
     for path in &bound {
         network.draft.set_aside(path, PURPOSE);
     }
-    if !fits && network.cards.len() > 1 {
+    if !fits && network.count() > 1 {
         let first = CONTENT.replace("Name=e*", &format!("Name={}", network.first_card()));
         network.draft.write(OURS, first.into_bytes(), 0o644, PURPOSE)?;
         network.draft.write(FURTHER, FURTHER_CONTENT.into(), 0o644, PURPOSE)?;
@@ -122,12 +122,16 @@ fn judge(network: &mut Network<'_, '_>, path: &str, text: &str) -> Option<bool> 
         || types.contains(&"ether")
         || names
             .iter()
-            .any(|name| matches!(super::interface::kind(name), Kind::Physical | Kind::Bond | Kind::Vlan));
+            .any(|name| matches!(super::interface::kind(name), Kind::Physical | Kind::Bond | Kind::Vlan))
+        || names
+            .iter()
+            .any(|name| *name != "*" && ["ens192", "eth0", "enX0"].iter().any(|card| glob(name, card)));
     let everything = names.contains(&"*");
     if !about_cards && !everything {
         return None;
     }
-    let name = names.first().copied().unwrap_or("ether");
+    let address = values(text, "Match", "MACAddress").first().map_or("ether", |(_, address)| *address);
+    let name = names.first().copied().unwrap_or(address);
     if !values(text, "Network", "Gateway").is_empty() {
         network.gateway(name);
     }

@@ -63,12 +63,14 @@ pub fn prepare(
     hypervisor: Hypervisor,
     plain_names: bool,
 ) -> Result<Outcome, TreeError> {
+    cloud_init::set_aside_installers(draft, findings)?;
     let cloud_init = cloud_init::inspect(draft, findings)?;
     let mut network = Network {
         draft,
         findings,
         addresses: BTreeMap::new(),
         cards: BTreeSet::new(),
+        vlans: BTreeSet::new(),
         default_interface: None,
         wants_keyfile: false,
         plain_names,
@@ -93,8 +95,8 @@ pub fn prepare(
         stacks.push("systemd-networkd");
     }
     udev::prepare(&mut network)?;
-    if network.cards.len() > 1 {
-        let names: Vec<&str> = network.cards.iter().map(String::as_str).collect();
+    if network.count() > 1 {
+        let names: Vec<&str> = network.cards.difference(&network.vlans).map(String::as_str).collect();
         network.findings.push(
             informs("network_several", "the guest has several network cards")
                 .seen(names.join(", "))

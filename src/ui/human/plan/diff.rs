@@ -27,6 +27,9 @@ pub fn render_diff(diff: &FileDiff, context: usize, paint: Paint, indent: usize)
             let heading = match (old_length, new_length) {
                 (None, Some(new)) => format!("{} {path} ({})", paint.green("+"), Bytes(*new)),
                 (Some(old), None) => format!("{} {path} ({})", paint.red("-"), Bytes(*old)),
+                (Some(old), Some(new)) if old == new => {
+                    format!("{} {path} ({})", paint.yellow("~"), Bytes(*new))
+                }
                 _ => {
                     format!("{} {path} ({} -> {})", paint.yellow("~"), length(old_length), length(new_length))
                 }

@@ -2,9 +2,10 @@
 
 use crate::model::Bytes;
 use crate::plan::GuestPlan;
+use crate::ui::human::edits::render_edits;
 use crate::ui::human::guest::{facts_line, render_finding};
 use crate::ui::human::paint::Paint;
-use crate::ui::human::text::{Look, harmless};
+use crate::ui::human::text::Look;
 use crate::ui::human::units::count;
 
 use super::diff::render_diff;
@@ -29,10 +30,9 @@ pub(super) fn render(name: &str, guest: &GuestPlan, context: usize, look: Look) 
                 count(guest.edits.len(), "edit"),
                 Bytes(guest.overlay_bytes)
             ));
-            for (path, purpose) in &guest.edits {
-                let line = harmless(&format!("{path}: {purpose}")).replace('\n', " ");
-                text.push_str(&format!("      {} {line}\n", paint.yellow("~")));
-            }
+            let edits: Vec<(&str, &str)> =
+                guest.edits.iter().map(|(path, purpose)| (path.as_str(), purpose.as_str())).collect();
+            text.push_str(&render_edits(&edits, &guest.diffs, paint, 6));
         }
     }
     for diff in &guest.diffs {

@@ -1,0 +1,11 @@
+//! The host's firewalls: whether a new connection to the SSH port, on the instance's card and
+//! address, comes through. IPv4 decides: it is what an instance has in every subnet.
+
+mod firewalld;
+mod iptables;
+mod look;
+mod nftables;
+mod rules;
+mod suse;
+
+pub use look::inspect;
