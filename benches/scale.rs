@@ -116,6 +116,8 @@ fn reality() -> Reality {
         ena_required: true,
         vcpus: 2,
         memory: 8192,
+        max_volumes: Some(27),
+        ebs_bandwidth: None,
     };
     Reality {
         access_node: access_node(),

@@ -128,6 +128,14 @@ const INSTANCE: Schema = Schema {
     single: false,
 };
 
+const ASSUME_ROLE: Schema = Schema {
+    kind: "assume_role",
+    label: None,
+    attributes: Some(&[("role_arn", true), ("external_id", false), ("session_name", false)]),
+    blocks: &[],
+    single: true,
+};
+
 /// A configuration file.
 pub(super) static FILE: Schema = Schema {
     kind: "",
@@ -141,12 +149,12 @@ pub(super) static FILE: Schema = Schema {
             blocks: &[],
             single: true,
         },
-        // Its attributes depend on its label, see [`PROVIDER_LOCAL`] and [`PROVIDER_AWS`].
+        // What it holds depends on its label, see [`PROVIDER_LOCAL`] and [`PROVIDER_AWS`].
         Schema {
             kind: "provider",
             label: Some("a kind, as in provider \"local\" { … }"),
             attributes: None,
-            blocks: &[],
+            blocks: &[ASSUME_ROLE],
             single: true,
         },
         Schema {
@@ -217,13 +225,7 @@ pub(super) static PROVIDER_AWS: Schema = Schema {
         ("device_directory", false),
         ("sysfs_directory", false),
     ]),
-    blocks: &[Schema {
-        kind: "assume_role",
-        label: None,
-        attributes: Some(&[("role_arn", true), ("external_id", false), ("session_name", false)]),
-        blocks: &[],
-        single: true,
-    }],
+    blocks: &[ASSUME_ROLE],
     single: true,
 };
 

@@ -86,6 +86,6 @@ fn facts(info: &sdk::InstanceTypeInfo) -> Option<InstanceTypeFacts> {
         max_volumes: ebs.and_then(|ebs| u32::try_from(ebs.maximum_ebs_attachments()?).ok()),
         // EC2 says megabits of 10^6 a second.
         ebs_bandwidth: bandwidth
-            .map(|megabits| u32::try_from(u64::from(megabits) * 125_000 >> 20).unwrap_or(0)),
+            .map(|megabits| u32::try_from((u64::from(megabits) * 125_000) >> 20).unwrap_or(0)),
     })
 }

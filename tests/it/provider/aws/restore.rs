@@ -292,6 +292,19 @@ fn a_device_that_is_not_blank_not_free_or_not_the_volume_is_not_written() {
     restore.run(&["destroy", "--auto-approve"]).success();
 }
 
+#[test]
+fn a_role_is_taken_before_ec2_is_called() {
+    let role = "  assume_role {\n    role_arn = \"arn:aws:iam::123456789012:role/restore\"\n    external_id = \"partner-7\"\n    session_name = \"drill\"\n  }";
+    let restore = Restore::new(json!({}), role, &instance("web", ""));
+    restore.workspace.raw_image("web.raw", 4, 1);
+    let mut command = restore.command(&["plan"]);
+    command.env("AWS_ENDPOINT_URL_STS", Cloud::url());
+    Output::of(command).success();
+    let taken = &restore.cloud.parameters("AssumeRole")[0];
+    assert_eq!(taken["RoleArn"], "arn:aws:iam::123456789012:role/restore");
+    assert_eq!((&taken["ExternalId"], &taken["RoleSessionName"]), (&json!("partner-7"), &json!("drill")));
+}
+
 /// A metadata service of version 2 that says this machine is an instance.
 fn metadata_service(instance: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
