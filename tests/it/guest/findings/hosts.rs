@@ -6,7 +6,9 @@ use std::fs;
 use replant::guest::report::{EditKind, FindingSeverity, RecipeInputs};
 use replant::model::{Hypervisor, NetworkPolicy};
 
-use super::{BLOCKS, Case, INFORMS, WARNS, advised, codes, disks, inputs, inspect, look, partition, tree};
+use super::{
+    BLOCKS, Case, INFORMS, WARNS, advised, codes, disks, inputs, inspect, look, mended, partition, tree,
+};
 use crate::guest::fixtures::shell;
 
 pub const CASES: &[Case] = &[
