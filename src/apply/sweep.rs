@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{ApplyError, Context, Event};
 use crate::model::{Address, InstanceAddress, Part};
 use crate::observe::inventory::{Stray, StrayKind};
-use crate::provider::{InstanceId, VolumeId};
+use crate::provider::{InstanceId, VolumeId, VolumeState};
 use crate::state::Operation;
 
 /// Removes strays, instances before volumes. What is to be kept is left alone whatever the caller
@@ -18,24 +18,39 @@ pub async fn sweep(context: &Context, strays: &[Stray]) -> Result<BTreeSet<Strin
     let removable = |kind| strays.iter().filter(move |stray| stray.kind == kind && stray.kept.is_none());
     for stray in removable(StrayKind::Instance) {
         let (address, id) = (address(stray), InstanceId(stray.id.clone()));
+        let held = context.describe_instance(&id).await?.map(|view| view.volumes).unwrap_or_default();
         let operation = Operation::TerminateInstance { id: id.clone() };
         context
             .effect(&address, operation, || context.provider.terminate_instance(&id), |()| Vec::new())
             .await?;
         context.wait_for_instance(&id, None).await?;
+        // Those that go with it go now; the others are free a moment later.
+        for volume in held.values() {
+            context
+                .wait_for_volume(volume, "free of its instance", |view| {
+                    view.is_none_or(|view| view.attachment.is_none())
+                })
+                .await?;
+        }
         told(context, &address, &id.0);
         gone.insert(id.0);
     }
     for stray in removable(StrayKind::Volume) {
         let (address, id) = (address(stray), VolumeId(stray.id.clone()));
-        // It may have gone with its instance, or somebody may have attached it meanwhile.
-        if context.describe_volume(&id).await?.is_some() {
-            context.free_volume(&address, &id).await?;
-            let operation = Operation::DeleteVolume { id: id.clone() };
-            context
-                .effect(&address, operation, || context.provider.delete_volume(&id), |()| Vec::new())
-                .await?;
-            context.wait_for_volume(&id, "gone", |view| view.is_none()).await?;
+        match context.describe_volume(&id).await?.map(|view| view.state) {
+            None => {}
+            // It goes with its instance.
+            Some(VolumeState::Deleting) => {
+                context.wait_for_volume(&id, "gone", |view| view.is_none()).await?;
+            }
+            Some(_) => {
+                context.free_volume(&address, &id).await?;
+                let operation = Operation::DeleteVolume { id: id.clone() };
+                context
+                    .effect(&address, operation, || context.provider.delete_volume(&id), |()| Vec::new())
+                    .await?;
+                context.wait_for_volume(&id, "gone", |view| view.is_none()).await?;
+            }
         }
         context.forget_manifest(&id);
         told(context, &address, &id.0);
