@@ -306,8 +306,12 @@ pub fn keep_for_updates(draft: &mut Draft<'_>, extended: &[Extended]) -> Result<
     }
     let tree = draft.tree();
     let directory = |path: &str| tree.is_directory(path);
-    let dracut = directory("/usr/lib/dracut") || directory("/usr/share/dracut");
-    if dracut || directory(DRACUT_PARTS) {
+    // Debian's packages bring parts for dracut along where initramfs-tools makes the archives.
+    let program =
+        ["/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut"].iter().any(|p| draft.tree().exists(p));
+    let only_parts = directory("/etc/initramfs-tools") && !program;
+    let dracut = !only_parts && (directory("/usr/lib/dracut") || directory("/usr/share/dracut"));
+    if dracut || (directory(DRACUT_PARTS) && !only_parts) {
         let list: Vec<&str> = drivers.iter().copied().collect();
         let line = format!("add_drivers+=\" {} \"\n", list.join(" "));
         // dracut 004 as it was released reads one file; EL6's reads the directory, which it ships.

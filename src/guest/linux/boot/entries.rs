@@ -305,7 +305,10 @@ impl Loader {
         // `(hd0,0)/vmlinuz` and `($root)/vmlinuz`; extlinux's paths may lack the slash.
         let path = if path.starts_with('(') { path.split_once(')')?.1 } else { path };
         let path = path.trim_start_matches("../");
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let mut path = format!("/{}", path.trim_start_matches('/'));
+        while path.contains("//") {
+            path = path.replace("//", "/");
+        }
         if path.contains('$') || path.contains("/../") {
             return None;
         }

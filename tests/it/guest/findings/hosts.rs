@@ -86,8 +86,9 @@ fn what_cannot_be_written_is_said_before_anything_is() {
         ("nr_inodes=COUNT", "true", &["guest::no_inodes"]),
         ("size=64m", "mount -o remount,ro .", &["guest::boot_read_only", "guest::read_only"]),
     ] {
-        let tree =
-            tree("mkdir -p usr/lib/dracut etc/dracut.conf.d; echo '/dev/sda2 none swap sw 0 0' >> etc/fstab");
+        let tree = tree(
+            "mkdir -p usr/lib/dracut usr/sbin etc/dracut.conf.d; echo x > usr/sbin/dracut; echo '/dev/sda2 none swap sw 0 0' >> etc/fstab",
+        );
         let from = tree.path().display().to_string();
         let place = tempfile::tempdir().unwrap();
         let at = place.path().display().to_string();
