@@ -55,18 +55,16 @@ impl Context {
         self.set_tags(address, &view.id.0, &TagMap::new(), &remove).await
     }
 
-    /// Puts the workspace's tags on what was imported.
+    /// Puts the workspace's tags on what was imported, which counts as launched.
     ///
     /// # Errors
     /// The provider's, the journal's.
-    pub async fn claim(&self, address: &Address, id: &str, launched: bool) -> Result<(), ApplyError> {
-        let mut tags = TagMap::from([
+    pub async fn claim(&self, address: &Address, id: &str) -> Result<(), ApplyError> {
+        let tags = TagMap::from([
             (TAG_WORKSPACE.to_owned(), self.store.state().lineage.clone()),
             (TAG_ADDRESS.to_owned(), address.to_string()),
+            (TAG_LAUNCHED.to_owned(), "true".to_owned()),
         ]);
-        if launched {
-            tags.insert(TAG_LAUNCHED.to_owned(), "true".to_owned());
-        }
         self.set_tags(address, id, &tags, &BTreeSet::new()).await
     }
 

@@ -38,21 +38,13 @@ pub async fn sweep(context: &Context, strays: &[Stray]) -> Result<BTreeSet<Strin
     for stray in removable(StrayKind::Volume) {
         let (address, id) = (address(stray), VolumeId(stray.id.clone()));
         match context.describe_volume(&id).await?.map(|view| view.state) {
-            None => {}
-            // It goes with its instance.
-            Some(VolumeState::Deleting) => {
+            // It goes with its instance, or has gone.
+            None | Some(VolumeState::Deleting) => {
                 context.wait_for_volume(&id, "gone", |view| view.is_none()).await?;
+                context.forget_manifest(&id);
             }
-            Some(_) => {
-                context.free_volume(&address, &id).await?;
-                let operation = Operation::DeleteVolume { id: id.clone() };
-                context
-                    .effect(&address, operation, || context.provider.delete_volume(&id), |()| Vec::new())
-                    .await?;
-                context.wait_for_volume(&id, "gone", |view| view.is_none()).await?;
-            }
+            Some(_) => context.end_volume(&address, &id, Vec::new()).await?,
         }
-        context.forget_manifest(&id);
         told(context, &address, &id.0);
         gone.insert(id.0);
     }

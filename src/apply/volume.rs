@@ -78,7 +78,7 @@ impl Context {
         let stays_raised = volume.raised && volume.write.is_none();
         let (iops, throughput) = match (volume.raised, stays_raised) {
             (true, true) => (None, None),
-            (true, false) => (to.iops.or(Some(GP3_BASE.0)), to.throughput.or(Some(GP3_BASE.1))),
+            (true, false) => lowered(to.iops, to.throughput),
             (false, _) => (to.iops, to.throughput),
         };
         let request = ModifyVolume {
@@ -124,17 +124,13 @@ impl Context {
         if !volume.raised || volume.write.is_none() {
             return Ok(None);
         }
-        let request = ModifyVolume {
-            iops: volume.iops.or(Some(GP3_BASE.0)),
-            throughput: volume.throughput.or(Some(GP3_BASE.1)),
-            ..ModifyVolume::default()
-        };
+        let (iops, throughput) = lowered(volume.iops, volume.throughput);
+        let request = ModifyVolume { iops, throughput, ..ModifyVolume::default() };
         let id = volume.id.clone();
-        let lowered = vec![put_volume(address, VolumeResource { raised: false, ..volume })];
+        let left = vec![put_volume(address, VolumeResource { raised: false, ..volume })];
         let operation = Operation::ModifyVolume { id: id.clone(), request: request.clone() };
-        let modified = self
-            .effect(address, operation, || self.provider.modify_volume(&id, &request), |()| lowered)
-            .await;
+        let modified =
+            self.effect(address, operation, || self.provider.modify_volume(&id, &request), |()| left).await;
         match modified {
             Ok(()) => Ok(Some("its performance lowered".to_owned())),
             Err(ApplyError::Provider(error)) => {
@@ -187,13 +183,27 @@ impl Context {
             let snapshot = self.snapshot(address, id).await?;
             detail.push_str(&format!(", kept as {snapshot}"));
         }
+        self.end_volume(address, id, vec![StateChange::Remove { address: address.clone() }]).await?;
+        Ok(detail)
+    }
+
+    /// Takes a volume off whatever of ours holds it, deletes it and waits until it is gone. `left`:
+    /// what the state becomes by that.
+    ///
+    /// # Errors
+    /// The provider's, the journal's, a timeout; it is attached to something that is not ours.
+    pub async fn end_volume(
+        &self,
+        address: &Address,
+        id: &VolumeId,
+        left: Vec<StateChange>,
+    ) -> Result<(), ApplyError> {
         self.free_volume(address, id).await?;
-        let gone = vec![StateChange::Remove { address: address.clone() }];
         let operation = Operation::DeleteVolume { id: id.clone() };
-        self.effect(address, operation, || self.provider.delete_volume(id), |()| gone).await?;
+        self.effect(address, operation, || self.provider.delete_volume(id), |()| left).await?;
         self.wait_for_volume(id, "gone", |view| view.is_none()).await?;
         self.forget_manifest(id);
-        Ok(detail)
+        Ok(())
     }
 
     async fn snapshot(&self, address: &Address, id: &VolumeId) -> Result<SnapshotId, ApplyError> {
@@ -273,6 +283,11 @@ impl Context {
         // A manifest that stays is refused later by the volume's facts; losing it costs a full write.
         let _ = std::fs::remove_file(self.options.directory.join(Self::manifest(id)));
     }
+}
+
+/// What a raised volume is lowered to: as configured, else what gp3 has by itself.
+fn lowered(iops: Option<u32>, throughput: Option<u32>) -> (Option<u32>, Option<u32>) {
+    (iops.or(Some(GP3_BASE.0)), throughput.or(Some(GP3_BASE.1)))
 }
 
 /// A fresh volume of the state.

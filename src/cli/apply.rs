@@ -241,18 +241,15 @@ async fn interrupts(cancel: Cancel) {
 
 /// Asks; only `yes` is yes.
 fn approve(plan: &Plan, json: bool) -> Result<bool, Diagnostics> {
-    if json || !terminal::is_interactive() {
-        return Err(Diagnostic::error("apply::not_approved", "Nobody can be asked")
-            .detail("The plan needs a yes, and there is no terminal to ask on.")
-            .help("look at a saved plan first, then apply exactly that:\nreplant plan --out plan.replant")
-            .help("or say yes beforehand: --auto-approve")
-            .into());
-    }
     let question = match plan.mode {
         Mode::Restore => "Do you want to do this?",
         Mode::Destroy => "Do you really want to destroy all of this? There is no undo.",
     };
-    terminal::ask(question)
+    let helps = [
+        "look at a saved plan first, then apply exactly that:\nreplant plan --out plan.replant",
+        "or say yes beforehand: --auto-approve",
+    ];
+    terminal::ask(question, "The plan needs a yes", &helps, json)
 }
 
 /// A saved plan runs only on exactly what it was made from (promise 3).

@@ -17,8 +17,8 @@ use crate::model::{Address, Part};
 use crate::observe::{Machine, adopt};
 use crate::plan::{Overlays, Plan};
 use crate::provider::{
-    AccessNode, Filter, InstanceId, InstanceState, Provider, ProviderError, TAG_ADDRESS, TAG_WORKSPACE,
-    TagMap, VolumeId, VolumeState, VolumeView,
+    AccessNode, Filter, InstanceId, Provider, ProviderError, TAG_ADDRESS, TAG_WORKSPACE, TagMap, VolumeId,
+    VolumeView,
 };
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{Lock, Resource, State, StateChange, Store};
@@ -108,7 +108,7 @@ async fn record(
     found: &[(Address, Resource)],
 ) -> Result<(), apply::ApplyError> {
     for (address, resource) in found {
-        context.claim(address, id_of(resource), true).await?;
+        context.claim(address, resource.id()).await?;
     }
     let puts = found
         .iter()
@@ -116,17 +116,10 @@ async fn record(
     context.change(puts.chain([StateChange::Provider { name: provider }]).collect()).await
 }
 
-fn id_of(resource: &Resource) -> &str {
-    match resource {
-        Resource::Volume(volume) => &volume.id.0,
-        Resource::Instance(instance) => &instance.id.0,
-    }
-}
-
 fn said(found: &[(Address, Resource)], machine: &Machine) -> String {
     let mut text = String::new();
     for (address, resource) in found {
-        text.push_str(&format!("{address} is {}\n", id_of(resource)));
+        text.push_str(&format!("{address} is {}\n", resource.id()));
     }
     let missing: Vec<&str> = machine
         .disks
@@ -191,7 +184,7 @@ impl Wanted<'_> {
         let found = self.provider.instances(&Filter::id(&id)).await?;
         let view = found
             .into_iter()
-            .find(|view| !matches!(view.state, InstanceState::ShuttingDown | InstanceState::Terminated))
+            .find(|view| !view.state.is_ending())
             .ok_or_else(|| not_found(&id.0, "instance"))?;
         self.refuse_foreign(&id.0, &view.tags)?;
         let names = self.names(&adopt::in_order(&view))?;
@@ -230,7 +223,7 @@ impl Wanted<'_> {
         let found = self.provider.volumes(&Filter::id(&id)).await?;
         let view = found
             .into_iter()
-            .find(|view| !matches!(view.state, VolumeState::Deleting | VolumeState::Deleted))
+            .find(|view| !view.state.is_ending())
             .ok_or_else(|| not_found(&id.0, "volume"))?;
         self.refuse_foreign(&id.0, &view.tags)?;
         Ok(vec![(address.clone(), self.adopted(&view, disk))])
@@ -288,15 +281,12 @@ impl Wanted<'_> {
 
     /// Nothing is in the state twice, and nothing in it is replaced by an import.
     fn refuse_known(&self, address: &Address, id: &str) -> Result<(), Failure> {
-        let known = self
-            .state
-            .resources
-            .iter()
-            .find(|(known, resource)| **known == *address || id_of(resource) == id);
+        let known =
+            self.state.resources.iter().find(|(known, resource)| **known == *address || resource.id() == id);
         let Some((known, resource)) = known else { return Ok(()) };
         Err(Diagnostic::error("import::known", "It is in the state already")
             .about(known)
-            .detail(format!("{known} is {}.", id_of(resource)))
+            .detail(format!("{known} is {}.", resource.id()))
             .help(format!("when the state is wrong, let it forget that first:\nreplant state rm '{known}'"))
             .into())
     }

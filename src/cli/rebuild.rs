@@ -69,7 +69,7 @@ fn rebuilt(directory: &Path, rehearse: bool, command: &Rebuild) -> Result<Exit, 
             None => {
                 let all = runtime.block_on(Inventory::read_all(provider)).map_err(failed)?;
                 let lineage = the_lineage(&all, &workspace.instance_names(&before)?)?;
-                let inventory = runtime.block_on(Inventory::read(provider, &lineage)).map_err(failed)?;
+                let inventory = all.of(&lineage);
                 (lineage, inventory)
             }
         };
@@ -135,12 +135,12 @@ fn shown(lineage: &str, state: &State, changes: &[StateChange], notes: &[String]
     for change in changes {
         let StateChange::Put { address, resource } = change else { continue };
         let glyph = if state.resources.contains_key(address) { "~" } else { "+" };
-        let (id, more) = match resource {
-            Resource::Volume(volume) if volume.started => (&volume.id.0, "a guest has run from it"),
-            Resource::Volume(volume) => (&volume.id.0, "no guest has run from it"),
-            Resource::Instance(instance) => (&instance.id.0, instance.state.as_str()),
+        let more = match resource {
+            Resource::Volume(volume) if volume.started => "a guest has run from it",
+            Resource::Volume(_) => "no guest has run from it",
+            Resource::Instance(instance) => instance.state.as_str(),
         };
-        text.push_str(&format!("  {glyph} {address} = {id} ({more})\n"));
+        text.push_str(&format!("  {glyph} {address} = {} ({more})\n", resource.id()));
     }
     if changes.is_empty() {
         text.push_str("The state knows all that carries its tags.\n");
@@ -155,11 +155,7 @@ fn shown(lineage: &str, state: &State, changes: &[StateChange], notes: &[String]
 }
 
 fn approved() -> Result<bool, Diagnostics> {
-    if !terminal::is_interactive() {
-        return Err(Diagnostic::error("apply::not_approved", "Nobody can be asked")
-            .detail("The state is changed only with a yes, and there is no terminal to ask on.")
-            .help("say yes beforehand:\nreplant state rebuild --auto-approve")
-            .into());
-    }
-    terminal::ask("Do you want this to be the state?")
+    let helps = ["say yes beforehand:\nreplant state rebuild --auto-approve"];
+    let question = "Do you want this to be the state?";
+    terminal::ask(question, "The state is changed only with a yes", &helps, false)
 }

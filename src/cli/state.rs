@@ -239,11 +239,7 @@ fn rm(state: &State, addresses: &[Address]) -> Decision {
         if !addresses.iter().any(|wanted| is_below(address, wanted)) {
             continue;
         }
-        let id = match resource {
-            Resource::Volume(volume) => &volume.id.0,
-            Resource::Instance(instance) => &instance.id.0,
-        };
-        text.push_str(&format!("{address} is forgotten; {id} still exists\n"));
+        text.push_str(&format!("{address} is forgotten; {} still exists\n", resource.id()));
         changes.push(StateChange::Remove { address: address.clone() });
     }
     Ok((changes, text))

@@ -133,12 +133,10 @@ fn begun(pending: &[Intent]) -> BTreeSet<String> {
 }
 
 fn approved() -> Result<bool, Diagnostics> {
-    if !terminal::is_interactive() {
-        return Err(Diagnostic::error("apply::not_approved", "Nobody can be asked")
-            .detail("The removal needs a yes, and there is no terminal to ask on.")
-            .help("look at the list first:\nreplant sweep")
-            .help("then say yes beforehand:\nreplant sweep --remove --auto-approve")
-            .into());
-    }
-    terminal::ask("Do you really want to remove these? There is no undo.")
+    let helps = [
+        "look at the list first:\nreplant sweep",
+        "then say yes beforehand:\nreplant sweep --remove --auto-approve",
+    ];
+    let question = "Do you really want to remove these? There is no undo.";
+    terminal::ask(question, "The removal needs a yes", &helps, false)
 }

@@ -62,11 +62,18 @@ pub fn say(text: &str) {
     let _reader_gone = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
 }
 
-/// Asks a question; only `yes` is yes.
+/// Asks a question; only `yes` is yes. `what` says what needs it, `helps` are for where nobody can
+/// be asked.
 ///
 /// # Errors
-/// When the answer cannot be read.
-pub fn ask(question: &str) -> Result<bool, Diagnostics> {
+/// Nobody can be asked: there is no terminal, or a program reads what is printed (`json`); the
+/// answer cannot be read.
+pub fn ask(question: &str, what: &str, helps: &[&str], json: bool) -> Result<bool, Diagnostics> {
+    if json || !is_interactive() {
+        let refusal = Diagnostic::error("apply::not_approved", "Nobody can be asked")
+            .detail(format!("{what}, and there is no terminal to ask on."));
+        return Err(helps.iter().fold(refusal, |refusal, help| refusal.help(*help)).into());
+    }
     say(&format!("\n{question} Only `yes` is taken as yes.\n\n  Enter a value: "));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(|error| {

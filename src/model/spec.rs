@@ -117,11 +117,15 @@ impl DiskSpec {
     #[must_use]
     pub fn raised_at(&self, size: u64) -> Option<(u32, u32)> {
         let (iops, throughput) = self.raised()?;
+        let kept = self.kept();
         let most = u32::try_from(size.saturating_mul(500)).unwrap_or(u32::MAX).max(GP3_BASE.0);
-        let iops = iops.min(most).max(self.iops.unwrap_or(GP3_BASE.0));
-        let throughput = throughput.min(iops / 4).max(self.throughput.unwrap_or(GP3_BASE.1));
-        let kept = (self.iops.unwrap_or(GP3_BASE.0), self.throughput.unwrap_or(GP3_BASE.1));
+        let iops = iops.min(most).max(kept.0);
+        let throughput = throughput.min(iops / 4).max(kept.1);
         ((iops, throughput) != kept).then_some((iops, throughput))
+    }
+
+    fn kept(&self) -> (u32, u32) {
+        (self.iops.unwrap_or(GP3_BASE.0), self.throughput.unwrap_or(GP3_BASE.1))
     }
 
     /// As [`Self::raised_at`], on a volume of any size.
@@ -130,13 +134,10 @@ impl DiskSpec {
         if self.restore_iops.is_none() && self.restore_throughput.is_none() {
             return None;
         }
-        let raise = |kept: Option<u32>, base: u32, wanted: Option<u32>| {
-            let kept = kept.unwrap_or(base);
-            kept.max(wanted.unwrap_or(kept))
-        };
+        let (iops, throughput) = self.kept();
         Some((
-            raise(self.iops, GP3_BASE.0, self.restore_iops),
-            raise(self.throughput, GP3_BASE.1, self.restore_throughput),
+            iops.max(self.restore_iops.unwrap_or(iops)),
+            throughput.max(self.restore_throughput.unwrap_or(throughput)),
         ))
     }
 

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::provider::{
-    Filter, InstanceId, InstanceState, InstanceView, Provider, ProviderError, SnapshotView, TAG_ADDRESS,
-    TAG_LAUNCHED, TAG_WORKSPACE, TagMap, VolumeId, VolumeState, VolumeView,
+    Filter, InstanceId, InstanceView, Provider, ProviderError, SnapshotView, TAG_ADDRESS, TAG_LAUNCHED,
+    TAG_WORKSPACE, TagMap, VolumeId, VolumeView,
 };
 use crate::state::{Resource, State};
 
@@ -65,11 +65,21 @@ impl Inventory {
     /// The provider's.
     pub async fn read_all(provider: &dyn Provider) -> Result<Self, ProviderError> {
         let mut all = Self::filtered(provider, &Filter::default()).await?;
-        let is_ours = |tags: &TagMap| tags.contains_key(TAG_WORKSPACE);
-        all.volumes.retain(|view| is_ours(&view.tags));
-        all.instances.retain(|view| is_ours(&view.tags));
-        all.snapshots.retain(|view| is_ours(&view.tags));
+        all.retain(|tags| tags.contains_key(TAG_WORKSPACE));
         Ok(all)
+    }
+
+    /// What of it is of this lineage.
+    #[must_use]
+    pub fn of(mut self, lineage: &str) -> Self {
+        self.retain(|tags| tags.get(TAG_WORKSPACE).is_some_and(|workspace| workspace == lineage));
+        self
+    }
+
+    fn retain(&mut self, wanted: impl Fn(&TagMap) -> bool) {
+        self.volumes.retain(|view| wanted(&view.tags));
+        self.instances.retain(|view| wanted(&view.tags));
+        self.snapshots.retain(|view| wanted(&view.tags));
     }
 
     async fn filtered(provider: &dyn Provider, filter: &Filter) -> Result<Self, ProviderError> {
@@ -78,10 +88,8 @@ impl Inventory {
             instances: provider.instances(filter).await?,
             snapshots: provider.snapshots(filter).await?,
         };
-        found.volumes.retain(|view| !matches!(view.state, VolumeState::Deleting | VolumeState::Deleted));
-        found
-            .instances
-            .retain(|view| !matches!(view.state, InstanceState::ShuttingDown | InstanceState::Terminated));
+        found.volumes.retain(|view| !view.state.is_ending());
+        found.instances.retain(|view| !view.state.is_ending());
         Ok(found)
     }
 

@@ -49,10 +49,7 @@ pub fn alive<'a>(
     instance: &InstanceAddress,
 ) -> Option<(&'a InstanceResource, Option<&'a InstanceView>)> {
     let recorded = of_state(state, instance)?;
-    let view = reality
-        .instances
-        .get(&recorded.id)
-        .filter(|view| !matches!(view.state, InstanceState::ShuttingDown | InstanceState::Terminated));
+    let view = reality.instances.get(&recorded.id).filter(|view| !view.state.is_ending());
     (view.is_some() || !reality.refreshed).then_some((recorded, view))
 }
 

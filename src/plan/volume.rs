@@ -170,7 +170,7 @@ pub fn of_state<'a>(state: &'a State, address: &Address) -> Option<&'a VolumeRes
 }
 
 fn is_alive(view: &VolumeView) -> bool {
-    !matches!(view.state, VolumeState::Deleting | VolumeState::Deleted | VolumeState::Error)
+    !view.state.is_ending() && view.state != VolumeState::Error
 }
 
 /// Decides what happens to a disk's volume.

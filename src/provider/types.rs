@@ -247,6 +247,14 @@ pub enum VolumeState {
     Error,
 }
 
+impl VolumeState {
+    /// Whether it is gone, or about to be.
+    #[must_use]
+    pub fn is_ending(self) -> bool {
+        matches!(self, Self::Deleting | Self::Deleted)
+    }
+}
+
 /// A volume in a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttachmentView {
@@ -393,6 +401,14 @@ pub enum InstanceState {
     ShuttingDown,
     /// Gone, still described for a while.
     Terminated,
+}
+
+impl InstanceState {
+    /// Whether it is gone, or about to be.
+    #[must_use]
+    pub fn is_ending(self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Terminated)
+    }
 }
 
 /// An instance as described.

@@ -53,10 +53,7 @@ impl Cloud {
         instance: &sdk::Instance,
     ) -> Result<InstanceView, ProviderError> {
         let mut view = views::instance(instance, false)?;
-        view.termination_protection = match view.state {
-            InstanceState::ShuttingDown | InstanceState::Terminated => false,
-            _ => self.is_protected(&view.id).await?,
-        };
+        view.termination_protection = !view.state.is_ending() && self.is_protected(&view.id).await?;
         Ok(view)
     }
 

@@ -56,6 +56,17 @@ pub enum Resource {
     Instance(Box<InstanceResource>),
 }
 
+impl Resource {
+    /// The provider's id of it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Volume(volume) => &volume.id.0,
+            Self::Instance(instance) => &instance.id.0,
+        }
+    }
+}
+
 /// An image as it was when a volume was written or a plan made from it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -14,22 +14,10 @@ use replant::guest::linux::initramfs::unpack::{Archive, UnpackError, unpack};
 use replant::guest::linux::modules::ModuleSet;
 use replant::guest::tree::Tree;
 
-use super::fixtures::{Kernel, package, shell, uml};
+use super::fixtures::{COMPRESSORS, Kernel, package, shell, uml};
 
 /// Drivers that user-mode Linux has as modules, with dependencies of their own.
 const DRIVERS: [&str; 2] = ["vfat", "dm-snapshot"];
-
-/// Every compression that the kernel knows, as generators call the compressors.
-const COMPRESSORS: [(&str, &str); 8] = [
-    ("none", "cat"),
-    ("gzip", "gzip -n -1"),
-    ("xz", "xz -0 --check=crc32"),
-    ("lzma", "lzma -0"),
-    ("bzip2", "bzip2 -1"),
-    ("lz4", "lz4 -l -1"),
-    ("zstd", "zstd -q -1"),
-    ("lzo", "lzop -1"),
-];
 
 /// Makes an initramfs's tree: busybox and the real kmod, a module with its index, `lib` a link as in
 /// every merged /usr, an init that sources the hint as initramfs-tools does and then reports.

@@ -22,6 +22,7 @@ use replant::guest::tree::Tree;
 use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 use tempfile::TempDir;
 
+use super::distributions::kit::FUNCTIONS;
 use super::fixtures::shell;
 
 /// What a finding is shown on.
@@ -77,54 +78,6 @@ pub const fn known(code: &'static str, script: &'static str, evidence: &'static 
     Case { code, severity: INFORMS, script, evidence, remedy: false, advice: false }
 }
 
-/// What every script may use: files, a program, a service that is on, modules and an initramfs
-/// without NVMe in dracut's layout.
-const FUNCTIONS: &str = r#"
-put() { mkdir -p "$(dirname "$1")"; cat > "$1"; }
-# A program's ELF header, for the architecture.
-elf() { mkdir -p "$(dirname "$1")"; printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\3\0\076\0' > "$1"; }
-on() { mkdir -p etc/systemd/system/multi-user.target.wants; ln -s /usr/lib/systemd/system/$1 etc/systemd/system/multi-user.target.wants/$1; }
-fill() { head -c $((1024 - $(stat -c %s $1))) /dev/zero | tr '\0' '#' >> $1; }
-# modules RELEASE ENDING COMPRESSOR: the drivers under the kernel's paths, with indexes.
-modules() {
-  local d=usr/lib/modules/$1 m; mkdir -p $d
-  for m in drivers/nvme/host/nvme drivers/nvme/host/nvme-core drivers/block/xen-blkfront drivers/net/xen-netfront \
-      drivers/net/ethernet/amazon/ena/ena block/t10-pi lib/crc-t10dif fs/xfs/xfs drivers/scsi/sd_mod; do
-    mkdir -p $d/kernel/$(dirname $m)
-    { echo "module $m"; if [ $m = drivers/nvme/host/nvme-core ]; then printf "\0parmtype=io_timeout:${4:-uint}\0"; fi; } | $3 > $d/kernel/$m$2
-  done
-  cat > $d/modules.dep <<E
-kernel/lib/crc-t10dif$2:
-kernel/block/t10-pi$2: kernel/lib/crc-t10dif$2
-kernel/fs/xfs/xfs$2:
-kernel/drivers/scsi/sd_mod$2: kernel/block/t10-pi$2 kernel/lib/crc-t10dif$2
-kernel/drivers/block/xen-blkfront$2:
-kernel/drivers/net/xen-netfront$2:
-kernel/drivers/net/ethernet/amazon/ena/ena$2:
-kernel/drivers/nvme/host/nvme-core$2: kernel/block/t10-pi$2 kernel/lib/crc-t10dif$2
-kernel/drivers/nvme/host/nvme$2: kernel/drivers/nvme/host/nvme-core$2 kernel/block/t10-pi$2 kernel/lib/crc-t10dif$2
-E
-  printf '# Aliases extracted from modules themselves.\nalias pci:v*d*sv*sd*bc01sc08i02* nvme\nalias xen:vbd xen_blkfront\nalias fs-xfs xfs\n' > $d/modules.alias
-  printf '# Soft dependencies extracted from modules themselves.\n' > $d/modules.softdep
-  printf 'kernel/fs/ext4/ext4.ko\n' > $d/modules.builtin
-}
-# initramfs RELEASE ENDING FILE COMPRESSOR: microcode, then dracut's layout with xfs and sd_mod.
-initramfs() {
-  local i=$PWD/.i; rm -rf $i; mkdir -p $i/early/kernel/x86/microcode $i/main/usr/lib/modules/$1/kernel/{fs/xfs,drivers/scsi,block,lib} \
-    $i/main/usr/lib/dracut/hooks/{pre-udev,cmdline} $i/main/usr/bin $i/main/etc
-  echo code > $i/early/kernel/x86/microcode/GenuineIntel.bin
-  for m in fs/xfs/xfs drivers/scsi/sd_mod block/t10-pi lib/crc-t10dif; do cp usr/lib/modules/$1/kernel/$m$2 $i/main/usr/lib/modules/$1/kernel/$m$2; done
-  grep -E '^kernel/(lib|block|fs|drivers/scsi)' usr/lib/modules/$1/modules.dep > $i/main/usr/lib/modules/$1/modules.dep
-  grep -v -E 'nvme|xen' usr/lib/modules/$1/modules.alias > $i/main/usr/lib/modules/$1/modules.alias
-  ln -s usr/lib $i/main/lib; ln -s usr/bin $i/main/bin; ln -s usr/lib/systemd/systemd $i/main/init
-  # The same times every run: lengths of packed archives are in the snapshots.
-  find $i -exec touch -h -d @0 {} +; mkdir -p $(dirname $3)
-  (cd $i/early; find . | LC_ALL=C sort | cpio -o --quiet -H newc --reproducible -R 0:0) > $3
-  (cd $i/main; find . | LC_ALL=C sort | cpio -o --quiet -H newc --reproducible -R 0:0 | $4) >> $3
-  rm -rf $i
-}
-"#;
-
 /// A guest with nothing wrong: a Debian 12 as VMware has it, whose initramfs lacks NVMe.
 const HEALTHY: &str = r##"
 elf usr/bin/dash; ln -s dash usr/bin/sh; ln -s usr/bin bin; ln -s usr/lib lib; ln -s usr/sbin sbin
@@ -165,7 +118,7 @@ iface lo inet loopback
 iface eth0 inet dhcp
 E
 R=6.1.0-18-amd64
-modules $R .ko cat; mkdir -p boot/grub/i386-pc; echo kernel > boot/vmlinuz-$R; initramfs $R .ko boot/initrd.img-$R cat
+modules $R .ko cat; mkdir -p boot/grub/i386-pc; echo kernel > boot/vmlinuz-$R; dracut $R .ko boot/initrd.img-$R cat
 mkdir -p etc/initramfs-tools
 put boot/grub/grub.cfg <<E
 menuentry 'Debian GNU/Linux' {

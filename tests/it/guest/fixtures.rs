@@ -148,3 +148,15 @@ pub fn dracut(kernel: &Kernel, drivers: &str, output: &Path) {
         release = kernel.release,
     ));
 }
+
+/// Every compression that the kernel knows, as generators call the compressors.
+pub const COMPRESSORS: [(&str, &str); 8] = [
+    ("none", "cat"),
+    ("gzip", "gzip -n -1"),
+    ("xz", "xz -0 --check=crc32"),
+    ("lzma", "lzma -0"),
+    ("bzip2", "bzip2 -1"),
+    ("lz4", "lz4 -l -1"),
+    ("zstd", "zstd -q -1"),
+    ("lzo", "lzop -1"),
+];

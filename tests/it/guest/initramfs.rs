@@ -12,7 +12,7 @@ use replant::guest::linux::initramfs::unpack::{Archive, unpack};
 use replant::guest::linux::modules::ModuleSet;
 use replant::guest::tree::Tree;
 
-use super::fixtures::{Kernel, dracut, kernel, mkinitramfs, shell};
+use super::fixtures::{COMPRESSORS, Kernel, dracut, kernel, mkinitramfs, shell};
 
 const WITHOUT: [&str; 6] = ["ext4", "ahci", "sd_mod", "vmw_pvscsi", "mptspi", "virtio_blk"];
 const DRIVERS: [&str; 2] = ["nvme", "xen-blkfront"];
@@ -134,18 +134,6 @@ fn the_merged_index_is_depmods_byte_for_byte() {
         shell(&format!("rm -rf {}/merged", root.display()));
     }
 }
-
-/// Packs a plain archive as mkinitramfs and dracut call the compressors.
-const COMPRESSORS: [(&str, &str); 8] = [
-    ("none", "cat"),
-    ("gzip", "gzip -n -1"),
-    ("xz", "xz -0 --check=crc32"),
-    ("lzma", "lzma -0"),
-    ("bzip2", "bzip2 -1"),
-    ("lz4", "lz4 -l -1"),
-    ("zstd", "zstd -q -1"),
-    ("lzo", "lzop -1"),
-];
 
 #[test]
 fn every_compression_of_a_real_initramfs() {

@@ -46,7 +46,7 @@ const ELSEWHERE: [&str; 26] = [
 ];
 
 /// Shell functions that every tree's script may use; they run in the tree's root.
-const FUNCTIONS: &str = r##"
+pub const FUNCTIONS: &str = r##"
 put() { mkdir -p "$(dirname "$1")"; cat > "$1"; }
 touch_() { local f; for f; do mkdir -p "$(dirname "$f")"; : > "$f"; done; }
 # A program's ELF header, for the architecture.
