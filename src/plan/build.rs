@@ -468,6 +468,7 @@ impl<'a> Draft<'a> {
                 zone: node.zone.clone(),
                 slots: node.free_slots.len(),
             },
+            data: BTreeMap::new(),
             changes: self.changes,
             guests: self.guests,
             waves: assemble::waves(&nodes, &node.free_slots),

@@ -41,6 +41,7 @@ mod id;
 mod instance_types;
 mod instances;
 mod launch;
+mod lookup;
 mod machine;
 mod modify;
 mod preflight;

@@ -102,7 +102,8 @@ impl Decoder<'_, '_> {
         self.block.attribute("instance_type")?;
         let before = self.sink.diagnostics.len();
         let Some((text, place)) = self.string("instance_type") else {
-            if self.sink.diagnostics.len() == before && self.evaluates("instance_type") {
+            let is_unread = self.sink.unknown.contains("instance_type");
+            if !is_unread && self.sink.diagnostics.len() == before && self.evaluates("instance_type") {
                 self.error(
                     self.block.place,
                     "config::missing_attribute",
@@ -175,17 +176,7 @@ impl Decoder<'_, '_> {
         });
         let boot_mode = self.word("boot_mode", &modes);
         let console_pattern = self.string("console_pattern").map(|(pattern, place)| {
-            if let Err(error) = regex::RegexBuilder::new(&pattern).size_limit(4 << 20).build() {
-                let text = error.to_string();
-                let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                self.error(
-                    place,
-                    "config::invalid_pattern",
-                    "a regular expression is not valid",
-                    &format!("`console_pattern`: {last}."),
-                    "mend the pattern; in quotes a backslash is written twice",
-                );
-            }
+            self.check_pattern("console_pattern", &pattern, place);
             pattern
         });
         let boot_timeout = self.whole("boot_timeout", 1, 86_400, " seconds");
