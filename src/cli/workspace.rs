@@ -234,6 +234,15 @@ impl Workspace {
         let reality = runtime
             .block_on(Reality::read(&*self.provider, state, &types, starts, !wishes.no_refresh))
             .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
+        let interfaces = data::check_interfaces(&*self.provider, &specs, state, &reality.access_node.zone);
+        let wrong = runtime
+            .block_on(interfaces)
+            .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
+        if !wrong.is_empty() {
+            let mut diagnostics = Diagnostics::new();
+            diagnostics.extend(wrong);
+            return Err(diagnostics);
+        }
         let (cache, inspected) =
             desired.map_or_else(Default::default, |(_, cache, inspected)| (cache, inspected.clone()));
         let machines = match cache {

@@ -6,6 +6,7 @@ mod data;
 mod disk;
 mod guest;
 mod instance;
+mod options;
 mod settings;
 
 pub(super) use attributes::{Decoder, Sink};

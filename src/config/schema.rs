@@ -68,6 +68,8 @@ const INSTANCE: Schema = Schema {
         ("iam_instance_profile", false),
         ("user_data", false),
         ("termination_protection", false),
+        ("disable_api_stop", false),
+        ("monitoring", false),
         ("state", false),
         ("tags", false),
         ("for_each", false),
@@ -75,6 +77,53 @@ const INSTANCE: Schema = Schema {
     ]),
     blocks: &[
         DISK,
+        Schema {
+            kind: "network_interface",
+            label: None,
+            attributes: Some(&[
+                ("device_index", true),
+                ("network_interface_id", false),
+                ("subnet_id", false),
+                ("private_ip", false),
+                ("security_group_ids", false),
+                ("delete_on_termination", false),
+                ("description", false),
+            ]),
+            blocks: &[],
+            single: false,
+        },
+        Schema {
+            kind: "placement",
+            label: None,
+            attributes: Some(&[
+                ("tenancy", false),
+                ("host_id", false),
+                ("group_name", false),
+                ("partition_number", false),
+                ("affinity", false),
+            ]),
+            blocks: &[],
+            single: true,
+        },
+        Schema {
+            kind: "metadata_options",
+            label: None,
+            attributes: Some(&[
+                ("http_tokens", false),
+                ("http_endpoint", false),
+                ("http_put_response_hop_limit", false),
+                ("instance_metadata_tags", false),
+            ]),
+            blocks: &[],
+            single: true,
+        },
+        Schema {
+            kind: "credit_specification",
+            label: None,
+            attributes: Some(&[("cpu_credits", true)]),
+            blocks: &[],
+            single: true,
+        },
         Schema {
             kind: "guest",
             label: None,
@@ -155,6 +204,7 @@ fn data(kind: LookupKind) -> Schema {
         LookupKind::SecurityGroup => {
             &[("id", false), ("name", false), ("vpc_id", false), ("tags", false), ("for_each", false)]
         }
+        LookupKind::NetworkInterface => &[("id", false), ("tags", false), ("for_each", false)],
         LookupKind::Ami => &[
             ("id", false),
             ("owners", false),

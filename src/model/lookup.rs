@@ -1,6 +1,6 @@
 //! Data sources: what a configuration names and does not manage, asked of the provider while
 //! planning. Their names, arguments and attributes are Terraform's (`aws_subnet`,
-//! `aws_security_group`, `aws_ami`, `aws_kms_key` of its AWS provider).
+//! `aws_security_group`, `aws_network_interface`, `aws_ami`, `aws_kms_key` of its AWS provider).
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,8 @@ pub enum LookupKind {
     Subnet,
     /// A security group.
     SecurityGroup,
+    /// A network interface.
+    NetworkInterface,
     /// An Amazon machine image.
     Ami,
     /// A key of the Key Management Service.
@@ -24,7 +26,8 @@ pub enum LookupKind {
 
 impl LookupKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Subnet, Self::SecurityGroup, Self::Ami, Self::KmsKey];
+    pub const ALL: [Self; 5] =
+        [Self::Subnet, Self::SecurityGroup, Self::NetworkInterface, Self::Ami, Self::KmsKey];
 
     /// The first label of its block.
     #[must_use]
@@ -32,6 +35,7 @@ impl LookupKind {
         match self {
             Self::Subnet => "subnet",
             Self::SecurityGroup => "security_group",
+            Self::NetworkInterface => "network_interface",
             Self::Ami => "ami",
             Self::KmsKey => "kms_key",
         }
@@ -43,6 +47,7 @@ impl LookupKind {
         match self {
             Self::Subnet => "subnets",
             Self::SecurityGroup => "security groups",
+            Self::NetworkInterface => "network interfaces",
             Self::Ami => "images",
             Self::KmsKey => "keys",
         }
@@ -73,6 +78,19 @@ impl LookupKind {
                 "vpc_id",
             ],
             Self::SecurityGroup => &["arn", "description", "id", "name", "owner_id", "tags", "vpc_id"],
+            Self::NetworkInterface => &[
+                "availability_zone",
+                "description",
+                "id",
+                "instance_id",
+                "owner_id",
+                "private_ip",
+                "security_groups",
+                "status",
+                "subnet_id",
+                "tags",
+                "vpc_id",
+            ],
             Self::Ami => &[
                 "architecture",
                 "arn",

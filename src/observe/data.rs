@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
-use crate::model::{Found, Lookup, LookupKind};
+use crate::model::{Found, InstanceAddress, InstanceSpec, Lookup, LookupKind, Part};
 use crate::provider::{Provider, ProviderError, ProviderErrorKind};
+use crate::state::{Resource, State};
 
 /// Most things that a diagnostic lists.
 const SHOWN: usize = 6;
@@ -103,6 +104,7 @@ fn several(lookup: &Lookup, found: &[Found]) -> Diagnostic {
         LookupKind::SecurityGroup => {
             "ask for more: vpc_id (a name is unique in its VPC only), or another filter"
         }
+        LookupKind::NetworkInterface => "ask for more: another filter, or its id",
         LookupKind::KmsKey => "ask by the key's id, ARN or alias",
     };
     Diagnostic::error("data::several", "A data source finds more than one")
@@ -167,6 +169,62 @@ async fn near(provider: &dyn Provider, lookup: &Lookup) -> Vec<Found> {
     near.sort_by(|(a, left), (b, right)| b.total_cmp(a).then_with(|| left.id.cmp(&right.id)));
     let is_few = near.len() <= SHOWN;
     near.into_iter().filter(|(likeness, _)| is_few || *likeness >= NEAR).map(|(_, one)| one).collect()
+}
+
+/// Whether the existing network interfaces of a configuration can be taken: there, free, and where
+/// its instances will be. What the state's own instances hold they may keep.
+///
+/// # Errors
+/// The provider's.
+pub async fn check_interfaces(
+    provider: &dyn Provider,
+    specs: &BTreeMap<InstanceAddress, InstanceSpec>,
+    state: &State,
+    zone: &str,
+) -> Result<Vec<Diagnostic>, ProviderError> {
+    let mut wrong = Vec::new();
+    let mut taken: BTreeMap<&str, &InstanceAddress> = BTreeMap::new();
+    for (address, spec) in specs {
+        for id in spec.options.network_interfaces.iter().filter_map(|one| one.network_interface_id.as_deref())
+        {
+            let at = |diagnostic: Diagnostic| diagnostic.at(spec.span("network_interface")).about(address);
+            if let Some(first) = taken.insert(id, address) {
+                wrong.push(at(Diagnostic::error(
+                    "data::interface_twice",
+                    "Two instances take the same network interface",
+                )
+                .detail(format!("{id} is given to {first} and to {address}."))
+                .help("give each its own")));
+                continue;
+            }
+            let mut lookup = Lookup::of(LookupKind::NetworkInterface);
+            lookup.id = Some(id.to_owned());
+            let Some(found) = provider.lookup(&lookup).await?.pop() else {
+                wrong.push(at(none(&lookup, &near(provider, &Lookup { id: None, ..lookup.clone() }).await)));
+                continue;
+            };
+            let own = state.resources.get(&address.part(Part::Instance)).map(Resource::id);
+            let holder = found.text("instance_id");
+            if found.text("status") == Some("in-use") && (holder.is_none() || holder != own) {
+                let by = holder.map(|holder| format!(" by {holder}")).unwrap_or_default();
+                wrong.push(at(Diagnostic::error("data::interface_in_use", "A network interface is in use")
+                    .detail(format!("{id} is attached{by}; an interface belongs to one instance at a time."))
+                    .help("detach it first, or name another")));
+            }
+            let of = found.text("availability_zone").filter(|of| *of != zone);
+            if let Some(of) = of {
+                wrong.push(at(Diagnostic::error(
+                    "data::interface_zone",
+                    "A network interface is in another zone",
+                )
+                .detail(format!(
+                    "{id} is in {of}; the access node and so the volumes and the instance are in {zone}."
+                ))
+                .help(format!("name an interface of {zone}, or use an access node in {of}"))));
+            }
+        }
+    }
+    Ok(wrong)
 }
 
 #[cfg(test)]

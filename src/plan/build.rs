@@ -157,6 +157,7 @@ impl<'a> Draft<'a> {
             self.notes.extend(check::check(machine, self.request.state, self.request.reality, slots));
         }
         self.notes.extend(check::same_addresses(self.machines(), self.request.reality));
+        self.notes.extend(check::interfaces(self.machines(), self.request.reality));
         self.notes.extend(self.request.reality.preflight.iter().cloned());
         self.notes.sort_by_place();
     }

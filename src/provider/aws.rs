@@ -6,7 +6,7 @@
 //! | `call` | one call: how often it was tried, and whether it may have taken effect unseen |
 //! | `errors` | EC2's error codes as kinds |
 //! | `fresh` | ids that EC2 gave and does not know everywhere yet |
-//! | `volumes`, `attach`, `snapshots`, `instances`, `launch`, `modify`, `status`, `tags`, `offers`, `lookup` | EC2's calls |
+//! | `volumes`, `attach`, `snapshots`, `instances`, `launch`, `modify`, `status`, `tags`, `offers`, `options`, `lookup` | EC2's calls |
 //! | `ami` | the stub's base image |
 //! | `access`, `imds` | the access node, and whether this machine is it |
 //! | `signed` | calls of services whose SDK would cost minutes to build: KMS |
@@ -30,6 +30,7 @@ mod launch;
 mod lookup;
 mod modify;
 mod offers;
+mod options;
 mod provider;
 mod signed;
 mod snapshots;

@@ -44,6 +44,7 @@ mod launch;
 mod lookup;
 mod machine;
 mod modify;
+mod options;
 mod preflight;
 mod provider;
 mod qmp;

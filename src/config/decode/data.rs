@@ -4,8 +4,6 @@ use super::attributes::{Decoder, Sink};
 use crate::config::ast::Block;
 use crate::config::expression::{Evaluator, Scope};
 use crate::config::source::Place;
-use crate::config::types::Type;
-use crate::config::value::Kind;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Lookup, LookupFilter, LookupKind};
 
@@ -92,28 +90,13 @@ impl Decoder<'_, '_> {
         self.error(place, "config::empty_lookup", "a data source asks for nothing", detail, help);
     }
 
-    /// A list of texts that are known while planning.
-    fn strings(&mut self, name: &str) -> Vec<String> {
-        let Some((value, place)) = self.value(name, &Type::List(Box::new(Type::String)), false) else {
-            return Vec::new();
-        };
-        if value.any_unknown() {
-            self.not_yet_known(place, name);
-            return Vec::new();
-        }
-        let texts = value.elements().unwrap_or_default().iter();
-        texts
-            .filter_map(|element| match &element.kind {
-                Kind::String(text) => Some(text.to_string()),
-                _ => None,
-            })
-            .collect()
-    }
-
     fn check_id(&mut self, kind: LookupKind, id: &str, place: Place) {
         let (prefix, what) = match kind {
             LookupKind::Subnet => ("subnet-", "A subnet's id is `subnet-` and hexadecimal digits."),
             LookupKind::SecurityGroup => ("sg-", "A security group's id is `sg-` and hexadecimal digits."),
+            LookupKind::NetworkInterface => {
+                ("eni-", "A network interface's id is `eni-` and hexadecimal digits.")
+            }
             LookupKind::Ami => ("ami-", "An AMI's id is `ami-` and hexadecimal digits."),
             LookupKind::KmsKey => return,
         };

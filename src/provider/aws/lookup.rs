@@ -1,4 +1,4 @@
-//! Data sources: DescribeSubnets, DescribeSecurityGroups, DescribeImages; DescribeKey and
+//! Data sources: DescribeSubnets, DescribeSecurityGroups, DescribeNetworkInterfaces, DescribeImages; DescribeKey and
 //! ListAliases of KMS.
 
 use aws_sdk_ec2::types as sdk;
@@ -35,6 +35,7 @@ impl Cloud {
         match lookup.kind {
             LookupKind::Subnet => self.find_subnets(lookup).await,
             LookupKind::SecurityGroup => self.find_groups(lookup).await,
+            LookupKind::NetworkInterface => self.find_interfaces(lookup).await,
             LookupKind::Ami => self.find_images(lookup).await,
             LookupKind::KmsKey => self.find_keys(lookup).await,
         }
@@ -71,6 +72,25 @@ impl Cloud {
                 .set_next_token(next);
             let page = send!("DescribeSecurityGroups", call)?;
             found.extend(page.security_groups().iter().filter_map(group));
+            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if next.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn find_interfaces(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError> {
+        let ec2 = self.ec2().await?;
+        let mut found = Vec::new();
+        let mut next = None;
+        loop {
+            let call = ec2
+                .describe_network_interfaces()
+                .set_filters(filters("network-interface-id", lookup))
+                .max_results(PAGE)
+                .set_next_token(next);
+            let page = send!("DescribeNetworkInterfaces", call)?;
+            found.extend(page.network_interfaces().iter().filter_map(interface));
             next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
             if next.is_none() {
                 return Ok(found);
@@ -168,6 +188,22 @@ fn group(group: &sdk::SecurityGroup) -> Option<Found> {
         .with("owner_id", group.owner_id())
         .with("vpc_id", group.vpc_id());
     Some(found.with("tags", Some(tags(group.tags()))))
+}
+
+fn interface(interface: &sdk::NetworkInterface) -> Option<Found> {
+    let groups: Vec<&str> = interface.groups().iter().filter_map(sdk::GroupIdentifier::group_id).collect();
+    let attachment = interface.attachment();
+    let found = Found::new(interface.network_interface_id()?)
+        .with("availability_zone", interface.availability_zone())
+        .with("description", interface.description())
+        .with("instance_id", attachment.and_then(sdk::NetworkInterfaceAttachment::instance_id))
+        .with("owner_id", interface.owner_id())
+        .with("private_ip", interface.private_ip_address())
+        .with("security_groups", Some(groups))
+        .with("status", interface.status().map(sdk::NetworkInterfaceStatus::as_str))
+        .with("subnet_id", interface.subnet_id())
+        .with("vpc_id", interface.vpc_id());
+    Some(found.with("tags", Some(tags(interface.tag_set()))))
 }
 
 fn image(image: &sdk::Image) -> Option<Found> {

@@ -4,7 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::cloud::Cloud;
+use super::cloud::Desk;
+use super::failure::Failure;
 use crate::model::{Digest, Found, Lookup, LookupKind};
 
 /// The account of this cloud, in ARNs.
@@ -52,14 +53,33 @@ fn tags(lookup: &Lookup) -> Value {
     Value::Object(tags.collect::<Map<String, Value>>())
 }
 
-impl Cloud {
-    pub(super) fn lookup(&self, lookup: &Lookup) -> Vec<Found> {
-        match lookup.kind {
+impl Desk<'_> {
+    pub(super) fn lookup(&self, lookup: &Lookup) -> Result<Vec<Found>, Failure> {
+        Ok(match lookup.kind {
             LookupKind::Subnet => vec![self.subnet(lookup)],
             LookupKind::SecurityGroup => vec![self.group(lookup)],
+            LookupKind::NetworkInterface => vec![self.interface(lookup)?],
             LookupKind::Ami => vec![image(lookup)],
             LookupKind::KmsKey => lookup.id.as_deref().map(|id| self.key(id)).into_iter().collect(),
-        }
+        })
+    }
+
+    /// In use when one of this cloud's instances was launched with it.
+    fn interface(&self, lookup: &Lookup) -> Result<Found, Failure> {
+        let interface = lookup.id.clone().or_else(|| asked(lookup, "network-interface-id"));
+        let interface = interface.unwrap_or_else(|| id("eni", lookup));
+        let holder = self.interface_holder(&interface)?;
+        let status = if holder.is_some() { "in-use" } else { "available" };
+        Ok(Found::new(interface)
+            .with("availability_zone", Some(self.spec.zone.as_str()))
+            .with("description", Some("rehearsed"))
+            .with("instance_id", holder.map(|holder| holder.id.0))
+            .with("owner_id", Some(ACCOUNT))
+            .with("private_ip", asked(lookup, "private-ip-address"))
+            .with("status", Some(status))
+            .with("subnet_id", asked(lookup, "subnet-id"))
+            .with("tags", Some(tags(lookup)))
+            .with("vpc_id", Some(self.vpc(lookup))))
     }
 
     /// The zone without its letter.

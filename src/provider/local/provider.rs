@@ -104,7 +104,8 @@ impl Provider for LocalProvider {
     }
 
     async fn lookup(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError> {
-        Ok(self.cloud.lookup(lookup))
+        let lookup = lookup.clone();
+        self.call("DescribeSubnets", move |desk| desk.lookup(&lookup)).await
     }
 
     async fn create_volume(&self, request: &CreateVolume) -> Result<VolumeView, ProviderError> {
