@@ -218,19 +218,14 @@ impl InstanceOptions {
 }
 
 impl InterfaceSpec {
-    /// The fields that were asked for, as they are now.
+    /// Which interface it is and where, as asked for and as it is now. What else may be changed
+    /// about it outside is no reason to make the instance anew.
     fn refreshed(&self, now: &Self) -> Self {
         Self {
-            device_index: self.device_index,
             network_interface_id: self.network_interface_id.as_ref().and(now.network_interface_id.clone()),
             subnet_id: self.subnet_id.as_ref().and(now.subnet_id.clone()),
             private_ip: self.private_ip.and(now.private_ip),
-            security_group_ids: match self.security_group_ids.is_empty() {
-                true => Vec::new(),
-                false => now.security_group_ids.clone(),
-            },
-            delete_on_termination: now.delete_on_termination,
-            description: self.description.as_ref().and(now.description.clone()),
+            ..self.clone()
         }
     }
 
@@ -243,7 +238,8 @@ impl InterfaceSpec {
         at("private_ip", self.private_ip.map(|address| address.to_string().into()));
         let groups = &self.security_group_ids;
         at("security_group_ids", (!groups.is_empty()).then(|| groups.clone().into()));
-        at("delete_on_termination", Some(self.delete_on_termination.into()));
+        let stays = self.network_interface_id.is_none() && !self.delete_on_termination;
+        at("delete_on_termination", stays.then_some(false.into()));
         at("description", self.description.as_deref().map(Value::from));
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::Machine;
-use crate::model::{Architecture, Digest, InstanceOptions, InstanceSpec};
+use crate::model::{Architecture, Digest, InstanceSpec};
 use crate::provider::{
     InstanceState, InstanceTypeFacts, InstanceView, TAG_LAUNCHED, TAG_WORKSPACE, VolumeId, VolumeView,
     user_tags,
@@ -46,11 +46,7 @@ pub fn instance(
         iam_instance_profile: configured(spec.and_then(|spec| spec.iam_instance_profile.as_ref())),
         user_data: spec.and_then(|spec| spec.user_data.as_ref()).map(|text| Digest::of(text.as_bytes())),
         termination_protection: view.termination_protection,
-        options: match spec {
-            // What the configuration leaves to EC2 stays so.
-            Some(spec) => spec.options.refreshed(&view.options),
-            None => InstanceOptions { network_interfaces: Vec::new(), ..view.options.clone() },
-        },
+        options: spec.map(|spec| spec.options.clone()).unwrap_or_default().refreshed(&view.options),
         state: match view.state {
             InstanceState::Pending | InstanceState::Running => "running".to_owned(),
             _ => "stopped".to_owned(),

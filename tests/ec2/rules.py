@@ -15,7 +15,9 @@ import moto.ec2.models as ec2_models
 from moto.core.utils import utcnow
 
 import wire
+import options
 from node import Node
+from options import Options
 from wire import EC2Error
 
 # EBS, "Amazon EBS volume types": GiB, IOPS by type.
@@ -46,7 +48,7 @@ def slot(device):
     return name
 
 
-class Cloud:
+class Cloud(Options):
     def __init__(self, account, region):
         self.account, self.region = account, region
         self.lock = threading.RLock()
@@ -68,6 +70,8 @@ class Cloud:
         self.checking = {}
         # id → how many calls do not know it yet
         self.hidden = {}
+        # instance → options that moto does not keep
+        self.options = {}
         self.access_node = None
         self.node = None
 
@@ -314,6 +318,10 @@ class Cloud:
                            f"The instance type {call.get('InstanceType')} does not support {ami.boot_mode}.")
         for number in range(1, 4):
             self.check_tags(call.tags(f"TagSpecification.{number}.Tag"))
+        options.checked(self, call)
+        call.ami, call.info = ami, info
+        if options.check_interfaces(self, call):
+            return None
         subnet = self.subnet_of(call)
         address = call.get("PrivateIpAddress")
         if address:
@@ -325,7 +333,6 @@ class Cloud:
                     raise EC2Error("InvalidIPAddress.InUse", f"Address {address} is in use.")
         call.params["SubnetId"] = subnet.id
         call.params.pop("Placement.AvailabilityZone", None)
-        call.ami, call.info = ami, info
         return None
 
     def subnet_of(self, call):
@@ -359,7 +366,12 @@ class Cloud:
 
     def before_StopInstances(self, call):
         for id in call.list("InstanceId"):
-            state = self.instance_state(self.instance(id))
+            instance = self.instance(id)
+            if instance.disable_api_stop in (True, "true"):
+                raise EC2Error("OperationNotPermitted",
+                               f"The instance '{id}' may not be stopped. Modify its 'disableApiStop' instance "
+                               "attribute and try again.")
+            state = self.instance_state(instance)
             if state in ("pending", "shutting-down", "terminated"):
                 raise EC2Error("IncorrectInstanceState",
                                f"The instance '{id}' is not in a state from which it can be stopped.")
@@ -544,6 +556,7 @@ class Cloud:
             if self.node:
                 self.node.create(volume.id, volume.size)
         instance.replant_ami = call.ami
+        options.launched(self, call, id)
         self.pass_through(id, "pending")
         self.checking[id] = self._until() + self.delay
         self.remember(call, id)
@@ -639,6 +652,7 @@ class Cloud:
         if ami and ami.boot_mode:
             wire.set_text(item, "bootMode", ami.boot_mode)
         wire.set_text(item, "currentInstanceBootMode", self.boot_mode(instance))
+        options.lay_over(self, item, instance.id)
         # A volume on its way out is still described.
         if state != "terminated":
             described = {wire.text(entry, "deviceName") for entry in wire.items(item, "blockDeviceMapping")[0]}

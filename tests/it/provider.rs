@@ -10,3 +10,4 @@ mod ec2;
 mod faulty;
 mod guest;
 mod local;
+mod options;

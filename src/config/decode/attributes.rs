@@ -102,11 +102,12 @@ impl Decoder<'_, '_> {
             self.sink.unknown.insert(format!("{}{name}", self.prefix));
             return;
         }
+        let does = if &*self.block.kind == "data" { "looked up" } else { "made" };
         self.error(
             place,
             "config::unknown_at_plan",
             "a value must be known while planning",
-            &format!("`{name}` decides what is made, and this value is known only after apply."),
+            &format!("`{name}` decides what is {does}, and this value is known only after apply."),
             "use a variable or a configured value; ids and unset addresses exist only after apply",
         );
     }

@@ -56,8 +56,10 @@ pub(in crate::config) fn data(
     for inner in block.blocks("filter") {
         let mut decoder = Decoder { evaluator, scope, block: inner, prefix: "filter.".to_owned(), sink };
         let name = decoder.string("name").map(|(name, _)| name);
+        let before = decoder.sink.diagnostics.len();
         let values = decoder.strings("values");
-        if values.is_empty() && decoder.sink.unknown.is_empty() && inner.attribute("values").is_some() {
+        let is_read = decoder.sink.unknown.is_empty() && decoder.sink.diagnostics.len() == before;
+        if values.is_empty() && is_read && inner.attribute("values").is_some() {
             decoder.nothing_asked(
                 inner.place,
                 "A filter has at least one value.",
