@@ -18,8 +18,8 @@ use replant::apply::{self, Cancel, Context, Event, Observer, Options, Specs, Tal
 use replant::copy::Budget;
 use replant::diagnostic::Diagnostic;
 use replant::model::{
-    Architecture, BootMode, DesiredState, Digest, DiskSpec, GuestSpec, Hypervisor, InstanceAddress,
-    InstanceSpec, LaunchSpec, LifecycleSpec, VolumeType,
+    Architecture, BootMode, DesiredState, Digest, DiskSpec, Found, GuestSpec, Hypervisor, InstanceAddress,
+    InstanceOptions, InstanceSpec, LaunchSpec, LifecycleSpec, Lookup, VolumeType,
 };
 use replant::observe::{DiskImage, Inspection, Machine, MachineDisk, Reality};
 use replant::plan::{self, Mode, Overlays, Plan};
@@ -45,6 +45,7 @@ fn spec(address: InstanceAddress, state: DesiredState) -> InstanceSpec {
         iam_instance_profile: None,
         user_data: None,
         termination_protection: false,
+        options: InstanceOptions::default(),
         state,
         guest: GuestSpec::default(),
         launch: LaunchSpec::default(),
@@ -117,6 +118,7 @@ fn reality() -> Reality {
         vcpus: 2,
         memory: 8192,
         max_volumes: Some(27),
+        max_interfaces: Some(3),
         ebs_bandwidth: None,
     };
     Reality {
@@ -174,6 +176,9 @@ impl Provider for Instant0 {
         _: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, InstanceTypeFacts>, ProviderError> {
         Ok(BTreeMap::new())
+    }
+    async fn lookup(&self, _: &Lookup) -> Result<Vec<Found>, ProviderError> {
+        unused("DescribeSubnets")
     }
     async fn create_volume(&self, request: &CreateVolume) -> Result<VolumeView, ProviderError> {
         let id = format!("vol-{:017x}", self.next.fetch_add(1, Ordering::Relaxed));
