@@ -14,6 +14,7 @@ use super::initramfs::addition::{Addition, AdditionError};
 use super::initramfs::unpack::{Archive, unpack};
 use super::modules::ModuleSet;
 use super::network::policy;
+use super::network::udev;
 use super::release::{self, Release};
 use super::{drivers, mounts, storage, system};
 use crate::guest::draft::Draft;
@@ -114,8 +115,7 @@ pub fn make(
 
     mounts::prepare(draft, disks, findings)?;
 
-    // Before systemd 197 (EL6, SLES 11) the kernel's names are what there is.
-    let old_names = !tree.exists("/lib/systemd/systemd") && !tree.exists("/usr/lib/systemd/systemd");
+    let old_names = udev::keeps_kernel_names(tree);
     let plain_names = old_names || arguments::split(default_arguments).contains(&"net.ifnames=0");
     let network = policy::prepare(draft, findings, release, inputs.hypervisor, plain_names)?;
 

@@ -138,7 +138,7 @@ pub fn boot_disks_from_nvme(images: &[&Path], firmware: &str) -> Boot {
 pub fn boot_disks_until(images: &[&Path], firmware: &str, words: &str) -> Boot {
     Boot::of("boot", words, |console| {
         let mut arguments: Vec<OsString> = vec![images[0].into(), console.into()];
-        arguments.extend(["600", "nvme", firmware].map(OsString::from));
+        arguments.extend(["1200", "nvme", firmware].map(OsString::from));
         arguments.extend(images[1..].iter().map(OsString::from));
         arguments
     })
