@@ -6,9 +6,10 @@ use std::path::Path;
 
 use replant::guest::linux::index;
 use replant::guest::linux::initramfs::addition::{self, holds};
+use replant::guest::linux::initramfs::archive::Archive;
 use replant::guest::linux::initramfs::compression::Compression;
 use replant::guest::linux::initramfs::hint::Generator;
-use replant::guest::linux::initramfs::unpack::{Archive, unpack};
+use replant::guest::linux::initramfs::unpack::{unpack, unpack_behind};
 use replant::guest::linux::modules::ModuleSet;
 use replant::guest::tree::Tree;
 
@@ -30,7 +31,7 @@ fn extend_and_check(kernel: &Kernel, path: &Path) {
     let modules = ModuleSet::load(&tree, &kernel.release).unwrap();
     let before = read(path);
     assert!(!holds(&before, "nvme"));
-    let addition = addition::make(&tree, &before, &modules, &DRIVERS).unwrap();
+    let addition = addition::make(&tree, &before, &modules, &DRIVERS, &[]).unwrap();
     assert!(addition.appends(&before));
     let mut bytes = fs::read(path).unwrap();
     bytes.extend(&addition.bytes);
@@ -104,7 +105,7 @@ fn the_merged_index_is_depmods_byte_for_byte() {
         let before = read(&root.join("old"));
         let tree = Tree::open(&root.join("guest")).unwrap();
         let modules = ModuleSet::load(&tree, &kernel.release).unwrap();
-        let addition = addition::make(&tree, &before, &modules, &DRIVERS).unwrap();
+        let addition = addition::make(&tree, &before, &modules, &DRIVERS, &[]).unwrap();
         fs::write(
             root.join("ours"),
             &addition.bytes[addition.bytes.iter().position(|byte| *byte != 0).unwrap()..],
@@ -206,7 +207,7 @@ fn before_5_11_an_lz4_archive_stays_last() {
     let path = root.join("image");
     let before = read(&path);
     let modules = ModuleSet::load(&Tree::open(&old.root).unwrap(), &old.release).unwrap();
-    let addition = addition::make(&Tree::open(&old.root).unwrap(), &before, &modules, &DRIVERS).unwrap();
+    let addition = addition::make(&Tree::open(&old.root).unwrap(), &before, &modules, &DRIVERS, &[]).unwrap();
     assert!(!addition.appends(&before));
     assert_eq!(addition.offset, before.segments[1].offset);
     let mut bytes = fs::read(&path).unwrap();
