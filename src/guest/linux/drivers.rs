@@ -72,7 +72,10 @@ pub fn look(
             );
         }
         looked.places.push(
-            DRIVERS.iter().map(|(driver, _)| ((*driver).to_owned(), place(set, archive, driver))).collect(),
+            DRIVERS
+                .iter()
+                .map(|(driver, _)| ((*driver).to_owned(), place(tree, set, archive, driver)))
+                .collect(),
         );
     }
     Ok(looked)
@@ -106,12 +109,12 @@ fn read(tree: &Tree, path: &str, findings: &mut Findings) -> Result<Option<Archi
     }
 }
 
-fn place(set: &ModuleSet, archive: Option<&Archive>, driver: &str) -> DriverPlace {
+fn place(tree: &Tree, set: &ModuleSet, archive: Option<&Archive>, driver: &str) -> DriverPlace {
     if set.is_builtin(driver) {
         DriverPlace::BuiltIn
     } else if archive.is_some_and(|archive| addition::holds(archive, driver)) {
         DriverPlace::Initramfs
-    } else if set.path(driver).is_some() {
+    } else if set.has_file(tree, driver) {
         DriverPlace::Root
     } else {
         DriverPlace::Missing
@@ -143,6 +146,7 @@ pub fn draft(
     findings: &mut Findings,
 ) -> Result<Vec<Extended>, GuestError> {
     let Kernels { listed, sets, mut archives, mut settings } = kernels;
+    let tree = draft.tree();
     let mut extended: Vec<Extended> = Vec::new();
     // Device of a filesystem → bytes that the recipe adds to it.
     let mut added: BTreeMap<u64, u64> = BTreeMap::new();
@@ -153,11 +157,11 @@ pub fn draft(
             Hypervisor::Nitro => "nvme",
             Hypervisor::Xen => "xen-blkfront",
         };
-        report(kernel, set, archive, hypervisor, index == 0, findings);
+        report(tree, kernel, set, archive, hypervisor, index == 0, findings);
         let (Some(path), Some(archive)) = (&kernel.initramfs, archive) else { continue };
         let mut missing: Vec<&str> = DISK_DRIVERS.to_vec();
-        missing.retain(|driver| place(set, Some(archive), driver) == DriverPlace::Root);
-        if place(set, Some(archive), needed) != DriverPlace::Root {
+        missing.retain(|driver| place(tree, set, Some(archive), driver) == DriverPlace::Root);
+        if place(tree, set, Some(archive), needed) != DriverPlace::Root {
             missing.clear();
         }
         let mut changed = settings.remove(path).unwrap_or_default();
@@ -236,6 +240,7 @@ fn purpose(addition: &Addition, archive: &Archive, changed: &[Setting]) -> Strin
 
 /// What the drivers of one kernel mean for the restored machine.
 fn report(
+    tree: &Tree,
     kernel: &Kernel,
     set: &ModuleSet,
     archive: Option<&Archive>,
@@ -248,7 +253,7 @@ fn report(
         Hypervisor::Xen => ("xen-blkfront", "xen-netfront"),
     };
     let seen = format!("{} ({})", kernel.image, kernel.release);
-    let missing = |driver| place(set, archive, driver) == DriverPlace::Missing;
+    let missing = |driver| place(tree, set, archive, driver) == DriverPlace::Missing;
     let weigh =
         |code: &str, summary: &str| if is_default { blocks(code, summary) } else { warns(code, summary) };
     if missing(disk) {
@@ -261,7 +266,7 @@ fn report(
                     Hypervisor::Xen => "Install the distribution's full kernel in the guest, or choose a Nitro instance type.",
                 }),
         );
-    } else if place(set, archive, disk) == DriverPlace::Root && kernel.initramfs.is_none() {
+    } else if place(tree, set, archive, disk) == DriverPlace::Root && kernel.initramfs.is_none() {
         findings.push(
             weigh(
                 "initramfs_missing",
@@ -274,12 +279,15 @@ fn report(
     if missing(network) && (network == "ena" || missing("ena")) {
         let code = if network == "ena" { "ena_missing" } else { "xen_netfront_missing" };
         findings.push(
-            warns(
+            weigh(
                 code,
-                format!("a kernel has no {network} driver, without which the instance has no network"),
+                &format!("a kernel has no {network} driver, without which the instance has no network"),
             )
             .seen(seen)
-            .advice("Install a kernel that has it, or choose an instance type of the other hypervisor."),
+            .advice(match hypervisor {
+                Hypervisor::Nitro => "Choose a Xen instance type (t2, m4, c4, r4), or install a kernel that has it (RHEL and CentOS from 7.4, SLES from 12 SP2, Debian from 9, Ubuntu from 16.04 or linux-aws) or AWS's driver in the guest. Without a network only the EC2 serial console reaches the machine.",
+                Hypervisor::Xen => "Choose a Nitro instance type, or install the distribution's full kernel in the guest. Without a network only the console's output shows what the machine does.",
+            }),
         );
     }
 }
@@ -417,7 +425,7 @@ fn in_initrd_modules(text: &str, drivers: &BTreeSet<&str>) -> Option<String> {
 /// a slow volume never turns into an I/O error), as an argument. `None` without NVMe.
 #[must_use]
 pub fn timeout(tree: &Tree, set: &ModuleSet) -> Option<String> {
-    if place(set, None, "nvme") == DriverPlace::Missing {
+    if place(tree, set, None, "nvme") == DriverPlace::Missing {
         return None;
     }
     let version = version(&set.release).unwrap_or((0, 0));

@@ -180,6 +180,7 @@ pub fn make(
         first_boot::prepare(draft, script, findings)?;
     }
     files::place_all(draft, &claims, findings)?;
+    system::label(draft, findings)?;
     let around = Surroundings {
         addresses: &network.addresses,
         policy: inputs.network,
@@ -189,6 +190,7 @@ pub fn make(
     access::inspect(draft, &around, findings)?;
     system::inspect(draft, disks, architecture, ways, &around, findings)?;
     system::room(draft, findings)?;
+    system::review(draft, findings)?;
 
     let facts = GuestFacts {
         family: "linux".to_owned(),
