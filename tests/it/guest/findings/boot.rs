@@ -68,6 +68,13 @@ pub const CASES: &[Case] = &[
         "cd usr/lib/modules/$R; f=$(grep -o '^[^:]*/ena.ko' modules.dep); rm $f; ln -s ../../../../../../6.0.0/extra/ena.ko $f",
         &["/boot/vmlinuz-6.1.0-18-amd64 (6.1.0-18-amd64)"],
     ),
+    // Windows beside it, found by os-prober and chosen in /etc/default/grub.
+    advised(
+        "other_system_default",
+        BLOCKS,
+        "printf \"set default='Windows 10 (on /dev/sda1)'\\nmenuentry 'Windows 10 (on /dev/sda1)' --class windows {\\n\\tinsmod ntfs\\n\\tchainloader +1\\n}\\n\" >> boot/grub/grub.cfg",
+        &["/boot/grub/grub.cfg:8: Windows 10 (on /dev/sda1)"],
+    ),
     mended(
         "driver_forbidden",
         WARNS,
