@@ -210,6 +210,20 @@ impl Decoder<'_, '_> {
             .collect()
     }
 
+    /// A list of texts that are known while planning.
+    pub(super) fn strings(&mut self, name: &str) -> Option<(Vec<String>, Place)> {
+        let (value, place) = self.value(name, &Type::List(Box::new(Type::String)), false)?;
+        if value.any_unknown() {
+            self.not_yet_known(place, name);
+            return None;
+        }
+        let texts = value.elements().unwrap_or_default().iter().filter_map(|element| match &element.kind {
+            Kind::String(text) => Some(text.to_string()),
+            _ => None,
+        });
+        Some((texts.collect(), place))
+    }
+
     /// A map of texts that are known while planning.
     pub(super) fn texts(&mut self, name: &str) -> BTreeMap<String, String> {
         let Some((value, place)) = self.value(name, &Type::Map(Box::new(Type::String)), false) else {
