@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::error::StateError;
 use super::files;
@@ -57,6 +58,17 @@ struct Inner {
     writing: bool,
     /// The first failure to write; afterwards nothing can be recorded.
     failed: Option<String>,
+    /// What the run left whose journal was found.
+    cut_off: Option<CutOff>,
+}
+
+/// A run that did not come to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutOff {
+    /// When it recorded something last.
+    pub at: SystemTime,
+    /// What it recorded as made, or made anew.
+    pub made: Vec<Address>,
 }
 
 impl Store {
@@ -113,9 +125,13 @@ impl Store {
             buffer: Vec::new(),
             writing: false,
             failed: None,
+            cut_off: None,
         };
         if let Some(replay) = replay {
+            let at = std::fs::metadata(&paths.journal).and_then(|facts| facts.modified());
             inner.resume(paths, replay)?;
+            let at = at.unwrap_or_else(|_| SystemTime::now());
+            inner.cut_off = Some(CutOff { at, made: inner.made() });
         }
         Ok(Self { paths: paths.clone(), inner: Mutex::new(inner), written: Condvar::new() })
     }
@@ -158,6 +174,12 @@ impl Store {
     #[must_use]
     pub fn pending(&self) -> Vec<Intent> {
         self.lock().pending.values().cloned().collect()
+    }
+
+    /// The run before, when it did not come to its end.
+    #[must_use]
+    pub fn cut_off(&self) -> Option<CutOff> {
+        self.lock().cut_off.clone()
     }
 
     /// Where its files are.
@@ -376,6 +398,17 @@ impl Inner {
         self.appended = replay.lines;
         self.durable = replay.lines;
         Ok(())
+    }
+
+    /// Addresses whose resource is not the one of the state file.
+    fn made(&self) -> Vec<Address> {
+        let before = self.base.as_ref().map(|base| &base.resources);
+        let is_new = |address: &Address, resource: &Resource| {
+            let known = before.and_then(|before| before.get(address));
+            known.is_none_or(|known| known.id() != resource.id())
+        };
+        let made = self.state.resources.iter().filter(|(address, resource)| is_new(address, resource));
+        made.map(|(address, _)| address.clone()).collect()
     }
 
     /// Encodes a record for the next write, making the journal when there is none.

@@ -1,6 +1,9 @@
 //! The `aws` provider on moto's EC2 over HTTP.
 
+mod crash;
 mod restore;
+mod scale;
+mod story;
 mod suite;
 mod wire;
 
