@@ -21,4 +21,4 @@ pub use format::v1::{
 };
 pub use lock::{Holder, Lock};
 pub use paths::Paths;
-pub use store::{CutOff, Store};
+pub use store::Store;

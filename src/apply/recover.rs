@@ -2,6 +2,7 @@
 //! can be, nothing made twice (promise 2). Runs before the plan, under the lock.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::context::{put_instance, put_volume};
 use super::retry::retry;
@@ -21,7 +22,9 @@ use crate::state::{Intent, Operation, Resource, StateChange, VolumeResource};
 /// # Errors
 /// The provider's, the journal's, a timeout. What is settled by then stays settled.
 pub async fn recover(context: &Context) -> Result<(), ApplyError> {
+    let mut adopted = false;
     for intent in context.store.pending() {
+        adopted |= matches!(intent.operation, Operation::CreateVolume(_) | Operation::RunInstance(_));
         let (id, address) = (intent.id, intent.address.clone());
         let what = match settle(context, intent).await {
             Ok(what) => what,
@@ -35,7 +38,7 @@ pub async fn recover(context: &Context) -> Result<(), ApplyError> {
         };
         context.tell(&Event::Recovered { address, what });
     }
-    wait_for_new(context).await?;
+    wait_for_new(context, adopted).await?;
     leave_slots(context).await
 }
 
@@ -138,21 +141,21 @@ async fn made_instance(context: &Context, token: &ClientToken) -> Result<Option<
 
 /// What an earlier run made right before it was cut off may not be known everywhere yet: planned
 /// now, it would be made a second time. What stays unknown was deleted by somebody else.
-async fn wait_for_new(context: &Context) -> Result<(), ApplyError> {
+async fn wait_for_new(context: &Context, adopted: bool) -> Result<(), ApplyError> {
     let Some(cut_off) = context.store.cut_off() else { return Ok(()) };
+    let since = if adopted { Duration::ZERO } else { cut_off.elapsed().unwrap_or_default() };
     let state = context.store.state();
     let (mut volumes, mut instances) = (BTreeMap::new(), BTreeMap::new());
-    for address in &cut_off.made {
-        match state.resources.get(address) {
+    for address in context.store.made() {
+        match state.resources.get(&address) {
             Some(Resource::Volume(volume)) => volumes.insert(volume.id.to_string(), address),
             Some(Resource::Instance(instance)) => instances.insert(instance.id.to_string(), address),
             None => None,
         };
     }
-    let left = context.options.limits.new.saturating_sub(cut_off.at.elapsed().unwrap_or_default());
-    let mut pauses = Pauses::new(left);
+    let mut pauses = Pauses::new(context.options.limits.new.saturating_sub(since));
     let by_ids =
-        |of: &BTreeMap<String, &Address>| Filter { ids: of.keys().cloned().collect(), ..Filter::default() };
+        |of: &BTreeMap<String, Address>| Filter { ids: of.keys().cloned().collect(), ..Filter::default() };
     loop {
         if !volumes.is_empty() {
             let filter = by_ids(&volumes);

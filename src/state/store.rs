@@ -58,17 +58,8 @@ struct Inner {
     writing: bool,
     /// The first failure to write; afterwards nothing can be recorded.
     failed: Option<String>,
-    /// What the run left whose journal was found.
-    cut_off: Option<CutOff>,
-}
-
-/// A run that did not come to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CutOff {
-    /// When it recorded something last.
-    pub at: SystemTime,
-    /// What it recorded as made, or made anew.
-    pub made: Vec<Address>,
+    /// When the run recorded something last whose journal was found.
+    cut_off: Option<SystemTime>,
 }
 
 impl Store {
@@ -130,8 +121,7 @@ impl Store {
         if let Some(replay) = replay {
             let at = std::fs::metadata(&paths.journal).and_then(|facts| facts.modified());
             inner.resume(paths, replay)?;
-            let at = at.unwrap_or_else(|_| SystemTime::now());
-            inner.cut_off = Some(CutOff { at, made: inner.made() });
+            inner.cut_off = Some(at.unwrap_or_else(|_| SystemTime::now()));
         }
         Ok(Self { paths: paths.clone(), inner: Mutex::new(inner), written: Condvar::new() })
     }
@@ -176,10 +166,23 @@ impl Store {
         self.lock().pending.values().cloned().collect()
     }
 
-    /// The run before, when it did not come to its end.
+    /// When the run before recorded something last, if it did not come to its end.
     #[must_use]
-    pub fn cut_off(&self) -> Option<CutOff> {
-        self.lock().cut_off.clone()
+    pub fn cut_off(&self) -> Option<SystemTime> {
+        self.lock().cut_off
+    }
+
+    /// Addresses of what was made, or made anew, since the state file was written.
+    #[must_use]
+    pub fn made(&self) -> Vec<Address> {
+        let inner = self.lock();
+        let before = inner.base.as_ref().map(|base| &base.resources);
+        let is_new = |address: &Address, resource: &Resource| {
+            let known = before.and_then(|before| before.get(address));
+            known.is_none_or(|known| known.id() != resource.id())
+        };
+        let made = inner.state.resources.iter().filter(|(address, resource)| is_new(address, resource));
+        made.map(|(address, _)| address.clone()).collect()
     }
 
     /// Where its files are.
@@ -398,17 +401,6 @@ impl Inner {
         self.appended = replay.lines;
         self.durable = replay.lines;
         Ok(())
-    }
-
-    /// Addresses whose resource is not the one of the state file.
-    fn made(&self) -> Vec<Address> {
-        let before = self.base.as_ref().map(|base| &base.resources);
-        let is_new = |address: &Address, resource: &Resource| {
-            let known = before.and_then(|before| before.get(address));
-            known.is_none_or(|known| known.id() != resource.id())
-        };
-        let made = self.state.resources.iter().filter(|(address, resource)| is_new(address, resource));
-        made.map(|(address, _)| address.clone()).collect()
     }
 
     /// Encodes a record for the next write, making the journal when there is none.

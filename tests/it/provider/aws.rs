@@ -3,6 +3,7 @@
 mod crash;
 mod restore;
 mod scale;
+mod seeds;
 mod story;
 mod suite;
 mod wire;
