@@ -179,6 +179,7 @@ async fn wait_for_new(context: &Context, adopted: bool) -> Result<(), ApplyError
 }
 
 async fn finish_deletion(context: &Context, address: &Address, id: &VolumeId) -> Result<(), ApplyError> {
+    context.forget_manifest(id);
     if context.describe_volume(id).await?.is_none() {
         return Ok(());
     }

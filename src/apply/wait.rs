@@ -35,6 +35,8 @@ impl Default for Limits {
 const FIRST: Duration = Duration::from_millis(40);
 /// The longest pause between two looks.
 const LONGEST: Duration = Duration::from_secs(5);
+/// Looks that must agree that something does not exist.
+const MISSING: u32 = 5;
 
 /// Pauses that grow, up to a limit.
 pub struct Pauses {
@@ -117,6 +119,27 @@ impl Context {
             }
             let last = view.map_or_else(|| "it does not exist".to_owned(), |view| seen(&view));
             pauses.pause(self, &format!("{id} {what}"), &last).await?;
+        }
+    }
+
+    /// Waits until a volume is attached to nothing. That it is not described means that it is gone only
+    /// when that is said again and again: EC2 may not know everywhere yet what came with an instance.
+    ///
+    /// # Errors
+    /// A timeout, the provider's, an interrupt.
+    pub async fn wait_until_free(&self, id: &VolumeId) -> Result<(), ApplyError> {
+        let mut pauses = Pauses::new(self.options.limits.volume);
+        let mut missing = 0;
+        loop {
+            let view = self.describe_volume(id).await?;
+            let last = match &view {
+                Some(view) if view.attachment.is_none() && view.state != VolumeState::InUse => return Ok(()),
+                Some(view) => seen(view),
+                None if missing == MISSING => return Ok(()),
+                None => "it does not exist".to_owned(),
+            };
+            missing = if view.is_none() { missing + 1 } else { 0 };
+            pauses.pause(self, &format!("{id} detached"), &last).await?;
         }
     }
 
