@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::conformance::Subject;
 use super::ec2::{Cloud, REGION, SECRET};
+pub use story::Restore;
 
 pub fn spec(cloud: &Cloud) -> AwsProviderSpec {
     AwsProviderSpec {

@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub fn instance(name: &str, more: &str) -> String {
 
 /// A cloud and a workspace in it.
 pub struct Restore {
-    pub cloud: Cloud,
+    pub cloud: Arc<Cloud>,
     pub workspace: Workspace,
     /// Of the machine that the tests run on, when it has one.
     metadata: Option<String>,
@@ -43,7 +43,16 @@ impl Restore {
     pub fn new(settings: Value, provider: &str, instances: &str) -> Self {
         let cloud = Cloud::new(settings);
         let workspace = Workspace::new(&(cloud.blocks(provider) + instances));
-        Self { cloud, workspace, metadata: None }
+        Self { cloud: Arc::new(cloud), workspace, metadata: None }
+    }
+
+    /// Another workspace in the same cloud.
+    pub fn another(&self) -> Self {
+        Self {
+            cloud: Arc::clone(&self.cloud),
+            workspace: Workspace::new(""),
+            metadata: self.metadata.clone(),
+        }
     }
 
     /// With an access node of a Xen type, which is this machine.
