@@ -42,7 +42,7 @@ fn faults(seed: u64) -> Faults {
         lost_replies: 20 + 40 * of(5, 4),
         stale: of(2, 4),
         hidden: of(7, 4),
-        crash: None,
+        ..Faults::default()
     }
 }
 
@@ -119,5 +119,5 @@ fn story(seed: u64) {
 
 #[test]
 fn a_restore_arrives_whatever_fails() {
-    seeds::each("seeds::a_restore_arrives_whatever_fails", 240, 24, story);
+    seeds::each("seeds::a_restore_arrives_whatever_fails", 240, 40, story);
 }

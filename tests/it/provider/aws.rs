@@ -1,10 +1,13 @@
 //! The `aws` provider on moto's EC2 over HTTP.
 
+mod calls;
 mod crash;
+mod refusals;
 mod restore;
 mod scale;
 mod seeds;
 mod story;
+mod stuck;
 mod suite;
 mod wire;
 

@@ -1,7 +1,5 @@
 //! `replant` from plan to destroy with provider "aws".
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use super::super::ec2::{Cloud, REGION};
@@ -151,34 +149,6 @@ fn missing_credentials_are_explained() {
     let mut command = restore.command(&["plan", "--rehearse"]);
     command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
     Output::of(command).success();
-}
-
-/// What somebody else did to the volume before anything of ours was on it.
-#[test]
-fn a_device_that_is_not_blank_not_free_or_not_the_volume_is_not_written() {
-    let restore = Restore::new(json!({ "loops": true }), "", &instance("web", "  state = \"stopped\""));
-    let image = restore.workspace.raw_image("web.raw", 4, 1);
-    for (surprise, said) in [
-        ("table", "a GPT partition table"),
-        ("mounted", "is mounted at"),
-        ("larger", "the volume 1073741824"),
-    ] {
-        restore.cloud.set(&json!({ "surprise": surprise }));
-        let refused = restore.apply().code(1);
-        let shown: String = refused.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(shown.contains(said), "{surprise}: {}", refused.both());
-        let volume = restore.cloud.content(&restore.volume("instance.web.volume.root"));
-        let before = volume.with_extension("before");
-        let same = Command::new("cmp").arg(&before).arg(&volume).output().unwrap();
-        assert!(same.status.success(), "{surprise}: {}", String::from_utf8_lossy(&same.stdout));
-        restore.assert_no_slot_is_taken();
-        restore.cloud.set(&json!({ "surprise": null }));
-        restore.run(&["destroy", "--auto-approve"]).success();
-    }
-    // Without surprises the same block device is written.
-    restore.apply().success();
-    restore.assert_holds("instance.web.volume.root", &image);
-    restore.run(&["destroy", "--auto-approve"]).success();
 }
 
 #[test]

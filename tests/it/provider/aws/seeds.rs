@@ -86,5 +86,5 @@ fn story(seed: u64) {
 
 #[test]
 fn a_restore_arrives_whatever_fails() {
-    seeds::each("provider::aws::seeds::a_restore_arrives_whatever_fails", 60, 8, story);
+    seeds::each("provider::aws::seeds::a_restore_arrives_whatever_fails", 30, 10, story);
 }
