@@ -5,6 +5,7 @@ pub mod digest;
 pub mod guest;
 pub mod hardware;
 pub mod location;
+pub mod node;
 pub mod size;
 pub mod spec;
 
@@ -13,6 +14,7 @@ pub use digest::{ClientToken, Digest, ParseDigestError};
 pub use guest::{Content, FirstBoot, GuestChanges, GuestFile, IdentityPolicy};
 pub use hardware::{Architecture, BootMode, Firmware, Hypervisor};
 pub use location::{HttpLocation, Location, NbdLocation, NbdServer, ParseLocationError, S3Location};
+pub use node::FileNode;
 pub use size::{Bytes, GIB, KIB, MIB, TIB};
 pub use spec::{
     AccessNodeSpec, AssumeRoleSpec, AttributePath, AwsProviderSpec, DesiredState, DiskSpec, DriversPolicy,

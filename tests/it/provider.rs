@@ -10,3 +10,8 @@ mod ec2;
 mod faulty;
 mod guest;
 mod local;
+
+#[cfg(feature = "aws")]
+pub use aws::Restore;
+#[cfg(feature = "aws")]
+pub use ec2::REGION;
