@@ -172,7 +172,7 @@ static BOOL expanded(const struct step *step, const char *value, DWORD adapter, 
 static BOOL on_adapters(const struct step *step, BOOL *stopped) {
     DWORD indexes[MOST_ADAPTERS], count = adapters(step->adapter, indexes), at;
     BOOL all = count > 0;
-    if (count == 0) say("there is no network adapter %s yet", same(step->adapter, "*") ? "at all" : step->adapter);
+    if (count == 0) say("there is no network adapter %s", step->adapter);
     for (at = 0; at < count && !*stopped; at++) {
         if (!expanded(step, step->value, indexes[at], stopped)) all = FALSE;
     }

@@ -49,7 +49,7 @@ struct step {
     const char *name;
     enum kind kind;
     const char *value;   /* command line, or the product's name */
-    const char *adapter; /* NULL, "*", or a MAC */
+    const char *adapter; /* NULL, or a MAC: 02:00:00:0a:0b:0c */
     const char *when;    /* NULL, "all-succeeded", or "succeeded NAME" */
     DWORD timeout, attempts, pause; /* seconds, count, seconds */
     DWORD codes[MOST_CODES], codes_count;
@@ -76,7 +76,7 @@ enum ending run(WCHAR *command, const WCHAR *directory, DWORD seconds, HANDLE st
 /* machine.c: what no program of Windows does alike on all its versions. */
 
 #define MOST_ADAPTERS 16
-/* Indexes of the Ethernet adapters with this MAC, "*" for all. */
+/* Indexes of the Ethernet adapters with this MAC. */
 DWORD adapters(const char *mac, DWORD *indexes);
 #define GUID_LENGTH 38
 #define MOST_PRODUCTS 8

@@ -46,7 +46,7 @@ DWORD adapters(const char *mac, DWORD *indexes) {
         for (adapter = answer == NO_ERROR ? all : NULL; adapter && count < MOST_ADAPTERS; adapter = adapter->Next) {
             DWORD index = adapter->IfIndex ? adapter->IfIndex : adapter->Ipv6IfIndex;
             if (adapter->IfType != IF_TYPE_ETHERNET_CSMACD || adapter->PhysicalAddressLength != 6) continue;
-            if (same(mac, "*") || has_mac(adapter, mac)) indexes[count++] = index;
+            if (has_mac(adapter, mac)) indexes[count++] = index;
         }
         if (all) HeapFree(GetProcessHeap(), 0, all);
         if (answer != ERROR_BUFFER_OVERFLOW || size > 16 * 1024 * 1024) break;
