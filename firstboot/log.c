@@ -4,11 +4,12 @@
 #include "launcher.h"
 
 /* How long a line may keep the serial port busy, in milliseconds. */
-#define PORT_TIMEOUT 2000
+#define PORT_TIMEOUT 5000
 /* A port that nobody empties must not hold up the first boot: after so many lines it is left alone. */
 #define MOST_PORT_FAILURES 3
-/* Most bytes of what one attempt prints that are kept. */
+/* Most bytes of what one attempt prints that are kept, and that go to the slow port too. */
 #define MOST_OUTPUT (256 * 1024)
+#define MOST_PORT_OUTPUT (16 * 1024)
 #define MOST_LINE 1000
 
 static HANDLE log_file = INVALID_HANDLE_VALUE;
@@ -46,13 +47,23 @@ void log_open(const WCHAR *path) {
                            FILE_FLAG_WRITE_THROUGH, NULL);
 }
 
-static void put(const char *bytes, DWORD length) {
+static void put(const char *bytes, DWORD length, BOOL to_port) {
     DWORD written;
     if (log_file != INVALID_HANDLE_VALUE) {
         WriteFile(log_file, bytes, length, &written, NULL);
         FlushFileBuffers(log_file);
     }
-    port_put(bytes, length);
+    if (to_port) port_put(bytes, length);
+}
+
+/* What a program prints is written in such pieces, or each of its lines would wait for the disk. */
+static char pieces[16 * 1024];
+static DWORD pieces_length, output_total;
+static BOOL in_output;
+
+static void pieces_put(void) {
+    if (pieces_length) put(pieces, pieces_length, output_total < MOST_PORT_OUTPUT);
+    pieces_length = 0;
 }
 
 /* A line as it is made: the time, what it says, its end. Only the service's own thread writes. */
@@ -90,7 +101,13 @@ static void line_end(void) {
     if (length < 0) length = 0;
     line_bytes[length++] = '\r';
     line_bytes[length++] = '\n';
-    put(line_bytes, (DWORD)length);
+    if (!in_output) {
+        put(line_bytes, (DWORD)length, TRUE);
+        return;
+    }
+    if (pieces_length + (DWORD)length > sizeof pieces) pieces_put();
+    memcpy(pieces + pieces_length, line_bytes, (size_t)length);
+    pieces_length += (DWORD)length;
 }
 
 void say(const char *format, ...) {
@@ -124,7 +141,7 @@ void say(const char *format, ...) {
 }
 
 static char output[MOST_LINE];
-static DWORD output_length, output_total;
+static DWORD output_length;
 
 static void output_line(void) {
     if (output_length == 0) return;
@@ -135,7 +152,7 @@ static void output_line(void) {
     output_length = 0;
 }
 
-void log_output(const char *bytes, DWORD length) {
+static void take(const char *bytes, DWORD length) {
     while (length--) {
         char byte = *bytes++;
         if (output_total >= MOST_OUTPUT) {
@@ -156,6 +173,13 @@ void log_output(const char *bytes, DWORD length) {
         if (output_length == MOST_LINE) output_line();
         output[output_length++] = byte;
     }
+}
+
+void log_output(const char *bytes, DWORD length) {
+    in_output = TRUE;
+    take(bytes, length);
+    pieces_put();
+    in_output = FALSE;
 }
 
 void log_output_ends(void) {

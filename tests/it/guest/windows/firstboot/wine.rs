@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use replant::guest::windows::firstboot::{LAUNCHER, ServiceData, service_values};
@@ -16,8 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 pub struct Wine {
     directory: TempDir,
+    /// Open for writing too, so that it never ends.
     port: File,
-    heard: String,
+    heard: Arc<Mutex<String>>,
+    over: Arc<AtomicBool>,
     registry: String,
     session: Option<Child>,
 }
@@ -44,9 +47,16 @@ impl Wine {
         let directory = tempfile::tempdir().unwrap();
         let fifo = directory.path().join("com1");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-        // Open for writing too, so that it never ends.
-        let port = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&fifo).unwrap();
-        let mut wine = Self { directory, port, heard: String::new(), registry: String::new(), session: None };
+        let port = File::options().read(true).write(true).open(&fifo).unwrap();
+        let mut wine = Self {
+            directory,
+            port,
+            heard: Arc::default(),
+            over: Arc::default(),
+            registry: String::new(),
+            session: None,
+        };
+        wine.listen();
         assert!(wine.command("wine").args(["wineboot", "--init"]).status().unwrap().success());
         wine.wait();
         wine.registry = fs::read_to_string(wine.system_hive()).unwrap();
@@ -163,23 +173,36 @@ impl Wine {
         }
     }
 
-    /// What the serial port got, once it has all lines of a log.
-    pub fn console(&mut self, log: &str) -> String {
-        let began = Instant::now();
-        let mut bytes = [0; 65_536];
-        while began.elapsed() < Duration::from_secs(5) && !log.lines().all(|line| self.heard.contains(line)) {
-            match self.port.read(&mut bytes) {
-                Ok(length) => self.heard += &String::from_utf8_lossy(&bytes[..length]),
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+    /// Takes from the serial port whatever comes: what nobody takes would stop it.
+    fn listen(&self) {
+        let (mut port, heard, over) =
+            (self.port.try_clone().unwrap(), Arc::clone(&self.heard), Arc::clone(&self.over));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 65_536];
+            while let Ok(length) = port.read(&mut bytes) {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                *heard.lock().unwrap() += &String::from_utf8_lossy(&bytes[..length]);
             }
+        });
+    }
+
+    /// What the serial port got, once this is in it.
+    pub fn console(&self, line: &str) -> String {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(5) && !self.heard.lock().unwrap().contains(line) {
+            std::thread::sleep(Duration::from_millis(50));
         }
-        self.heard.clone()
+        self.heard.lock().unwrap().clone()
     }
 }
 
 impl Drop for Wine {
     fn drop(&mut self) {
         self.server("-k");
+        self.over.store(true, Ordering::Relaxed);
+        let _ = self.port.write(b"\n");
         if let Some(mut session) = self.session.take() {
             let _ = session.kill();
             let _ = session.wait();
