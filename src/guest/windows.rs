@@ -1,0 +1,3 @@
+//! Windows guests: looked into and prepared from files alone.
+
+pub mod firstboot;

@@ -1,0 +1,3 @@
+//! Windows guests.
+
+mod firstboot;
