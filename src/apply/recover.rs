@@ -229,6 +229,7 @@ fn launched_plan(request: &RunInstance) -> InstancePlan {
         iam_instance_profile: request.iam_instance_profile.clone(),
         user_data: None,
         termination_protection: false,
+        options: request.options.clone(),
         tags: user_tags(&request.tags),
         console_pattern: request.console_pattern.clone(),
         boot_timeout: request.boot_timeout,

@@ -179,7 +179,7 @@ impl Session<'_> {
     #[must_use]
     pub fn context(&self, plan: Plan, overlays: Overlays, run: &RunArguments) -> Context {
         Context {
-            specs: self.workspace.specs(plan.mode == Mode::Destroy),
+            specs: self.workspace.specs(&plan),
             plan: Arc::new(plan),
             overlays,
             provider: Arc::clone(&self.workspace.provider),

@@ -19,6 +19,7 @@ use super::types::{
 };
 use crate::diagnostic::Diagnostic;
 use crate::model::Digest;
+use crate::model::{Found, Lookup};
 
 /// What is done at a crash point. A test ends its process here, or panics.
 pub type OnCrash = Arc<dyn Fn() + Send + Sync>;
@@ -200,6 +201,10 @@ impl Provider for Faulty {
         names: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, InstanceTypeFacts>, ProviderError> {
         self.read("DescribeInstanceTypes", self.inner.instance_types(names)).await
+    }
+
+    async fn lookup(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError> {
+        self.read("DescribeSubnets", self.inner.lookup(lookup)).await
     }
 
     async fn create_volume(&self, request: &CreateVolume) -> Result<VolumeView, ProviderError> {

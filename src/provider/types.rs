@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Architecture, BootMode, ClientToken, FileNode, Hypervisor, VolumeType};
+use crate::model::{
+    Architecture, BootMode, ClientToken, CpuCredits, FileNode, Hypervisor, InstanceOptions, MetadataOptions,
+    PlacementSpec, VolumeType,
+};
 
 /// Tags by key.
 pub type TagMap = BTreeMap<String, String>;
@@ -193,6 +196,9 @@ pub struct InstanceTypeFacts {
     /// The most volumes that it takes at once, its root included and beside one network interface,
     /// when that is known.
     pub max_volumes: Option<u32>,
+    /// The most network interfaces, when that is known.
+    #[serde(default)]
+    pub max_interfaces: Option<u32>,
     /// EBS bandwidth in MiB/s that it can always have, when it is known.
     pub ebs_bandwidth: Option<u32>,
 }
@@ -367,6 +373,9 @@ pub struct RunInstance {
     pub key_name: Option<String>,
     /// Instance profile.
     pub iam_instance_profile: Option<String>,
+    /// What else EC2 is told of it.
+    #[serde(default, skip_serializing_if = "InstanceOptions::is_default")]
+    pub options: InstanceOptions,
     /// Its tags.
     pub tags: TagMap,
     /// `local`: what the console shows when the guest is up.
@@ -387,6 +396,21 @@ pub struct ModifyInstance {
     pub security_group_ids: Option<Vec<String>>,
     /// Termination protection.
     pub termination_protection: Option<bool>,
+    /// Its metadata service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<MetadataOptions>,
+    /// What it does without CPU credits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_credits: Option<CpuCredits>,
+    /// Metrics each minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<bool>,
+    /// Where it runs (stopped only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PlacementSpec>,
+    /// Whether EC2 refuses to stop it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_api_stop: Option<bool>,
     /// Device name to whether its volume dies with the instance.
     pub delete_on_termination: BTreeMap<String, bool>,
     /// `local`: what the console shows when the guest is up.
@@ -446,6 +470,9 @@ pub struct InstanceView {
     pub boot_mode: BootMode,
     /// Whether EC2 refuses to terminate it.
     pub termination_protection: bool,
+    /// What else EC2 says of it. Its interfaces are all that it has, described in full.
+    #[serde(default, skip_serializing_if = "InstanceOptions::is_default")]
+    pub options: InstanceOptions,
     /// Its tags.
     pub tags: TagMap,
 }

@@ -16,7 +16,9 @@ import moto.ec2.models as ec2_models
 from moto.core.utils import utcnow
 
 import wire
+import options
 from node import Node
+from options import Options
 from volumes import Volumes, check_device_name
 from wire import EC2Error
 
@@ -41,7 +43,7 @@ def slot(device):
     return name
 
 
-class Cloud(Volumes):
+class Cloud(Options, Volumes):
     def __init__(self, account, region):
         super().__init__()
         self.account, self.region = account, region
@@ -70,6 +72,8 @@ class Cloud(Volumes):
         self.checking = {}
         # id → how many calls do not know it yet
         self.hidden = {}
+        # instance → options that moto does not keep
+        self.options = {}
         self.access_node = None
         self.node = None
 
@@ -291,6 +295,10 @@ class Cloud(Volumes):
                            f"The instance type {call.get('InstanceType')} does not support {ami.boot_mode}.")
         for number in range(1, 4):
             self.check_tags(call.tags(f"TagSpecification.{number}.Tag"))
+        options.checked(self, call)
+        call.ami, call.info = ami, info
+        if options.check_interfaces(self, call):
+            return None
         subnet = self.subnet_of(call)
         address = call.get("PrivateIpAddress")
         if address:
@@ -302,7 +310,6 @@ class Cloud(Volumes):
                     raise EC2Error("InvalidIPAddress.InUse", f"Address {address} is in use.")
         call.params["SubnetId"] = subnet.id
         call.params.pop("Placement.AvailabilityZone", None)
-        call.ami, call.info = ami, info
         return None
 
     def subnet_of(self, call):
@@ -336,7 +343,12 @@ class Cloud(Volumes):
 
     def before_StopInstances(self, call):
         for id in call.list("InstanceId"):
-            state = self.instance_state(self.instance(id))
+            instance = self.instance(id)
+            if instance.disable_api_stop in (True, "true"):
+                raise EC2Error("OperationNotPermitted",
+                               f"The instance '{id}' may not be stopped. Modify its 'disableApiStop' instance "
+                               "attribute and try again.")
+            state = self.instance_state(instance)
             if state in ("pending", "shutting-down", "terminated"):
                 raise EC2Error("IncorrectInstanceState",
                                f"The instance '{id}' is not in a state from which it can be stopped.")
@@ -509,6 +521,7 @@ class Cloud(Volumes):
             if self.node:
                 self.node.create(volume.id, volume.size)
         instance.replant_ami = call.ami
+        options.launched(self, call, id)
         self.pass_through(id, "pending")
         self.checking[id] = self._until() + self.delay
         self.remember(call, id)
@@ -606,6 +619,7 @@ class Cloud(Volumes):
         if ami and ami.boot_mode:
             wire.set_text(item, "bootMode", ami.boot_mode)
         wire.set_text(item, "currentInstanceBootMode", self.boot_mode(instance))
+        options.lay_over(self, item, instance.id)
         # A volume on its way out is still described.
         if state != "terminated":
             described = {wire.text(entry, "deviceName") for entry in wire.items(item, "blockDeviceMapping")[0]}

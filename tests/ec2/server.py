@@ -112,7 +112,16 @@ class Server:
             # API, error codes.
             error = EC2Error("AuthFailure", "AWS was not able to validate the provided access credentials", 401)
             return self.answer(start_response, error.status, error.body())
+        if "HTTP_X_AMZ_TARGET" in environ:
+            return self.json(cloud, environ, body, start_response)
         return self.serve(cloud, Call(body.decode()), environ, start_response)
+
+    def json(self, cloud, environ, body, start_response):
+        """Services that speak JSON (KMS) are moto's as they are."""
+        action = environ["HTTP_X_AMZ_TARGET"].rpartition(".")[2]
+        status, answer = self.ask_moto(environ, cloud.account, body, environ.get("CONTENT_TYPE"))
+        cloud.calls.append({"action": action, "params": json.loads(body or b"{}"), "status": status})
+        return self.answer(start_response, status, answer, environ.get("CONTENT_TYPE"))
 
     def sts(self, environ, key, body, start_response):
         """Assumed roles are keys like any other: they see the cloud of who took the role."""
@@ -256,13 +265,13 @@ class Server:
         _, body = self.ask_moto(environ, cloud.account, call.body())
         return wire.parse(body)
 
-    def ask_moto(self, environ, account, body):
+    def ask_moto(self, environ, account, body, kind="application/x-www-form-urlencoded; charset=utf-8"):
         asked = {name: value for name, value in environ.items() if name.startswith(("SERVER_", "wsgi.", "HTTP_"))}
         asked.setdefault("HTTP_AUTHORIZATION",
                          f"AWS4-HMAC-SHA256 Credential=k/20260101/{REGION}/ec2/aws4_request, SignedHeaders=h, Signature=s")
         asked.update({
             "REQUEST_METHOD": "POST", "PATH_INFO": "/", "SCRIPT_NAME": "", "QUERY_STRING": "",
-            "CONTENT_TYPE": "application/x-www-form-urlencoded; charset=utf-8", "CONTENT_LENGTH": str(len(body)),
+            "CONTENT_TYPE": kind, "CONTENT_LENGTH": str(len(body)),
             "wsgi.input": io.BytesIO(body), "HTTP_X_MOTO_ACCOUNT_ID": account,
         })
         asked.pop("HTTP_TRANSFER_ENCODING", None)

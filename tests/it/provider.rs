@@ -10,6 +10,7 @@ mod ec2;
 mod faulty;
 mod guest;
 mod local;
+mod options;
 
 #[cfg(feature = "aws")]
 pub use aws::Restore;

@@ -112,6 +112,7 @@ impl Desk<'_> {
                 .collect(),
             boot_mode: instance.boot_mode,
             termination_protection: instance.termination_protection,
+            options: instance.options.clone(),
             tags: instance.tags.clone(),
         })
     }

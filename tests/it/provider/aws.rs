@@ -2,6 +2,7 @@
 
 mod calls;
 mod crash;
+mod declared;
 mod refusals;
 mod restore;
 mod scale;

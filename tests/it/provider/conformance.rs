@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use replant::model::{Architecture, BootMode, ClientToken, VolumeType};
+use replant::model::{Architecture, BootMode, ClientToken, InstanceOptions, VolumeType};
 use replant::provider::{
     CreateSnapshot, CreateVolume, Filter, InstanceId, InstanceState, InstanceView, ModifyInstance,
     ModifyVolume, Provider, ProviderError, ProviderErrorKind, RunInstance, SnapshotState, StatusCheck,
@@ -92,6 +92,7 @@ pub fn run_request(zone: &str) -> RunInstance {
         security_group_ids: Vec::new(),
         key_name: None,
         iam_instance_profile: None,
+        options: InstanceOptions::default(),
         tags: TagMap::new(),
         console_pattern: None,
         boot_timeout: None,
