@@ -1,0 +1,3 @@
+//! Windows guests: what other people's programs make and read.
+
+mod drivers;
