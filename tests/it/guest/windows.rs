@@ -1,3 +1,4 @@
-//! Windows guests.
+//! Windows guests: what other people's programs make and read.
 
+mod drivers;
 mod firstboot;
