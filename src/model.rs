@@ -6,6 +6,7 @@ pub mod guest;
 pub mod hardware;
 pub mod location;
 pub mod lookup;
+pub mod node;
 pub mod options;
 pub mod size;
 pub mod spec;
@@ -16,6 +17,7 @@ pub use guest::{Content, FirstBoot, GuestChanges, GuestFile, IdentityPolicy};
 pub use hardware::{Architecture, BootMode, Firmware, Hypervisor};
 pub use location::{HttpLocation, Location, NbdLocation, NbdServer, ParseLocationError, S3Location};
 pub use lookup::{DataRead, Found, Lookup, LookupFilter, LookupKind};
+pub use node::FileNode;
 pub use options::{CpuCredits, InstanceOptions, InterfaceSpec, MetadataOptions, PlacementSpec, Tenancy};
 pub use size::{Bytes, GIB, KIB, MIB, TIB};
 pub use spec::{

@@ -149,8 +149,7 @@ impl Context {
             let operation = Operation::DetachVolume { id: id.clone(), instance: view.id.clone() };
             self.effect(address, operation, || self.provider.detach_volume(id, &view.id), |()| Vec::new())
                 .await?;
-            self.wait_for_volume(id, "detached", |view| view.is_none_or(|view| view.attachment.is_none()))
-                .await?;
+            self.wait_until_free(id).await?;
             if let Some(deletion) = deletion {
                 super::retry::retry(&self.cancel, || self.provider.delete_volume(id)).await?;
                 self.finish(deletion, Vec::new()).await?;
@@ -427,10 +426,7 @@ impl Context {
                 let operation = Operation::DetachVolume { id: volume.clone(), instance: id.clone() };
                 self.effect(address, operation, || self.provider.detach_volume(volume, id), |()| Vec::new())
                     .await?;
-                self.wait_for_volume(volume, "detached", |view| {
-                    view.is_none_or(|view| view.attachment.is_none())
-                })
-                .await?;
+                self.wait_until_free(volume).await?;
             }
         }
         let operation = Operation::TerminateInstance { id: id.clone() };

@@ -130,6 +130,7 @@ const INSTANCE: Schema = Schema {
             attributes: Some(&[
                 ("network", false),
                 ("drivers", false),
+                ("accept", false),
                 ("identity", false),
                 ("hostname", false),
             ]),

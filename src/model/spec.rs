@@ -217,6 +217,9 @@ pub struct GuestSpec {
     pub network: NetworkPolicy,
     /// Whether it is prepared.
     pub drivers: DriversPolicy,
+    /// Codes of findings that block, without their area (`ena_missing`): accepted, they only warn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<String>,
     /// What else is changed in it.
     pub changes: GuestChanges,
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Architecture, BootMode, ClientToken, CpuCredits, Hypervisor, InstanceOptions, MetadataOptions,
+    Architecture, BootMode, ClientToken, CpuCredits, FileNode, Hypervisor, InstanceOptions, MetadataOptions,
     PlacementSpec, VolumeType,
 };
 
@@ -134,19 +134,27 @@ pub struct Filter {
     pub ids: BTreeSet<String>,
     /// These tags with these values.
     pub tags: TagMap,
+    /// Tags with these keys, whatever their values.
+    pub tag_keys: BTreeSet<String>,
 }
 
 impl Filter {
     /// By one id.
     #[must_use]
     pub fn id(id: impl fmt::Display) -> Self {
-        Self { ids: BTreeSet::from([id.to_string()]), tags: TagMap::new() }
+        Self { ids: BTreeSet::from([id.to_string()]), ..Self::default() }
     }
 
     /// By one tag.
     #[must_use]
     pub fn tag(key: &str, value: impl fmt::Display) -> Self {
-        Self { ids: BTreeSet::new(), tags: TagMap::from([(key.to_owned(), value.to_string())]) }
+        Self { tags: TagMap::from([(key.to_owned(), value.to_string())]), ..Self::default() }
+    }
+
+    /// By one tag's key.
+    #[must_use]
+    pub fn tag_key(key: &str) -> Self {
+        Self { tag_keys: BTreeSet::from([key.to_owned()]), ..Self::default() }
     }
 }
 
@@ -312,6 +320,8 @@ pub struct DeviceFacts {
     pub size: u64,
     /// A regular file (holes of a fresh one read as zeros).
     pub is_file: bool,
+    /// Which device or file the path led to when it was proven.
+    pub node: FileNode,
     /// What shows that it is that volume, to be looked at again once it is open: a name may be
     /// given to another device in between, but not while it is held open.
     pub proof: Option<DeviceProof>,

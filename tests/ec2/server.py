@@ -7,6 +7,10 @@ access key, so that tests do not see each other.
 PUT  /_cloud/KEY        makes the cloud of an access key, or changes its settings; JSON:
     delay       seconds that each change of state takes
     hide        how many calls do not know a new id yet
+    stuck       states that are never left, as long as this is set
+    forgets     whether client tokens are forgotten
+    kill        {"at", "after", "pid"}: the n-th call from now ends the process whose id the file `pid`
+                holds, by kill -9, before its effect or after it and before its reply
     page        most items of one page, whatever is asked for
     type, zone  of the access node
     devices     directory in which the access node's devices and sysfs are imitated (node.py)
@@ -23,6 +27,7 @@ import io
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -145,8 +150,10 @@ class Server:
         with cloud.lock:
             if is_new:
                 self.make_access_node(environ, cloud, settings)
-            for name in ("delay", "hide", "page"):
+            for name in ("delay", "hide", "page", "forgets"):
                 setattr(cloud, name, settings.get(name, getattr(cloud, name)))
+            cloud.stuck = set(settings.get("stuck", cloud.stuck))
+            cloud.kill = settings.get("kill")
             cloud.impaired = set(settings.get("impaired", cloud.impaired))
             if "surprise" in settings:
                 cloud.node.surprise = settings["surprise"]
@@ -184,6 +191,10 @@ class Server:
         cloud.calls.append(record)
         with cloud.lock:
             fault = cloud.faults.draw(call.action)
+            killed = self.is_last(cloud)
+            if killed and not killed["after"]:
+                record["status"] = "killed"
+                self.kill(killed, environ)
             try:
                 if fault == "throttled":
                     # API, "Request throttling for the Amazon EC2 API": 503.
@@ -194,12 +205,30 @@ class Server:
             except EC2Error as error:
                 status, body = error.status, error.body()
         record["status"] = status
+        if killed:
+            self.kill(killed, environ)
         if fault == "lost" and status == 200:
             record["status"] = "lost"
             # The effect is there; nobody hears of it.
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError
         return self.answer(start_response, status, body)
+
+    @staticmethod
+    def is_last(cloud):
+        """Counts a call; what ends its caller now."""
+        if cloud.kill is None:
+            return None
+        cloud.kill["at"] -= 1
+        return None if cloud.kill["at"] > 0 else cloud.kill
+
+    @staticmethod
+    def kill(killed, environ):
+        """What the caller still sends on its other connections goes nowhere either."""
+        if killed["at"] == 0:
+            os.kill(int(Path(killed["pid"]).read_text()), signal.SIGKILL)
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        raise ConnectionResetError
 
     def perform(self, cloud, call, environ):
         token, most = call.params.pop("NextToken", None), call.params.pop("MaxResults", None)

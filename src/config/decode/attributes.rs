@@ -232,21 +232,17 @@ impl Decoder<'_, '_> {
     }
 
     /// A list of texts that are known while planning.
-    pub(super) fn strings(&mut self, name: &str) -> Vec<String> {
-        let Some((value, place)) = self.value(name, &Type::List(Box::new(Type::String)), false) else {
-            return Vec::new();
-        };
+    pub(super) fn strings(&mut self, name: &str) -> Option<(Vec<String>, Place)> {
+        let (value, place) = self.value(name, &Type::List(Box::new(Type::String)), false)?;
         if value.any_unknown() {
             self.not_yet_known(place, name);
-            return Vec::new();
+            return None;
         }
-        let texts = value.elements().unwrap_or_default().iter();
-        texts
-            .filter_map(|element| match &element.kind {
-                Kind::String(text) => Some(text.to_string()),
-                _ => None,
-            })
-            .collect()
+        let texts = value.elements().unwrap_or_default().iter().filter_map(|element| match &element.kind {
+            Kind::String(text) => Some(text.to_string()),
+            _ => None,
+        });
+        Some((texts.collect(), place))
     }
 
     /// A map of texts that are known while planning.

@@ -44,7 +44,7 @@ pub(in crate::config) fn data(
     if let Some(wanted) = decoder.bool("default_for_az") {
         lookup.filters.push(exactly("default-for-az", if wanted { "true" } else { "false" }));
     }
-    lookup.owners = decoder.strings("owners");
+    lookup.owners = decoder.strings("owners").map(|(texts, _)| texts).unwrap_or_default();
     lookup.most_recent = decoder.bool("most_recent").unwrap_or(false);
     lookup.name_regex = decoder.string("name_regex").map(|(pattern, place)| {
         decoder.check_pattern("name_regex", &pattern, place);
@@ -57,7 +57,7 @@ pub(in crate::config) fn data(
         let mut decoder = Decoder { evaluator, scope, block: inner, prefix: "filter.".to_owned(), sink };
         let name = decoder.string("name").map(|(name, _)| name);
         let before = decoder.sink.diagnostics.len();
-        let values = decoder.strings("values");
+        let values = decoder.strings("values").map(|(texts, _)| texts).unwrap_or_default();
         let is_read = decoder.sink.unknown.is_empty() && decoder.sink.diagnostics.len() == before;
         if values.is_empty() && is_read && inner.attribute("values").is_some() {
             decoder.nothing_asked(
