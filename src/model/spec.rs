@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootMode, GuestChanges, InstanceAddress, Location};
+use super::{BootMode, GuestChanges, InstanceAddress, InstanceOptions, Location};
 use crate::diagnostic::Span;
 
 /// A path to an attribute within an instance, as `disk.root.size`.
@@ -285,6 +285,9 @@ pub struct InstanceSpec {
     pub user_data: Option<String>,
     /// Whether EC2 refuses to terminate it.
     pub termination_protection: bool,
+    /// What else EC2 is told of it.
+    #[serde(default, skip_serializing_if = "InstanceOptions::is_default")]
+    pub options: InstanceOptions,
     /// How far it is brought.
     pub state: DesiredState,
     /// The guest's preparation.

@@ -269,6 +269,27 @@ pub fn same_addresses<'a>(machines: impl Iterator<Item = &'a Machine>, reality: 
     found
 }
 
+/// Machines with more network interfaces than their types take.
+#[must_use]
+pub fn interfaces<'a>(machines: impl Iterator<Item = &'a Machine>, reality: &Reality) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for machine in machines.filter(|machine| machine.spec.state != DesiredState::Standby) {
+        let options = &machine.spec.options;
+        let count = options.network_interfaces.len() + usize::from(options.primary().is_none());
+        let name = &machine.spec.instance_type;
+        let most = reality.instance_types.get(name).and_then(|facts| facts.max_interfaces);
+        let Some(most) = most.filter(|most| count > *most as usize) else { continue };
+        found.push(
+            Diagnostic::error("plan::too_many_interfaces", "More network interfaces than the type takes")
+                .detail(format!("{} has {count}; {name} takes {most}.", machine.spec.address))
+                .at(machine.spec.span("network_interface"))
+                .about(&machine.spec.address)
+                .help("remove one, or choose a larger type"),
+        );
+    }
+    found
+}
+
 /// The addresses that `--target` or `--replace` names and nobody knows.
 #[must_use]
 pub fn unknown_addresses<T: std::fmt::Display + Ord>(

@@ -62,6 +62,7 @@ pub fn any(hypervisor: Hypervisor, guest: Architecture) -> InstanceTypeFacts {
         vcpus: 0,
         memory: 0,
         max_volumes: None,
+        max_interfaces: None,
         ebs_bandwidth: None,
     }
 }
@@ -297,6 +298,7 @@ mod tests {
             vcpus: 2,
             memory: 4096,
             max_volumes: None,
+            max_interfaces: None,
             ebs_bandwidth: None,
         }
     }

@@ -17,6 +17,7 @@ use super::initramfs::setting::Settings;
 use super::initramfs::unpack::{unpack, unpack_behind};
 use super::modules::ModuleSet;
 use super::network::policy;
+use super::network::udev;
 use super::release::{self, Release};
 use super::{drivers, modprobe, mounts, storage, system};
 use crate::guest::draft::Draft;
@@ -159,8 +160,7 @@ pub fn make(
 
     mounts::prepare(draft, disks, findings)?;
 
-    // Before systemd 197 (EL6, SLES 11) the kernel's names are what there is.
-    let old_names = !tree.exists("/lib/systemd/systemd") && !tree.exists("/usr/lib/systemd/systemd");
+    let old_names = udev::keeps_kernel_names(tree);
     let plain_names = old_names || arguments::split(default_arguments).contains(&"net.ifnames=0");
     let network = policy::prepare(draft, findings, release, inputs.hypervisor, plain_names)?;
 

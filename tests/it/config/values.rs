@@ -215,7 +215,10 @@ output "count" {{ value = length(instance.web.tags) }}
         volumes: BTreeMap::from([("root".into(), VolumeFacts { id: Some("vol-1".into()), size: Some(8) })]),
         ..InstanceFacts::default()
     };
-    let known = KnownFacts { instances: BTreeMap::from([(InstanceAddress::new("db"), facts)]) };
+    let known = KnownFacts {
+        instances: BTreeMap::from([(InstanceAddress::new("db"), facts)]),
+        ..KnownFacts::default()
+    };
     let (applied, diagnostics) = config.evaluate(&known);
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let web = &applied.instances[&InstanceAddress::new("web")];
