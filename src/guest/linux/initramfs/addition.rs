@@ -158,8 +158,10 @@ pub fn make(
     }
     let brought = files.len();
     maker.index(&directory, &needed, plain, &mut files)?;
-    if let Some(hint) = Generator::of(archive).hint_path(archive) {
+    let generator = Generator::of(archive);
+    if let Some(hint) = generator.hint_path(archive) {
         let path = maker.resolved(&hint)?;
+        loaded.retain(|file| generator.inserts(file));
         let prefix = if root.is_empty() { String::new() } else { format!("/{root}") };
         files.insert(path, hint::script(&prefix, drivers, &loaded).into_bytes());
         let list = archive.content(hint::RUN_ALL).map(String::from_utf8_lossy);
