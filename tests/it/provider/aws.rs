@@ -2,6 +2,7 @@
 
 mod calls;
 mod crash;
+mod families;
 mod refusals;
 mod restore;
 mod scale;
