@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use replant::apply::{self, Cancel, Context, Event, Observer, Options, Specs, Tally};
+use replant::apply::{self, Cancel, Context, Event, Limits, Observer, Options, Specs, Tally};
 use replant::copy::Budget;
 use replant::diagnostic::Diagnostic;
 use replant::model::{
@@ -289,7 +289,13 @@ fn apply_now(directory: &Path, provider: &Arc<Instant0>, machines: &BTreeMap<Ins
         specs: Arc::new(NoSpecs),
         observer: Arc::new(Quiet),
         cancel: Cancel::default(),
-        options: Options { parallelism: 10, verify: false, directory: directory.to_owned(), threads: None },
+        options: Options {
+            parallelism: 10,
+            verify: false,
+            directory: directory.to_owned(),
+            threads: None,
+            limits: Limits::default(),
+        },
         budget: Arc::new(Budget::default()),
         writers: tokio::sync::Semaphore::new(3),
         tally: Mutex::new(Tally::default()),
