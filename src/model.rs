@@ -7,6 +7,7 @@ pub mod hardware;
 pub mod location;
 pub mod size;
 pub mod spec;
+pub mod volume_limits;
 
 pub use address::{Address, InstanceAddress, InstanceKey, ParseAddressError, Part};
 pub use digest::{ClientToken, Digest, ParseDigestError};
@@ -19,3 +20,4 @@ pub use spec::{
     GP3_BASE, GuestSpec, ImageSpec, InstanceSpec, LaunchMethod, LaunchSpec, LifecycleSpec, LocalProviderSpec,
     NetworkPolicy, OutputSpec, ProviderSpec, VolumeType,
 };
+pub use volume_limits::VolumeLimits;

@@ -12,13 +12,12 @@ use crate::apply::Specs;
 use crate::config::{self, Config, Evaluated, KnownFacts};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::{
-    Address, AwsProviderSpec, DriversPolicy, InstanceAddress, InstanceSpec, LocalProviderSpec,
-    ProviderSpec,
+    Address, AwsProviderSpec, DriversPolicy, InstanceAddress, InstanceSpec, LocalProviderSpec, ProviderSpec,
 };
 use crate::observe::{Inspection, Machine, Pins, Reality, resolve};
 use crate::plan::{self, Action, Mode, Overlays, Plan};
-use crate::provider::{Provider, ProviderError, ProviderErrorKind};
 use crate::provider::local::LocalProvider;
+use crate::provider::{Provider, ProviderError, ProviderErrorKind};
 use crate::state::format::v1::{LaunchPhase, Output};
 use crate::state::{Paths, Resource, State};
 
@@ -188,7 +187,7 @@ impl Workspace {
             access_node: evaluated.access_node_span.clone(),
         });
         let blocks = blocks.unwrap_or_default();
-        let mut reality = runtime
+        let reality = runtime
             .block_on(Reality::read(&*self.provider, state, &types, !wishes.no_refresh))
             .map_err(|error| unread(&error, &blocks))?;
         let (cache, inspected) =
@@ -212,12 +211,15 @@ impl Workspace {
                 machines
             }
         };
-        let request = |reality, machines| plan::Request {
+        // Also of machines whose images are missing: what is wrong is said in one go.
+        let left_out =
+            if missing.has_errors() { add_missing(&mut machines, &specs) } else { BTreeSet::new() };
+        let request = plan::Request {
             mode: if wishes.destroy { Mode::Destroy } else { Mode::Restore },
-            machines,
+            machines: &machines,
             state,
             has_state,
-            reality,
+            reality: &reality,
             outputs: &outputs,
             configuration: self.config.digest(),
             provider: self.provider.name(),
@@ -225,17 +227,17 @@ impl Workspace {
             targets: &wishes.targets,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         };
-        // Also of machines whose images are missing: what is wrong is said in one go.
-        let left_out = if missing.has_errors() { add_missing(&mut machines, &specs) } else { BTreeSet::new() };
-        let asked = plan::ahead(&request(&reality, &machines));
+        let asked = plan::ahead(&request);
         let concerns = runtime.block_on(self.provider.preflight(&asked));
-        reality.preflight = plan::placed(concerns, &machines, &blocks);
+        let preflight = plan::placed(concerns, &machines, &blocks);
+        let reality = Reality { preflight, ..reality.clone() };
+        let request = plan::Request { reality: &reality, ..request };
         if missing.has_errors() {
-            missing.extend(plan::mistakes(&request(&reality, &machines), &left_out));
+            missing.extend(plan::mistakes(&request, &left_out));
             missing.sort_by_place();
             return Err(missing);
         }
-        let plan = plan::plan(&request(&reality, &machines))?;
+        let plan = plan::plan(&request)?;
         Ok((plan, overlays_of(&machines), machines))
     }
 

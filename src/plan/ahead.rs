@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{InstancePlan, Request, Start, Step, VolumePlan, build, instance};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::model::{Address, InstanceAddress, Part};
+use crate::model::{Address, ClientToken, InstanceAddress, Part};
 use crate::observe::Machine;
-use crate::provider::preflight::{
-    ChangedInstance, Concern, Place, Preflight, WantedInstance, WantedVolume,
-};
-use crate::provider::{InstanceId, TagMap};
+use crate::provider::InstanceId;
+use crate::provider::preflight::{ChangedInstance, Concern, Place, Preflight, WantedInstance, WantedVolume};
 use crate::state::State;
 
 /// How many others a diagnostic names before it counts them.
@@ -58,8 +56,7 @@ pub fn ahead(request: &Request<'_>) -> Preflight {
                 let is_new = asked.launches.iter().any(|launch| launch.address == address.instance)
                     || steps.make.contains_key(&address.instance.part(Part::Stub));
                 if !is_new {
-                    let changed =
-                        changed(&address.instance, &plan.instance, plan.stop_first, request.state);
+                    let changed = changed(&address.instance, &plan.instance, plan.stop_first, request.state);
                     asked.changes.instances.extend(changed);
                 }
             }
@@ -69,18 +66,16 @@ pub fn ahead(request: &Request<'_>) -> Preflight {
     asked
 }
 
+/// The token of a call that is only tried.
+fn nothing() -> ClientToken {
+    ClientToken(String::new())
+}
+
 fn volume(address: &Address, plan: &VolumePlan) -> Option<WantedVolume> {
     Some(WantedVolume {
         instance: address.instance.clone(),
         disk: address.part.disk()?.to_owned(),
-        size: plan.size,
-        volume_type: plan.volume_type,
-        iops: plan.raised.map(|raised| raised.iops).or(plan.iops),
-        throughput: plan.raised.map(|raised| raised.throughput).or(plan.throughput),
-        is_raised: plan.raised.is_some(),
-        encrypted: plan.encrypted,
-        kms_key_id: plan.kms_key_id.clone(),
-        tags: plan.tags.clone().unwrap_or_default(),
+        request: plan.request(nothing(), plan.tags.clone().unwrap_or_default()),
     })
 }
 
@@ -88,18 +83,8 @@ fn launched(machine: &Machine, plan: &InstancePlan, replaces: Option<InstanceId>
     WantedInstance {
         address: machine.spec.address.clone(),
         replaces,
-        instance_type: plan.instance_type.clone(),
-        architecture: plan.architecture,
-        boot_mode: plan.boot_mode,
-        platform: plan.platform.clone(),
         method: machine.spec.launch.method,
-        base_ami: plan.base_ami.clone(),
-        subnet_id: plan.subnet_id.clone(),
-        private_ip: plan.private_ip,
-        security_group_ids: plan.security_group_ids.clone(),
-        key_name: plan.key_name.clone(),
-        iam_instance_profile: plan.iam_instance_profile.clone(),
-        tags: TagMap::clone(&plan.tags),
+        request: plan.request(nothing(), plan.tags.clone()),
         unknown: plan.unknown.clone(),
     }
 }

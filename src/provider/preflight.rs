@@ -2,11 +2,10 @@
 //! anything is made. Plain data: a provider knows no plan, a plan knows no cloud's rules.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
-use super::types::{InstanceId, TagMap, VolumeId};
+use super::types::{CreateVolume, InstanceId, RunInstance, VolumeId};
 use crate::diagnostic::Diagnostic;
-use crate::model::{Architecture, BootMode, InstanceAddress, LaunchMethod, VolumeType};
+use crate::model::{InstanceAddress, LaunchMethod};
 
 /// Everything that a plan is about to ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,39 +32,27 @@ impl Preflight {
     }
 }
 
-/// An instance that will be launched. Attributes whose values are known only later are `None`.
+/// An instance that will be launched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedInstance {
     /// Its address.
     pub address: InstanceAddress,
     /// The instance that ends before it is launched, when it takes the place of one.
     pub replaces: Option<InstanceId>,
-    /// The type.
-    pub instance_type: String,
-    /// The guest's architecture.
-    pub architecture: Architecture,
-    /// The boot mode that its disk needs.
-    pub boot_mode: BootMode,
-    /// `linux` or `windows`.
-    pub platform: String,
     /// How it comes to its volumes.
     pub method: LaunchMethod,
-    /// The stub's AMI; `None`: the provider chooses.
-    pub base_ami: Option<String>,
-    /// The subnet; `None`: the zone's default one.
-    pub subnet_id: Option<String>,
-    /// The private address; `None`: any that is free.
-    pub private_ip: Option<Ipv4Addr>,
-    /// Security groups.
-    pub security_group_ids: Vec<String>,
-    /// Key pair.
-    pub key_name: Option<String>,
-    /// Instance profile.
-    pub iam_instance_profile: Option<String>,
-    /// The user's tags.
-    pub tags: TagMap,
-    /// Attribute paths that are known only later.
+    /// The call, with the user's tags; attributes whose values are known only later are left out.
+    pub request: RunInstance,
+    /// Paths of the attributes that are known only later.
     pub unknown: BTreeSet<String>,
+}
+
+impl WantedInstance {
+    /// Whether a value is known only later.
+    #[must_use]
+    pub fn is_unknown(&self, attribute: &str) -> bool {
+        self.unknown.iter().any(|path| path.split('.').next() == Some(attribute))
+    }
 }
 
 /// A volume that will be made.
@@ -75,22 +62,8 @@ pub struct WantedVolume {
     pub instance: InstanceAddress,
     /// Its disk.
     pub disk: String,
-    /// GiB.
-    pub size: u64,
-    /// The type.
-    pub volume_type: VolumeType,
-    /// IOPS that it is made with.
-    pub iops: Option<u32>,
-    /// MiB/s that it is made with.
-    pub throughput: Option<u32>,
-    /// Whether it is changed once its content is written.
-    pub is_raised: bool,
-    /// Whether it is encrypted.
-    pub encrypted: Option<bool>,
-    /// The KMS key.
-    pub kms_key_id: Option<String>,
-    /// The user's tags, as far as they are known.
-    pub tags: TagMap,
+    /// The call, with the user's tags as far as they are known.
+    pub request: CreateVolume,
 }
 
 impl WantedVolume {

@@ -16,6 +16,7 @@ from moto.core.utils import utcnow
 
 import wire
 from node import Node
+from permissions import Permissions
 from wire import EC2Error
 
 # EBS, "Amazon EBS volume types": GiB, IOPS by type.
@@ -46,8 +47,9 @@ def slot(device):
     return name
 
 
-class Cloud:
+class Cloud(Permissions):
     def __init__(self, account, region):
+        super().__init__()
         self.account, self.region = account, region
         self.lock = threading.RLock()
         self.delay = 0.0
@@ -70,6 +72,8 @@ class Cloud:
         self.hidden = {}
         self.access_node = None
         self.node = None
+        # Of KMS and Service Quotas (services.py).
+        self.keys, self.quotas = {}, {}
 
     @property
     def backend(self):
@@ -98,6 +102,11 @@ class Cloud:
     def state(self, id, settled):
         state, until = self.passing.get(id, (settled, 0))
         return state if time.monotonic() < until else settled
+
+    def give_up(self):
+        for volume in list(self.backend.volumes.values()):
+            if time.monotonic() > getattr(volume, "given_up", float("inf")):
+                self.backend.volumes.pop(volume.id)
 
     def volume_state(self, volume):
         return self.state(volume.id, "in-use" if self.attachment(volume) else "available")
@@ -129,6 +138,7 @@ class Cloud:
     def before(self, call):
         """Refuses a call, or changes it; gives an answer of its own instead of moto's, or None."""
         self.check_hidden(call)
+        self.give_up()
         rule = getattr(self, "before_" + call.action, None)
         return rule(call) if rule else None
 
@@ -497,6 +507,10 @@ class Cloud:
         self.begun(id)
         if self.node:
             self.node.create(id, volume.size)
+        # API, CreateVolume (KmsKeyId): with a key that cannot be used "the action can appear to
+        # complete, but eventually fails".
+        if self.keys.get(call.get("KmsKeyId"), {}).get("KeyState", "Enabled") != "Enabled":
+            volume.given_up = self._until()
 
     def derive_iops(self, volume):
         if volume.volume_type == "gp2":
@@ -603,6 +617,9 @@ class Cloud:
         if call.action == "RunInstances":
             for item in wire.items(root, "instancesSet")[0]:
                 self.lay_over_instance(item)
+        for item in wire.items(root, "imagesSet")[0] if call.action == "DescribeImages" else []:
+            # API, DescribeImages; moto does not say it.
+            wire.set_text(item, "enaSupport", "true")
         snapshots, parent = wire.items(root, "snapshotSet")
         for item in snapshots:
             id = wire.text(item, "snapshotId")

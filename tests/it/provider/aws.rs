@@ -1,5 +1,6 @@
 //! The `aws` provider on moto's EC2 over HTTP.
 
+mod preflight;
 mod restore;
 mod suite;
 mod wire;

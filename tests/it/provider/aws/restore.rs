@@ -13,29 +13,29 @@ use crate::support::Workspace;
 use crate::support::command::Output;
 
 /// An instance without a guest that is looked into.
-fn instance(name: &str, more: &str) -> String {
+pub(super) fn instance(name: &str, more: &str) -> String {
     format!(
         "instance \"{name}\" {{\n  image = \"{name}.raw\"\n  instance_type = \"m6i.large\"\n  guest {{ drivers = \"none\" }}\n  tags = {{ Name = \"{name}\" }}\n{more}\n}}\n"
     )
 }
 
-struct Restore {
-    cloud: Cloud,
-    workspace: Workspace,
+pub(super) struct Restore {
+    pub(super) cloud: Cloud,
+    pub(super) workspace: Workspace,
 }
 
 impl Restore {
-    fn new(settings: Value, provider: &str, instances: &str) -> Self {
+    pub(super) fn new(settings: Value, provider: &str, instances: &str) -> Self {
         let cloud = Cloud::new(settings);
         let workspace = Workspace::new(&(cloud.blocks(provider) + instances));
         Self { cloud, workspace }
     }
 
-    fn configure(&self, provider: &str, instances: &str) {
+    pub(super) fn configure(&self, provider: &str, instances: &str) {
         self.workspace.configure(&(self.cloud.blocks(provider) + instances));
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.workspace.command(arguments);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("AWS_") {
@@ -47,11 +47,11 @@ impl Restore {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(super) fn run(&self, arguments: &[&str]) -> Output {
         Output::of(self.command(arguments))
     }
 
-    fn apply(&self) -> Output {
+    pub(super) fn apply(&self) -> Output {
         self.run(&["apply", "--auto-approve"])
     }
 
@@ -306,7 +306,7 @@ fn a_role_is_taken_before_ec2_is_called() {
 }
 
 /// A metadata service of version 2 that says this machine is an instance.
-fn metadata_service(instance: &str) -> String {
+pub(super) fn metadata_service(instance: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let instance = instance.to_owned();
@@ -364,7 +364,8 @@ fn the_access_node_knows_itself() {
         Output::of(command)
     };
     let refused = apply(&metadata_service("i-0aaaaaaaaaaaaaaaa")).code(1);
-    assert!(refused.stdout.contains("provider::device_refused"), "{}", refused.both());
+    assert!(refused.stderr.contains("aws::not_the_access_node"), "{}", refused.both());
+    assert!(restore.cloud.parameters("CreateVolume").is_empty(), "nothing is made elsewhere");
     restore.workspace.configure(&blocks.replace(&own, "instance_id = \"self\""));
     apply(&metadata_service(&restore.cloud.access_node)).success();
     restore.assert_holds("instance.web.volume.root", &image);
