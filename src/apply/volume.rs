@@ -67,8 +67,12 @@ impl Context {
         if found.is_some_and(|view| matches!(view.state, VolumeState::Available | VolumeState::InUse)) {
             return Ok(());
         }
+        let left = vec![StateChange::Remove { address: address.clone() }];
         // Nothing was ever on it.
-        self.end_volume(address, id, vec![StateChange::Remove { address: address.clone() }]).await?;
+        match self.describe_volume(id).await? {
+            Some(_) => self.end_volume(address, id, left).await?,
+            None => self.change(left).await?,
+        }
         Err(ApplyError::VolumeGivenUp { volume: id.to_string(), key: plan.kms_key_id.clone() })
     }
 

@@ -22,7 +22,7 @@ def answer(cloud, target, body):
     service, operation = target.split(".")
     asked = json.loads(body or b"{}")
     action = ("kms:" if service == "TrentService" else "servicequotas:") + operation
-    cloud.calls.append({"action": operation, "params": asked, "status": 200})
+    cloud.calls.append({"service": service, "action": operation, "params": asked, "status": 200})
     if action in cloud.denied:
         return refused(action)
     if action == "kms:DescribeKey":

@@ -89,14 +89,14 @@ impl Cloud {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The calls so far, but for those that were only tried.
+    /// EC2's calls so far, but for those that were only tried.
     pub fn calls(&self) -> Vec<Value> {
         let mut calls = self.all_calls();
-        calls.retain(|call| call["params"]["DryRun"] != "true");
+        calls.retain(|call| call["params"]["DryRun"] != "true" && call.get("service").is_none());
         calls
     }
 
-    /// The calls so far, tried ones too.
+    /// All calls so far, tried ones and those of other services too.
     pub fn all_calls(&self) -> Vec<Value> {
         match ask(&self.key, None) {
             Value::Array(calls) => calls,
