@@ -173,15 +173,15 @@ impl<'a> Draft<'a> {
     }
 
     fn check_machines(&mut self) {
-        self.notes.extend(self.request.reality.preflight.iter().cloned());
-        if self.request.mode == Mode::Destroy {
-            return;
+        let reality = self.request.reality;
+        if self.request.mode == Mode::Restore {
+            let slots = reality.access_node.free_slots.len();
+            for machine in self.machines() {
+                self.notes.extend(check::check(machine, self.request.state, reality, slots));
+            }
+            self.notes.extend(check::same_addresses(self.machines(), reality));
         }
-        let slots = self.request.reality.access_node.free_slots.len();
-        for machine in self.machines() {
-            self.notes.extend(check::check(machine, self.request.state, self.request.reality, slots));
-        }
-        self.notes.extend(check::same_addresses(self.machines(), self.request.reality));
+        self.notes.extend(reality.preflight.iter().cloned());
         self.notes.sort_by_place();
     }
 

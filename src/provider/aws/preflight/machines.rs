@@ -86,15 +86,13 @@ impl Survey<'_> {
         let others: Vec<&str> = offering.into_iter().flatten().map(String::as_str).collect();
         let diagnostic = Diagnostic::error("aws::type_not_offered", "An instance type that the zone does not offer")
             .detail(format!(
-                "{address} wants {name} in {zone}, where the access node is; EC2 offers it there not at all. {}",
+                "{address} wants {name} in {zone}, the zone of the access node, which does not offer it. {}",
                 match others.as_slice() {
                     [] => "No other zone of the region offers it either.".to_owned(),
                     zones => format!("It is offered in {}.", zones.join(", ")),
                 }
             ))
-            .help(format!(
-                "use another instance_type; those of the zone:\naws ec2 describe-instance-type-offerings --location-type availability-zone --filters Name=location,Values={zone} --query 'InstanceTypeOfferings[].InstanceType' --output text"
-            ));
+            .help("use another instance_type; see which there are:\naws ec2 describe-instance-type-offerings --location-type availability-zone");
         let diagnostic = match others.first() {
             Some(other) => {
                 diagnostic.help(format!("or use an access node and a subnet in another zone, as {other}"))
@@ -194,7 +192,7 @@ fn missing_key(launch: &WantedInstance, keys: &BTreeSet<String>) -> Option<Conce
     let name = launch.request.key_name.as_ref().filter(|name| !keys.contains(*name))?;
     let diagnostic = Diagnostic::error("aws::key_pair_missing", "A key pair that does not exist")
         .detail(format!("{} wants the key pair \"{name}\", which this region does not have.", launch.address))
-        .help("see which there are:\naws ec2 describe-key-pairs --query 'KeyPairs[].KeyName' --output text")
+        .help("see which there are:\naws ec2 describe-key-pairs --output table")
         .help("or leave key_name out: the restored guest has the accounts and keys that it had");
     Some(Concern::at(&launch.address, "key_name", diagnostic))
 }

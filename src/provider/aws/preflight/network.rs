@@ -194,8 +194,10 @@ impl Survey<'_> {
         };
         let Some(subnet) = subnets.iter().find(|subnet| subnet.id == *id) else {
             let diagnostic = Diagnostic::error("aws::subnet_missing", "A subnet that does not exist")
-                .detail(format!("{address} wants the subnet {id}, which this account does not have in this region."))
-                .help("see which there are:\naws ec2 describe-subnets --query 'Subnets[].[SubnetId,AvailabilityZone,CidrBlock]' --output text");
+                .detail(format!(
+                    "{address} wants the subnet {id}, which this account does not have in this region."
+                ))
+                .help("see which there are:\naws ec2 describe-subnets --output table");
             return Err(Box::new(Concern::at(address, "subnet_id", diagnostic)));
         };
         if subnet.zone != *zone {
@@ -273,12 +275,13 @@ impl Survey<'_> {
             let missing: Vec<&str> =
                 wanted.iter().filter(|id| !groups.contains_key(*id)).map(String::as_str).collect();
             if !missing.is_empty() {
-                let diagnostic = Diagnostic::error("aws::security_group_missing", "A security group that does not exist")
-                    .detail(format!(
-                        "{address} wants {}, which this account does not have in this region.",
-                        missing.join(", ")
-                    ))
-                    .help("see which there are:\naws ec2 describe-security-groups --query 'SecurityGroups[].[GroupId,GroupName,VpcId]' --output text");
+                let diagnostic =
+                    Diagnostic::error("aws::security_group_missing", "A security group that does not exist")
+                        .detail(format!(
+                            "{address} wants {}, which this account does not have in this region.",
+                            missing.join(", ")
+                        ))
+                        .help("see which there are:\naws ec2 describe-security-groups --output table");
                 found.push(Concern::at(address, "security_group_ids", diagnostic));
             }
             let Some(subnet) = subnets.get(address) else { continue };

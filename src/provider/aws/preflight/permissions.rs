@@ -25,6 +25,9 @@ const NO_INSTANCE: &str = "i-00000000000000000";
 /// EC2's answer to a call that would have been done.
 const PERMITTED: &str = "DryRunOperation";
 
+/// The attributes of each instance that are known to be wrong.
+pub(super) type Mistakes = BTreeMap<InstanceAddress, BTreeSet<String>>;
+
 /// A call to try, on what exists or on what is not made yet.
 struct Trial {
     operation: &'static str,
@@ -44,13 +47,13 @@ pub(super) struct Tried {
     denied: BTreeMap<String, String>,
     /// Actions that were refused on what is not made yet.
     unclear: BTreeSet<String>,
-    /// Launches that EC2 would refuse for another reason.
-    refused: Vec<(InstanceAddress, Concern)>,
+    /// What EC2 would refuse for another reason.
+    refused: Vec<Concern>,
 }
 
 impl Tried {
-    /// What a person is told; of launches with a known mistake only that is said.
-    pub(super) fn concerns(mut self, mistaken: &BTreeSet<InstanceAddress>) -> Vec<Concern> {
+    /// What a person is told.
+    pub(super) fn concerns(mut self) -> Vec<Concern> {
         let mut found = Vec::new();
         if !self.denied.is_empty() {
             let lines: Vec<String> =
@@ -75,14 +78,13 @@ impl Tried {
             found.push(Concern::provider(
                 Diagnostic::note("aws::permissions_unclear", "Some permissions show only when things exist")
                     .detail(format!(
-                        "{} were tried on things that are not made yet, and refused. A policy with conditions on tags answers so, and so does one without these actions.",
+                        "Tried on things that are not made yet, and refused: {}. A policy with conditions on tags answers so, and so does one without these actions.",
                         actions.join(", ")
                     ))
                     .help("if the policy is that of docs/src/iam.md, all is well"),
             ));
         }
-        let others = self.refused.into_iter().filter(|(address, _)| !mistaken.contains(address));
-        found.extend(others.map(|(_, concern)| concern));
+        found.extend(self.refused);
         found
     }
 }
@@ -91,22 +93,25 @@ impl Survey<'_> {
     pub(super) async fn permissions(&self) -> Tried {
         let mut tried = Tried::default();
         let trials = self.trials();
-        let launches = self.representatives();
-        let (answers, launched) = tokio::join!(
-            together(trials.iter().map(|trial| self.try_it(trial)).collect()),
-            together(launches.iter().map(|launch| self.try_launch(launch)).collect()),
-        );
+        let answers = together(trials.iter().map(|trial| self.try_it(trial)).collect()).await;
         for (trial, answer) in trials.iter().zip(answers) {
             if let Err(failed) = answer {
                 self.judge(trial, &failed, &mut tried);
             }
         }
-        for (launch, answer) in launches.iter().zip(launched) {
+        tried
+    }
+
+    /// Tries launches, without what is known to be wrong with them: EC2 names one mistake at a time.
+    pub(super) async fn launches(&self, mistakes: &Mistakes, tried: &mut Tried) {
+        let launches = self.representatives(mistakes);
+        let answers =
+            together(launches.iter().map(|launch| self.try_launch(launch, mistakes)).collect()).await;
+        for (launch, answer) in launches.iter().zip(answers) {
             if let Err(failed) = answer {
-                self.judge_launch(launch, &failed, &mut tried);
+                self.judge_launch(launch, mistakes, &failed, tried);
             }
         }
-        tried
     }
 
     /// One call of each kind that the plan will make.
@@ -233,40 +238,67 @@ impl Survey<'_> {
             ProviderErrorKind::Throttled | ProviderErrorKind::Unavailable => {
                 self.unread.note(&format!("ec2:{} (tried)", trial.operation), false, &error.message);
             }
+            // Nothing is missing for it: what is wrong is the volume.
+            _ if trial.operation == "CreateVolume" => {
+                let Some(volume) = self.request.volumes.first() else { return };
+                let diagnostic = Diagnostic::error("aws::volume_refused", "EC2 would refuse the volume")
+                    .detail(format!(
+                        "{} was tried, and EC2 says {}: {}",
+                        volume.instance.volume(volume.disk.as_str()),
+                        error.code,
+                        short(&error.message)
+                    ))
+                    .help("correct the disk's attributes as the message says");
+                let path = format!("disk.{}", volume.disk);
+                tried.refused.push(Concern::at(&volume.instance, path, diagnostic));
+            }
             // It was looked at, and so it is permitted.
             _ => {}
         }
     }
 
-    /// One launch for each instance profile, which only a launch shows to exist and to be permitted.
-    fn representatives(&self) -> Vec<&WantedInstance> {
-        let mut seen = BTreeSet::new();
-        self.request
+    /// One launch for each instance profile, which only a launch shows to exist and to be permitted;
+    /// one without known mistakes where there is one.
+    fn representatives(&self, mistakes: &Mistakes) -> Vec<&WantedInstance> {
+        let mut launches: Vec<&WantedInstance> = self
+            .request
             .launches
             .iter()
             .filter(|launch| self.types.contains_key(&launch.request.instance_type))
-            .filter(|launch| seen.insert(launch.request.iam_instance_profile.clone()))
-            .collect()
+            .collect();
+        launches.sort_by_key(|launch| mistakes.contains_key(&launch.address));
+        let mut seen = BTreeSet::new();
+        launches.retain(|launch| seen.insert(launch.request.iam_instance_profile.clone()));
+        launches
     }
 
     /// As it will be, but for its address: that may be taken by what ends before.
-    async fn try_launch(&self, launch: &WantedInstance) -> Result<(), Failed> {
-        let request = &launch.request;
+    async fn try_launch(&self, launch: &WantedInstance, mistakes: &Mistakes) -> Result<(), Failed> {
+        let mut request = launch.request.clone();
+        for path in mistakes.get(&launch.address).into_iter().flatten() {
+            match path.as_str() {
+                "subnet_id" => request.subnet_id = None,
+                "security_group_ids" => request.security_group_ids = Vec::new(),
+                "key_name" => request.key_name = None,
+                "launch.base_ami" => request.base_ami = None,
+                _ => {}
+            }
+        }
         let image = match (&request.base_ami, launch.method) {
             (Some(id), LaunchMethod::Swap) => id.clone(),
             // What is wrong with the choice is said by `machines`.
-            _ => match self.cloud.base_image(request, self.types.get(&request.instance_type)).await {
+            _ => match self.cloud.base_image(&request, self.types.get(&request.instance_type)).await {
                 Ok(id) => id,
                 Err(_) => return Ok(()),
             },
         };
         let tags = self.tags(&request.tags, &launch.address);
-        let request = RunInstance { token: token()?, private_ip: None, tags, ..request.clone() };
+        let request = RunInstance { token: token()?, private_ip: None, tags, ..request };
         let call = self.cloud.ec2().await?.run_instances().dry_run(true);
         send!("RunInstances", stub(call, &request, &image)).map(drop)
     }
 
-    fn judge_launch(&self, launch: &WantedInstance, failed: &Failed, tried: &mut Tried) {
+    fn judge_launch(&self, launch: &WantedInstance, mistakes: &Mistakes, failed: &Failed, tried: &mut Tried) {
         let error = &failed.error;
         let address = &launch.address;
         match error.kind {
@@ -282,16 +314,17 @@ impl Survey<'_> {
                 let profile = launch.request.iam_instance_profile.as_deref().unwrap_or_default();
                 let diagnostic = Diagnostic::error("aws::instance_profile_missing", "An instance profile that does not exist")
                     .detail(format!("{address} wants the instance profile \"{profile}\". EC2 says: {}", short(&error.message)))
-                    .help("an instance profile is not its role, though often named alike; see which there are:\naws iam list-instance-profiles --query 'InstanceProfiles[].InstanceProfileName' --output text");
+                    .help("an instance profile is not its role, though often named alike; see which there are:\naws iam list-instance-profiles --output table");
                 // Many may name it: each place is one to mend.
                 let same = self.request.launches.iter().filter(|other| {
                     other.request.iam_instance_profile == launch.request.iam_instance_profile
                 });
-                tried.refused.extend(same.map(|other| {
-                    let concern = Concern::at(&other.address, "iam_instance_profile", diagnostic.clone());
-                    (other.address.clone(), concern)
-                }));
+                tried.refused.extend(
+                    same.map(|other| Concern::at(&other.address, "iam_instance_profile", diagnostic.clone())),
+                );
             }
+            // A known mistake once more.
+            _ if mistakes.contains_key(&launch.address) => {}
             _ => {
                 let diagnostic = Diagnostic::error("aws::launch_refused", "EC2 would refuse the launch")
                     .detail(format!(
@@ -300,7 +333,7 @@ impl Survey<'_> {
                         short(&error.message)
                     ))
                     .help("correct the instance's attributes as the message says");
-                tried.refused.push((address.clone(), Concern::at(address, "", diagnostic)));
+                tried.refused.push(Concern::at(address, "", diagnostic));
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::task::Poll;
 
+use super::permissions::Mistakes;
 use super::unread::Unread;
 use crate::provider::aws::access::Node;
 use crate::provider::aws::client::Cloud;
@@ -32,7 +33,7 @@ impl Cloud {
         };
         let types = unread.read("ec2", self.instance_types(&types(request)).await).unwrap_or_default();
         let survey = Survey { cloud: self, request, node, types, unread };
-        let (node, network, machines, keys, quotas, tried) = tokio::join!(
+        let (node, network, machines, keys, quotas, mut tried) = tokio::join!(
             survey.access_node(),
             survey.network(),
             survey.machines(),
@@ -41,16 +42,14 @@ impl Cloud {
             survey.permissions(),
         );
         let mut found: Vec<Concern> = [node, network, machines, keys, quotas].into_iter().flatten().collect();
-        // What EC2 says to a launch with a known mistake is that mistake once more.
-        let mistaken: BTreeSet<_> = found
-            .iter()
-            .filter(|concern| concern.diagnostic.is_error())
-            .filter_map(|concern| match &concern.place {
-                Place::Attribute { instance, .. } => Some(instance.clone()),
-                Place::Provider | Place::AccessNode => None,
-            })
-            .collect();
-        found.extend(tried.concerns(&mistaken));
+        let mut mistakes = Mistakes::new();
+        for concern in found.iter().filter(|concern| concern.diagnostic.is_error()) {
+            if let Place::Attribute { instance, path } = &concern.place {
+                mistakes.entry(instance.clone()).or_default().insert(path.clone());
+            }
+        }
+        survey.launches(&mistakes, &mut tried).await;
+        found.extend(tried.concerns());
         found.extend(survey.unread.concern());
         found
     }
