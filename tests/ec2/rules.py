@@ -511,6 +511,7 @@ class Cloud(Permissions):
         # complete, but eventually fails".
         if self.keys.get(call.get("KmsKeyId"), {}).get("KeyState", "Enabled") != "Enabled":
             volume.given_up = self._until()
+            self.passing[id] = ("creating", float("inf"))
 
     def derive_iops(self, volume):
         if volume.volume_type == "gp2":
