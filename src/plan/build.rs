@@ -180,6 +180,7 @@ impl<'a> Draft<'a> {
                 self.notes.extend(check::check(machine, self.request.state, reality, slots));
             }
             self.notes.extend(check::same_addresses(self.machines(), reality));
+            self.notes.extend(check::interfaces(self.machines(), reality));
         }
         self.notes.extend(reality.preflight.iter().cloned());
         self.notes.sort_by_place();
@@ -492,6 +493,7 @@ impl<'a> Draft<'a> {
                 zone: node.zone.clone(),
                 slots: node.free_slots.len(),
             },
+            data: BTreeMap::new(),
             changes: self.changes,
             guests: self.guests,
             waves: assemble::waves(&nodes, &node.free_slots),

@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, Architecture, BootMode, ClientToken, Digest, InstanceAddress, VolumeType};
+use crate::model::{
+    Address, Architecture, BootMode, ClientToken, Digest, InstanceAddress, InstanceOptions, VolumeType,
+};
 use crate::provider::{CreateVolume, InstanceId, RunInstance, TagMap, VolumeId};
 use crate::state::ImageFacts;
 
@@ -222,6 +224,9 @@ pub struct InstancePlan {
     pub user_data: Option<Digest>,
     /// Termination protection.
     pub termination_protection: bool,
+    /// What else EC2 is told of it.
+    #[serde(default, skip_serializing_if = "InstanceOptions::is_default")]
+    pub options: InstanceOptions,
     /// The user's tags.
     pub tags: TagMap,
     /// What the console shows when it is up.
@@ -255,6 +260,7 @@ impl InstancePlan {
             security_group_ids: self.security_group_ids.clone(),
             key_name: self.key_name.clone(),
             iam_instance_profile: self.iam_instance_profile.clone(),
+            options: self.options.clone(),
             tags,
             console_pattern: self.console_pattern.clone(),
             boot_timeout: self.boot_timeout,

@@ -6,7 +6,7 @@
 //! | `call` | one call: how often it was tried, and whether it may have taken effect unseen |
 //! | `errors` | EC2's error codes as kinds |
 //! | `fresh` | ids that EC2 gave and does not know everywhere yet |
-//! | `volumes`, `attach`, `snapshots`, `instances`, `launch`, `modify`, `status`, `tags`, `offers` | EC2's calls |
+//! | `volumes`, `attach`, `snapshots`, `instances`, `launch`, `modify`, `status`, `tags`, `offers`, `options`, `lookup` | EC2's calls |
 //! | `ami` | the stub's base image |
 //! | `access`, `imds` | the access node, and whether this machine is it |
 //! | `preflight` | everything that is known to stand in a plan's way before anything is made |
@@ -28,8 +28,10 @@ mod fresh;
 mod imds;
 mod instances;
 mod launch;
+mod lookup;
 mod modify;
 mod offers;
+mod options;
 mod preflight;
 mod provider;
 mod signed;

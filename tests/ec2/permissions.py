@@ -5,6 +5,7 @@ from wire import EC2Error
 
 class Permissions:
     def __init__(self):
+        super().__init__()
         # Actions that the caller may not do; whether its policy has conditions on tags.
         self.denied, self.conditions = set(), False
         # The instance profiles that there are; None: any.

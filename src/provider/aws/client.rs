@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 
 use super::errors;
 use super::fresh::Fresh;
-use crate::model::{AccessNodeSpec, AwsProviderSpec};
+use crate::model::{AccessNodeSpec, AwsProviderSpec, CpuCredits};
 use crate::provider::types::{InstanceId, InstanceTypeFacts, ProviderError};
 
 /// The first pause before a call is repeated; the SDK doubles it, up to [`LONGEST_PAUSE`], and
@@ -60,6 +60,10 @@ pub(super) struct Known {
     pub(super) types: BTreeMap<String, InstanceTypeFacts>,
     /// Whether EC2 refuses to terminate an instance.
     pub(super) protected: HashMap<String, bool>,
+    /// Whether EC2 refuses to stop an instance.
+    pub(super) unstoppable: HashMap<String, bool>,
+    /// What a burstable instance does without credits.
+    pub(super) credits: HashMap<String, CpuCredits>,
     /// Public images by what they were asked for.
     pub(super) images: HashMap<String, Vec<aws_sdk_ec2::types::Image>>,
     /// Seconds that an instance may take to come up.

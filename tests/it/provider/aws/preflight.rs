@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::ec2::{Cloud, REGION};
-use super::restore::{Restore, instance, metadata_service};
+use super::story::{Restore, instance, metadata_service};
 use crate::support::command::Output;
 
 fn zone(letter: char) -> String {
