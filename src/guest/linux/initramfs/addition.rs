@@ -170,9 +170,11 @@ pub fn make(
     if !drivers.is_empty() {
         maker.index(&directory, &needed, plain, &mut files)?;
     }
-    let hint = Generator::of(archive).hint_path(archive).filter(|_| !drivers.is_empty());
+    let generator = Generator::of(archive);
+    let hint = generator.hint_path(archive).filter(|_| !drivers.is_empty());
     if let Some(hint) = hint {
         let path = maker.resolved(&hint)?;
+        loaded.retain(|file| generator.inserts(file));
         let prefix = if root.is_empty() { String::new() } else { format!("/{root}") };
         files.insert(path, hint::script(&prefix, drivers, &loaded).into_bytes());
         let list = archive.content(hint::RUN_ALL).map(String::from_utf8_lossy);

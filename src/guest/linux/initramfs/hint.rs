@@ -54,6 +54,14 @@ impl Generator {
         }
     }
 
+    /// Whether insmod can insert this file there: initramfs-tools brings klibc's, which hands the
+    /// file to the kernel as it is, and the kernel calls a packed one an "Invalid ELF header magic".
+    /// The others bring kmod's (or module-init-tools'), which unpacks.
+    #[must_use]
+    pub fn inserts(self, file: &str) -> bool {
+        self != Self::InitramfsTools || file.ends_with(".ko")
+    }
+
     /// Where the hint stands in the archive, before links are resolved.
     #[must_use]
     pub fn hint_path(self, archive: &Archive) -> Option<String> {
@@ -108,10 +116,8 @@ pub fn in_run_all(list: &str, hint: &str) -> Option<String> {
 }
 
 /// The hint: modprobe by the index below `root` (empty for the archive's own), else insmod of
-/// the files in load order. Every line succeeds: the init must go on whatever happens.
-///
-/// What is loaded already is left alone: insmod hands a packed module to the kernel as it is, and
-/// the kernel says "Invalid ELF header magic" before it looks whether it has the module.
+/// the files in load order that are not loaded yet. Every line succeeds: the init must go on
+/// whatever happens.
 #[must_use]
 pub fn script(root: &str, drivers: &[&str], files: &[String]) -> String {
     let mut text =
@@ -142,6 +148,14 @@ mod tests {
         assert_eq!(in_run_all("echo nothing\n", "boot/04-replant.sh"), None);
         let without_udev = in_run_all("source boot/84-mount.sh\n", "boot/04-replant.sh").unwrap();
         assert!(without_udev.starts_with("source boot/04-replant.sh\n"));
+    }
+
+    #[test]
+    fn klibcs_insmod_gets_no_packed_module() {
+        let [plain, packed] = ["lib/modules/6.1/nvme.ko", "lib/modules/6.1/nvme.ko.xz"];
+        let takes = |generator: Generator| (generator.inserts(plain), generator.inserts(packed));
+        assert_eq!(takes(Generator::InitramfsTools), (true, false));
+        assert_eq!(takes(Generator::Dracut), (true, true));
     }
 
     /// Run by a real shell, with programs of ours in the place of kmod's.
