@@ -23,6 +23,7 @@ use replant::model::{
 };
 use replant::observe::{DiskImage, Inspection, Machine, MachineDisk, Reality};
 use replant::plan::{self, Mode, Overlays, Plan};
+use replant::provider::preflight::{Concern, Preflight};
 use replant::provider::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, InstanceId,
     InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, Provider, ProviderError,
@@ -165,7 +166,7 @@ impl Provider for Instant0 {
     fn name(&self) -> &'static str {
         "bench"
     }
-    async fn preflight(&self, _: bool) -> Vec<Diagnostic> {
+    async fn preflight(&self, _: &Preflight) -> Vec<Concern> {
         Vec::new()
     }
     async fn access_node(&self) -> Result<AccessNode, ProviderError> {

@@ -10,6 +10,7 @@ pub mod node;
 pub mod options;
 pub mod size;
 pub mod spec;
+pub mod volume_limits;
 
 pub use address::{Address, InstanceAddress, InstanceKey, ParseAddressError, Part};
 pub use digest::{ClientToken, Digest, ParseDigestError};
@@ -25,3 +26,4 @@ pub use spec::{
     GP3_BASE, GuestSpec, ImageSpec, InstanceSpec, LaunchMethod, LaunchSpec, LifecycleSpec, LocalProviderSpec,
     NetworkPolicy, OutputSpec, ProviderSpec, VolumeType,
 };
+pub use volume_limits::VolumeLimits;

@@ -4,6 +4,7 @@
 //! `apply` only does what it is told.
 
 pub mod action;
+pub mod ahead;
 pub mod assemble;
 pub mod attributes;
 pub mod build;
@@ -20,7 +21,8 @@ pub mod step;
 pub mod volume;
 
 pub use action::{Action, Reason};
-pub use build::{Request, plan};
+pub use ahead::{Blocks, ahead, placed};
+pub use build::{Request, mistakes, plan};
 pub use change::{
     AccessNodePlan, AttributeChange, Binding, Change, GuestPlan, Mode, OutputChange, Plan, Prediction, Shown,
     Summary, VERSION, Wave,

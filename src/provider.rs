@@ -6,6 +6,7 @@ pub mod aws;
 mod console;
 pub mod faulty;
 pub mod local;
+pub mod preflight;
 mod slots;
 pub mod types;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
+pub use preflight::{ChangedInstance, Changes, Concern, Place, Preflight, WantedInstance, WantedVolume};
 pub use types::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, DeviceProof, Filter, InstanceId,
     InstanceState, InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError,
@@ -43,9 +45,15 @@ pub trait Provider: Send + Sync {
     /// `local` or `aws`.
     fn name(&self) -> &'static str;
 
-    /// What stands in the way of what will be asked, known before anything is made (a missing
-    /// program, say). `starts_instances`: whether any instance will be started.
-    async fn preflight(&self, starts_instances: bool) -> Vec<Diagnostic>;
+    /// What stands in the way of what will be asked, known before anything is made: all of it, each
+    /// with its place. Makes and changes nothing.
+    async fn preflight(&self, request: &Preflight) -> Vec<Concern>;
+
+    /// Why volumes in the access node's slots cannot be written from this machine; `None` where
+    /// they can, because it is the access node. Runs before anything is made.
+    async fn misplaced(&self) -> Option<Diagnostic> {
+        None
+    }
 
     /// The access node: where it is, what it offers.
     async fn access_node(&self) -> Result<AccessNode, ProviderError>;

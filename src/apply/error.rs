@@ -47,6 +47,14 @@ pub enum ApplyError {
         /// What.
         address: Address,
     },
+    /// EC2 accepted a volume and gave it up.
+    #[error("{volume} was given up")]
+    VolumeGivenUp {
+        /// The volume.
+        volume: String,
+        /// The key that it was to be encrypted with, when one is named.
+        key: Option<String>,
+    },
     /// A volume is attached to something that is not ours.
     #[error("{volume} is attached to {instance}, which Replant does not manage")]
     ForeignAttachment {
@@ -147,6 +155,22 @@ impl ApplyError {
             Self::NotInState { address } => Diagnostic::error("apply::not_in_state", "A resource is not in the state")
                 .detail(format!("{address} should have been made by an earlier step."))
                 .help("apply again; if that does not help, this is a mistake in Replant"),
+            Self::VolumeGivenUp { volume, key } => {
+                let (why, help) = match key {
+                    Some(key) => (
+                        format!("So it is when the key {key} is disabled or does not exist, or when the role may not use it."),
+                        format!("look at the key, and at what the role may do with it (docs/src/iam.md, the statements for KMS):\naws kms describe-key --key-id {key}"),
+                    ),
+                    None => (
+                        "So it is when the account encrypts volumes with a key of its own that cannot be used.".to_owned(),
+                        "see which key the account uses:\naws ec2 get-ebs-default-kms-key-id".to_owned(),
+                    ),
+                };
+                Diagnostic::error("apply::volume_given_up", "EC2 gave up a new volume")
+                    .detail(format!("{volume} was accepted, and EC2 did not make it. {why} Nothing is left of it."))
+                    .help(help)
+                    .help("then apply again")
+            }
             Self::ForeignAttachment { volume, instance } => {
                 Diagnostic::error("apply::foreign_attachment", "A volume is attached elsewhere")
                     .detail(format!(

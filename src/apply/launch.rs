@@ -7,7 +7,7 @@ use super::{ApplyError, Context, instance};
 use crate::model::{Address, InstanceAddress, Part};
 use crate::plan::{InstancePlan, LaunchPlan, Start};
 use crate::provider::{
-    InstanceId, InstanceState, InstanceView, ModifyInstance, RunInstance, TagMap, VolumeId, VolumeState,
+    InstanceId, InstanceState, InstanceView, ModifyInstance, TagMap, VolumeId, VolumeState,
 };
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{InstanceResource, Operation, Resource, StateChange, VolumeResource};
@@ -52,24 +52,8 @@ impl Context {
         let (plan, _) = self.resolved(&address.instance, plan)?;
         let token = self.token()?;
         let instance_address = address.instance.part(Part::Instance);
-        let request = RunInstance {
-            tags: self.tags(&plan.tags, &instance_address, &token),
-            token,
-            base_ami: plan.base_ami.clone(),
-            instance_type: plan.instance_type.clone(),
-            architecture: plan.architecture,
-            boot_mode: plan.boot_mode,
-            platform: plan.platform.clone(),
-            zone: plan.zone.clone(),
-            subnet_id: plan.subnet_id.clone(),
-            private_ip: plan.private_ip,
-            security_group_ids: plan.security_group_ids.clone(),
-            key_name: plan.key_name.clone(),
-            iam_instance_profile: plan.iam_instance_profile.clone(),
-            options: plan.options.clone(),
-            console_pattern: plan.console_pattern.clone(),
-            boot_timeout: plan.boot_timeout,
-        };
+        let tags = self.tags(&plan.tags, &instance_address, &token);
+        let request = plan.request(token, tags);
         let record = |view: &InstanceView| {
             let resource = instance::recorded(&plan, view, LaunchPhase::Stub, Start::Stopped);
             vec![put_instance(&address.instance, resource)]

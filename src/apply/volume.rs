@@ -35,27 +35,45 @@ impl Context {
     pub async fn create_volume(&self, address: &Address, plan: &VolumePlan) -> Result<String, ApplyError> {
         let token = self.token()?;
         let user_tags = self.volume_tags(address, plan)?;
-        let request = CreateVolume {
-            tags: self.tags(&user_tags, address, &token),
-            token,
-            zone: plan.zone.clone(),
-            size: plan.size,
-            volume_type: plan.volume_type,
-            iops: plan.raised.map(|raised| raised.iops).or(plan.iops),
-            throughput: plan.raised.map(|raised| raised.throughput).or(plan.throughput),
-            encrypted: plan.encrypted,
-            kms_key_id: plan.kms_key_id.clone(),
-            raised: plan.raised.is_some(),
-        };
+        let tags = self.tags(&user_tags, address, &token);
+        let request = plan.request(token, tags);
         let record =
             |view: &VolumeView| vec![put_volume(address, recorded(&view.id, plan, user_tags.clone()))];
         let operation = Operation::CreateVolume(Box::new(request.clone()));
         let view = self.effect(address, operation, || self.provider.create_volume(&request), record).await?;
-        self.wait_for_volume(&view.id, "available", |view| {
-            view.is_some_and(|view| matches!(view.state, VolumeState::Available | VolumeState::InUse))
-        })
-        .await?;
+        self.wait_until_made(address, &view.id, plan).await?;
         Ok(view.id.to_string())
+    }
+
+    /// Waits until a new volume is there. EC2 gives one up without a word when its key cannot be
+    /// used (EBS User Guide, "Amazon EBS encryption"): it goes into the state of an error, or away.
+    async fn wait_until_made(
+        &self,
+        address: &Address,
+        id: &VolumeId,
+        plan: &VolumePlan,
+    ) -> Result<(), ApplyError> {
+        let mut was_seen = false;
+        let found = self
+            .wait_for_volume(id, "available", |view| {
+                let is_gone = was_seen && view.is_none_or(|view| view.state.is_ending());
+                was_seen |= view.is_some();
+                let is_settled = view.is_some_and(|view| {
+                    matches!(view.state, VolumeState::Available | VolumeState::InUse | VolumeState::Error)
+                });
+                is_gone || is_settled
+            })
+            .await?;
+        if found.is_some_and(|view| matches!(view.state, VolumeState::Available | VolumeState::InUse)) {
+            return Ok(());
+        }
+        let left = vec![StateChange::Remove { address: address.clone() }];
+        // Nothing was ever on it.
+        match self.describe_volume(id).await? {
+            Some(_) => self.end_volume(address, id, left).await?,
+            None => self.change(left).await?,
+        }
+        Err(ApplyError::VolumeGivenUp { volume: id.to_string(), key: plan.kms_key_id.clone() })
     }
 
     /// Changes a volume in place, in the provider as far as it differs there.

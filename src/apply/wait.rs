@@ -109,7 +109,7 @@ impl Context {
         &self,
         id: &VolumeId,
         what: &str,
-        wanted: impl Fn(Option<&VolumeView>) -> bool,
+        mut wanted: impl FnMut(Option<&VolumeView>) -> bool,
     ) -> Result<Option<VolumeView>, ApplyError> {
         let mut pauses = Pauses::new(self.options.limits.volume);
         loop {

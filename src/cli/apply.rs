@@ -143,6 +143,7 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
     if !is_saved && !command.run.json {
         terminal::print(&render_plan_as(&plan, command.plan.context, terminal::stdout_look()));
     }
+    workspace.refuse_elsewhere(&runtime, &plan)?;
     let nothing_to_do = plan.is_empty();
     if nothing_to_do && !command.run.json {
         return Ok(Exit::Success);

@@ -12,14 +12,14 @@ use crate::apply::Specs;
 use crate::config::{self, Config, Evaluated, KnownFacts};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::model::{
-    Address, AwsProviderSpec, DataRead, DesiredState, DriversPolicy, Found, InstanceAddress, InstanceSpec,
+    Address, AwsProviderSpec, DataRead, DriversPolicy, Found, InstanceAddress, InstanceSpec,
     LocalProviderSpec, Lookup, ProviderSpec,
 };
 use crate::observe::data;
 use crate::observe::{Inspection, Machine, Pins, Reality, resolve};
 use crate::plan::{self, Action, Mode, Overlays, Plan};
-use crate::provider::Provider;
 use crate::provider::local::LocalProvider;
+use crate::provider::{Provider, ProviderError, ProviderErrorKind};
 use crate::state::format::v1::{LaunchPhase, Output};
 use crate::state::{Paths, Resource, State};
 
@@ -230,22 +230,20 @@ impl Workspace {
         let specs = desired.as_ref().map(|(evaluated, ..)| evaluated.instances.clone()).unwrap_or_default();
         let outputs = desired.as_ref().map(|(evaluated, ..)| evaluated.outputs.clone()).unwrap_or_default();
         let types = specs.values().map(|spec| spec.instance_type.clone()).collect();
-        let starts = specs.values().any(|spec| spec.state == DesiredState::Running);
+        let blocks = desired.as_ref().map(|(evaluated, ..)| plan::Blocks {
+            provider: evaluated.provider_span.clone(),
+            access_node: evaluated.access_node_span.clone(),
+        });
+        let blocks = blocks.unwrap_or_default();
         let reality = runtime
-            .block_on(Reality::read(&*self.provider, state, &types, starts, !wishes.no_refresh))
-            .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
+            .block_on(Reality::read(&*self.provider, state, &types, !wishes.no_refresh))
+            .map_err(|error| unread(&error, &blocks))?;
         let interfaces = data::check_interfaces(&*self.provider, &specs, state, &reality.access_node.zone);
-        let wrong = runtime
-            .block_on(interfaces)
-            .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
-        if !wrong.is_empty() {
-            let mut diagnostics = Diagnostics::new();
-            diagnostics.extend(wrong);
-            return Err(diagnostics);
-        }
+        let interfaces = runtime.block_on(interfaces).map_err(|error| unread(&error, &blocks))?;
         let (cache, inspected) =
             desired.map_or_else(Default::default, |(_, cache, inspected)| (cache, inspected.clone()));
-        let machines = match cache {
+        let mut missing = Diagnostics::new();
+        let mut machines = match cache {
             Some(mut machines) => {
                 for (address, spec) in &specs {
                     if let Some(machine) = machines.get_mut(address) {
@@ -259,13 +257,14 @@ impl Workspace {
                 let (machines, diagnostics) = resolve(&specs, &Pins::of(state), &inspector, &|machine| {
                     inspected.contains(&machine.spec.address) || !has_started(machine, state)
                 });
-                if diagnostics.has_errors() {
-                    return Err(diagnostics);
-                }
+                missing = diagnostics;
                 machines
             }
         };
-        let plan = plan::plan(&plan::Request {
+        // Also of machines whose images are missing: what is wrong is said in one go.
+        let left_out =
+            if missing.has_errors() { add_missing(&mut machines, &specs) } else { BTreeSet::new() };
+        let request = plan::Request {
             mode: if wishes.destroy { Mode::Destroy } else { Mode::Restore },
             machines: &machines,
             state,
@@ -277,8 +276,36 @@ impl Workspace {
             replace: &wishes.replace,
             targets: &wishes.targets,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        })?;
+        };
+        let asked = plan::ahead(&request);
+        let concerns = runtime.block_on(self.provider.preflight(&asked));
+        let mut preflight = plan::placed(concerns, &machines, &blocks);
+        preflight.extend(interfaces);
+        let reality = Reality { preflight, ..reality.clone() };
+        let request = plan::Request { reality: &reality, ..request };
+        if missing.has_errors() {
+            missing.extend(plan::mistakes(&request, &left_out));
+            missing.sort_by_place();
+            return Err(missing);
+        }
+        let plan = plan::plan(&request)?;
         Ok((plan, overlays_of(&machines), machines))
+    }
+
+    /// Refuses, before anything is made, what this machine cannot do for want of being the access
+    /// node. Plans that write nothing run anywhere.
+    ///
+    /// # Errors
+    /// The plan attaches volumes to the access node, and this machine is another one.
+    pub fn refuse_elsewhere(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        plan: &Plan,
+    ) -> Result<(), Diagnostics> {
+        if !plan.nodes.iter().any(|node| matches!(node.step, plan::Step::Attach)) {
+            return Ok(());
+        }
+        runtime.block_on(self.provider.misplaced()).map_or(Ok(()), |why| Err(why.into()))
     }
 
     /// The configuration as `apply` asks it, with what the plan's data sources found.
@@ -287,6 +314,33 @@ impl Workspace {
         let data = plan.data.values().map(|read| (read.lookup.clone(), read.found.clone())).collect();
         Arc::new(ConfigSpecs { config: Arc::clone(&self.config), destroys: plan.mode == Mode::Destroy, data })
     }
+}
+
+/// Adds the machines whose images cannot be opened, without disks; which they are.
+fn add_missing(
+    machines: &mut BTreeMap<InstanceAddress, Machine>,
+    specs: &BTreeMap<InstanceAddress, InstanceSpec>,
+) -> BTreeSet<InstanceAddress> {
+    let missing: BTreeSet<InstanceAddress> =
+        specs.keys().filter(|address| !machines.contains_key(*address)).cloned().collect();
+    for (address, spec) in specs.iter().filter(|(address, _)| missing.contains(*address)) {
+        let bare = Machine {
+            spec: spec.clone(),
+            disks: Vec::new(),
+            hardware: None,
+            inspection: Inspection::Skipped,
+        };
+        machines.insert(address.clone(), bare);
+    }
+    missing
+}
+
+/// Why the provider could not be read, at the block that names what was looked for.
+fn unread(error: &ProviderError, blocks: &plan::Blocks) -> Diagnostics {
+    let is_node = error.code == "NotAnInstance"
+        || (error.kind == ProviderErrorKind::NotFound && error.code.starts_with("InvalidInstanceI"));
+    let span = if is_node { &blocks.access_node } else { &blocks.provider };
+    crate::apply::error::provider(error).at(span.clone()).into()
 }
 
 /// The provider that the configuration names, or the one that it is rehearsed on.

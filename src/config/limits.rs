@@ -10,36 +10,6 @@ use super::source::Place;
 use super::suggest;
 use crate::model::{DiskSpec, VolumeType};
 
-/// What a volume type allows.
-struct Limits {
-    /// GiB.
-    size: (u64, u64),
-    /// IOPS that can be provisioned.
-    iops: Option<(u32, u32)>,
-    /// IOPS for each GiB.
-    iops_per_gib: u64,
-    boots: bool,
-}
-
-fn limits(volume_type: VolumeType) -> Limits {
-    match volume_type {
-        VolumeType::Gp3 => {
-            Limits { size: (1, 65_536), iops: Some((3_000, 80_000)), iops_per_gib: 500, boots: true }
-        }
-        VolumeType::Gp2 => Limits { size: (1, 16_384), iops: None, iops_per_gib: 0, boots: true },
-        VolumeType::Io1 => {
-            Limits { size: (4, 16_384), iops: Some((100, 64_000)), iops_per_gib: 50, boots: true }
-        }
-        VolumeType::Io2 => {
-            Limits { size: (4, 65_536), iops: Some((100, 256_000)), iops_per_gib: 1_000, boots: true }
-        }
-        VolumeType::St1 | VolumeType::Sc1 => {
-            Limits { size: (125, 16_384), iops: None, iops_per_gib: 0, boots: false }
-        }
-        VolumeType::Standard => Limits { size: (1, 1_024), iops: None, iops_per_gib: 0, boots: true },
-    }
-}
-
 /// MiB/s that gp3 can be given.
 const GP3_THROUGHPUT: (u32, u32) = (125, 2_000);
 /// gp3 gives a quarter MiB/s of throughput for each IOPS.
@@ -63,7 +33,7 @@ impl Decoder<'_, '_> {
 pub(super) fn disk(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec, root: bool) {
     let name = disk.volume_type.as_str();
     let a = if suggest::article(name) == "an" { "An" } else { "A" };
-    let limits = limits(disk.volume_type);
+    let limits = disk.volume_type.limits();
     if root && !limits.boots {
         decoder.limit(
             "type",
@@ -193,7 +163,7 @@ fn check_restore(decoder: &mut Decoder<'_, '_>, disk: &DiskSpec) {
         let summary = "a volume cannot have this performance while it is written";
         decoder.limit(name, "config::restore_performance", summary, detail, help);
     };
-    let most_iops = limits(VolumeType::Gp3).iops.unwrap_or_default();
+    let most_iops = VolumeType::Gp3.limits().iops.unwrap_or_default();
     let low =
         |kept: Option<u32>, wanted: Option<u32>| wanted.filter(|wanted| kept.is_some_and(|k| k > *wanted));
     if disk.volume_type != VolumeType::Gp3 {

@@ -24,7 +24,8 @@ pub struct Reality {
     pub statuses: BTreeMap<InstanceId, StatusCheck>,
     /// Whether the views were read (`--refresh=false`: the state is believed).
     pub refreshed: bool,
-    /// What stands in the way.
+    /// What the provider has to say to what will be asked of it, each with its place in the
+    /// configuration; filled in when it is known what that is.
     pub preflight: Vec<Diagnostic>,
 }
 
@@ -37,12 +38,10 @@ impl Reality {
         provider: &dyn Provider,
         state: &State,
         instance_types: &BTreeSet<String>,
-        starts_instances: bool,
         refresh: bool,
     ) -> Result<Self, ProviderError> {
         let access_node = provider.access_node().await?;
         let instance_types = provider.instance_types(instance_types).await?;
-        let preflight = provider.preflight(starts_instances).await;
         let mut reality = Self {
             access_node,
             instance_types,
@@ -50,7 +49,7 @@ impl Reality {
             instances: BTreeMap::new(),
             statuses: BTreeMap::new(),
             refreshed: refresh,
-            preflight,
+            preflight: Vec::new(),
         };
         if refresh {
             reality.refresh(provider, state).await?;

@@ -58,6 +58,26 @@ pub fn plan(request: &Request<'_>) -> Result<Plan, Diagnostics> {
     draft.finish()
 }
 
+/// What would be done, whatever stands in its way.
+pub(super) fn steps(request: &Request<'_>) -> assemble::Steps {
+    let mut draft = Draft::new(request);
+    draft.targeted();
+    draft.decide();
+    draft.steps
+}
+
+/// What is wrong with all machines but some, for a plan that cannot be made because of those.
+#[must_use]
+pub fn mistakes(request: &Request<'_>, but: &BTreeSet<InstanceAddress>) -> Diagnostics {
+    let mut draft = Draft::new(request);
+    let is_wanted = |address: &&InstanceAddress| {
+        (request.targets.is_empty() || request.targets.contains(*address)) && !but.contains(*address)
+    };
+    draft.wanted = request.machines.keys().filter(is_wanted).cloned().collect();
+    draft.check_machines();
+    draft.notes
+}
+
 struct Draft<'a> {
     request: &'a Request<'a>,
     wanted: BTreeSet<InstanceAddress>,
@@ -149,16 +169,20 @@ impl<'a> Draft<'a> {
     fn check(&mut self) {
         self.targeted();
         self.check_provider();
-        if self.request.mode == Mode::Destroy {
-            return;
+        self.check_machines();
+    }
+
+    fn check_machines(&mut self) {
+        let reality = self.request.reality;
+        if self.request.mode == Mode::Restore {
+            let slots = reality.access_node.free_slots.len();
+            for machine in self.machines() {
+                self.notes.extend(check::check(machine, self.request.state, reality, slots));
+            }
+            self.notes.extend(check::same_addresses(self.machines(), reality));
+            self.notes.extend(check::interfaces(self.machines(), reality));
         }
-        let slots = self.request.reality.access_node.free_slots.len();
-        for machine in self.machines() {
-            self.notes.extend(check::check(machine, self.request.state, self.request.reality, slots));
-        }
-        self.notes.extend(check::same_addresses(self.machines(), self.request.reality));
-        self.notes.extend(check::interfaces(self.machines(), self.request.reality));
-        self.notes.extend(self.request.reality.preflight.iter().cloned());
+        self.notes.extend(reality.preflight.iter().cloned());
         self.notes.sort_by_place();
     }
 

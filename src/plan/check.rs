@@ -30,8 +30,13 @@ pub fn check(machine: &Machine, state: &State, reality: &Reality, slots: usize) 
     }
     for disk in &machine.disks {
         found.extend(disk_sizes(spec, disk));
+        found.extend(volume_limits(spec, disk));
     }
-    found.extend(too_many_disks(machine, slots));
+    // Without any slot it is the access node that is to be mended, which is said once.
+    let has_none = |found: &Diagnostic| found.code.as_str().ends_with("::no_free_slot");
+    if !reality.preflight.iter().any(has_none) {
+        found.extend(too_many_disks(machine, slots));
+    }
     if spec.state != DesiredState::Standby {
         found.extend(instance_type(machine, reality));
     }
@@ -125,6 +130,57 @@ fn disk_sizes(spec: &InstanceSpec, disk: &MachineDisk) -> Option<Diagnostic> {
             .at(spec.span(&path))
             .about(&spec.address)
             .help("add grow = true to extend the last partition and its filesystem offline")
+    })
+}
+
+/// What EBS does not make of a volume whose size the image says; of a size that the configuration
+/// says, the configuration knows.
+fn volume_limits(spec: &InstanceSpec, disk: &MachineDisk) -> Option<Diagnostic> {
+    if disk.spec.size.is_some() || disk.image.is_none() {
+        return None;
+    }
+    let (size, kind) = (disk.volume_gib(), disk.spec.volume_type);
+    let limits = kind.limits();
+    let (least, most) = limits.size;
+    let path = |attribute: &str| spec.span(&format!("disk.{}.{attribute}", disk.spec.name));
+    let name = kind.as_str();
+    if size < least {
+        return Some(
+            Diagnostic::error("plan::volume_size", "A volume of a size that its type does not have")
+                .detail(format!(
+                    "Disk \"{}\" of {} gets {size} GiB from its image, and {name} volumes have {least} to {most} GiB.",
+                    disk.spec.name, spec.address
+                ))
+                .at(path("type"))
+                .about(&spec.address)
+                .help(format!("set size = {least}, or use gp3")),
+        );
+    }
+    if size > most {
+        return Some(
+            Diagnostic::error("plan::volume_size", "A volume of a size that its type does not have")
+                .detail(format!(
+                    "Disk \"{}\" of {} gets {size} GiB from its image, and {name} volumes have {least} to {most} GiB.",
+                    disk.spec.name, spec.address
+                ))
+                .at(path("type"))
+                .about(&spec.address)
+                .help("use a type of larger volumes: gp3 and io2 have up to 65536 GiB"),
+        );
+    }
+    let (iops, allowed) = (u64::from(disk.spec.iops?), limits.most_iops(size)?);
+    (iops > allowed).then(|| {
+        Diagnostic::error("plan::volume_iops", "A volume with more IOPS than its size allows")
+            .detail(format!(
+                "Disk \"{}\" of {} gets {size} GiB from its image, and {name} volumes have at most {} IOPS for each GiB: {allowed}, not {iops}.",
+                disk.spec.name, spec.address, limits.iops_per_gib
+            ))
+            .at(path("iops"))
+            .about(&spec.address)
+            .help(format!(
+                "use at most {allowed} IOPS, or size = {} or more",
+                iops.div_ceil(limits.iops_per_gib.max(1))
+            ))
     })
 }
 

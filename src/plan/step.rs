@@ -6,8 +6,10 @@ use std::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, Architecture, BootMode, Digest, InstanceAddress, InstanceOptions, VolumeType};
-use crate::provider::{InstanceId, TagMap, VolumeId};
+use crate::model::{
+    Address, Architecture, BootMode, ClientToken, Digest, InstanceAddress, InstanceOptions, VolumeType,
+};
+use crate::provider::{CreateVolume, InstanceId, RunInstance, TagMap, VolumeId};
 use crate::state::ImageFacts;
 
 /// One node of the execution graph.
@@ -115,6 +117,25 @@ pub struct VolumePlan {
     pub raised: Option<Raised>,
 }
 
+impl VolumePlan {
+    /// The call that makes it.
+    #[must_use]
+    pub fn request(&self, token: ClientToken, tags: TagMap) -> CreateVolume {
+        CreateVolume {
+            token,
+            zone: self.zone.clone(),
+            size: self.size,
+            volume_type: self.volume_type,
+            iops: self.raised.map(|raised| raised.iops).or(self.iops),
+            throughput: self.raised.map(|raised| raised.throughput).or(self.throughput),
+            encrypted: self.encrypted,
+            kms_key_id: self.kms_key_id.clone(),
+            tags,
+            raised: self.raised.is_some(),
+        }
+    }
+}
+
 /// The performance of a volume while its content is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -220,6 +241,31 @@ pub struct InstancePlan {
     pub prevent_destroy: bool,
     /// Attribute paths known only when the node runs.
     pub unknown: BTreeSet<String>,
+}
+
+impl InstancePlan {
+    /// The call that launches it as a stub.
+    #[must_use]
+    pub fn request(&self, token: ClientToken, tags: TagMap) -> RunInstance {
+        RunInstance {
+            token,
+            base_ami: self.base_ami.clone(),
+            instance_type: self.instance_type.clone(),
+            architecture: self.architecture,
+            boot_mode: self.boot_mode,
+            platform: self.platform.clone(),
+            zone: self.zone.clone(),
+            subnet_id: self.subnet_id.clone(),
+            private_ip: self.private_ip,
+            security_group_ids: self.security_group_ids.clone(),
+            key_name: self.key_name.clone(),
+            iam_instance_profile: self.iam_instance_profile.clone(),
+            options: self.options.clone(),
+            tags,
+            console_pattern: self.console_pattern.clone(),
+            boot_timeout: self.boot_timeout,
+        }
+    }
 }
 
 /// Whether the instance is started at the end.

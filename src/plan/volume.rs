@@ -67,7 +67,8 @@ pub fn wanted(machine: &Machine, disk: &MachineDisk, zone: &str) -> VolumePlan {
         volume_type: disk.spec.volume_type,
         iops: disk.spec.iops,
         throughput: disk.spec.throughput,
-        encrypted: disk.spec.encrypted,
+        // Whoever names a key wants it used; EC2 takes one only with `Encrypted` said.
+        encrypted: disk.spec.encrypted.or(disk.spec.kms_key_id.is_some().then_some(true)),
         kms_key_id: disk.spec.kms_key_id.clone(),
         delete_on_termination: disk.spec.delete_on_termination,
         tags: wanted_tags(machine, disk),

@@ -9,6 +9,7 @@
 //! | `volumes`, `attach`, `snapshots`, `instances`, `launch`, `modify`, `status`, `tags`, `offers`, `options`, `lookup` | EC2's calls |
 //! | `ami` | the stub's base image |
 //! | `access`, `imds` | the access node, and whether this machine is it |
+//! | `preflight` | everything that is known to stand in a plan's way before anything is made |
 //! | `signed` | calls of services whose SDK would cost minutes to build: KMS |
 //! | `device` | the proof that a device is a volume (promise 1) |
 //! | `views` | the SDK's shapes as the trait's |
@@ -31,6 +32,7 @@ mod lookup;
 mod modify;
 mod offers;
 mod options;
+mod preflight;
 mod provider;
 mod signed;
 mod snapshots;

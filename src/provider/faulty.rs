@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use super::Provider;
+use super::preflight::{Concern, Preflight};
 use super::types::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, InstanceId,
     InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError, ProviderErrorKind,
@@ -188,8 +189,12 @@ impl Provider for Faulty {
         self.inner.name()
     }
 
-    async fn preflight(&self, starts_instances: bool) -> Vec<Diagnostic> {
-        self.inner.preflight(starts_instances).await
+    async fn preflight(&self, request: &Preflight) -> Vec<Concern> {
+        self.inner.preflight(request).await
+    }
+
+    async fn misplaced(&self) -> Option<Diagnostic> {
+        self.inner.misplaced().await
     }
 
     async fn access_node(&self) -> Result<AccessNode, ProviderError> {

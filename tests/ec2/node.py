@@ -27,11 +27,16 @@ def run(*command):
 
 
 class Node:
-    def __init__(self, directory, nitro, loops=False):
+    def __init__(self, directory, nitro, loops=False, instance=None):
         self.root = Path(directory)
         self.nitro, self.loops, self.surprise, self.held = nitro, loops, None, []
         for name in ("dev", "sys/block", "volumes"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
+        if nitro and instance:
+            # guide, "Detect whether a host is an EC2 instance": Nitro shows the id in the firmware.
+            tag = self.root / "sys/devices/virtual/dmi/id/board_asset_tag"
+            tag.parent.mkdir(parents=True, exist_ok=True)
+            tag.write_text(instance + "\n")
 
     def _rest(self, volume):
         return self.root / "volumes" / f"{volume}.raw"

@@ -19,6 +19,7 @@ import wire
 import options
 from node import Node
 from options import Options
+from permissions import Permissions
 from volumes import Volumes, check_device_name
 from wire import EC2Error
 
@@ -43,7 +44,7 @@ def slot(device):
     return name
 
 
-class Cloud(Options, Volumes):
+class Cloud(Options, Permissions, Volumes):
     def __init__(self, account, region):
         super().__init__()
         self.account, self.region = account, region
@@ -76,6 +77,8 @@ class Cloud(Options, Volumes):
         self.options = {}
         self.access_node = None
         self.node = None
+        # Of KMS and Service Quotas (services.py).
+        self.keys, self.quotas = {}, {}
 
     @property
     def backend(self):
@@ -106,6 +109,11 @@ class Cloud(Options, Volumes):
         # What was stuck goes on when nothing is stuck any more.
         is_so = time.monotonic() < until and (until < math.inf or state in self.stuck)
         return state if is_so else settled
+
+    def give_up(self):
+        for volume in list(self.backend.volumes.values()):
+            if time.monotonic() > getattr(volume, "given_up", float("inf")):
+                self.backend.volumes.pop(volume.id)
 
     def volume_state(self, volume):
         return self.state(volume.id, "in-use" if self.attachment(volume) else "available")
@@ -139,6 +147,7 @@ class Cloud(Options, Volumes):
     def before(self, call):
         """Refuses a call, or changes it; gives an answer of its own instead of moto's, or None."""
         self.check_hidden(call)
+        self.give_up()
         rule = getattr(self, "before_" + call.action, None)
         return rule(call) if rule else None
 
@@ -486,6 +495,11 @@ class Cloud(Options, Volumes):
         self.begun(id)
         if self.node:
             self.node.create(id, volume.size)
+        # API, CreateVolume (KmsKeyId): with a key that cannot be used "the action can appear to
+        # complete, but eventually fails".
+        if self.keys.get(call.get("KmsKeyId"), {}).get("KeyState", "Enabled") != "Enabled":
+            volume.given_up = self._until()
+            self.passing[id] = ("creating", self._until() + 3600)
 
     def after_DeleteVolume(self, call, root):
         if self.node:
@@ -583,6 +597,9 @@ class Cloud(Options, Volumes):
         if call.action == "RunInstances":
             for item in wire.items(root, "instancesSet")[0]:
                 self.lay_over_instance(item)
+        for item in wire.items(root, "imagesSet")[0] if call.action == "DescribeImages" else []:
+            # API, DescribeImages; moto does not say it.
+            wire.set_text(item, "enaSupport", "true")
         snapshots, parent = wire.items(root, "snapshotSet")
         for item in snapshots:
             id = wire.text(item, "snapshotId")

@@ -12,13 +12,19 @@ PUT  /_cloud/KEY        makes the cloud of an access key, or changes its setting
     kill        {"at", "after", "pid"}: the n-th call from now ends the process whose id the file `pid`
                 holds, by kill -9, before its effect or after it and before its reply
     page        most items of one page, whatever is asked for
-    type, zone  of the access node
+    type, zone, image  of the access node
     devices     directory in which the access node's devices and sysfs are imitated (node.py)
     loops       whether those devices are loop devices, and not files
     surprise    what somebody else does to volumes (node.py)
     faults      {"seed", "throttled", "unavailable", "lost"}: each but the seed in a thousand calls
     impaired    instance ids whose guests never answer ("*": all)
     console     what consoles show
+    denied      IAM's actions that the caller may not do, as "ec2:AttachVolume"
+    conditions  whether the caller's policy has conditions on tags, which what does not exist never meets
+    profiles    instance profiles that there are
+    keys        KMS keys by id, ARN or alias (services.py)
+    quotas      applied quotas by code (services.py)
+POST /_cloud/KEY        one of moto's own calls in that cloud, past all rules: {"action", "params"}
 GET  /_cloud/KEY        the calls so far: [{"action", "params", "status"}]
 """
 
@@ -47,6 +53,7 @@ from moto.moto_server.werkzeug_app import (  # noqa: E402
 )
 from werkzeug.serving import make_server  # noqa: E402
 
+import services  # noqa: E402
 import wire  # noqa: E402
 from node import Node  # noqa: E402
 from rules import Cloud  # noqa: E402
@@ -112,6 +119,10 @@ class Server:
             # API, error codes.
             error = EC2Error("AuthFailure", "AWS was not able to validate the provided access credentials", 401)
             return self.answer(start_response, error.status, error.body())
+        if service == "servicequotas" or (service == "kms" and services.answers(cloud, body)):
+            with cloud.lock:
+                status, value = services.answer(cloud, environ.get("HTTP_X_AMZ_TARGET", ""), body)
+            return self.answer(start_response, status, json.dumps(value).encode(), services.JSON)
         if "HTTP_X_AMZ_TARGET" in environ:
             return self.json(cloud, environ, body, start_response)
         return self.serve(cloud, Call(body.decode()), environ, start_response)
@@ -139,6 +150,9 @@ class Server:
         if environ["REQUEST_METHOD"] == "GET":
             return self.answer(start_response, 200, json.dumps(self.clouds[key].calls).encode(), "application/json")
         settings = json.loads(body or b"{}")
+        if environ["REQUEST_METHOD"] == "POST":
+            root = self.ask(environ, self.clouds[key], settings["action"], settings["params"])
+            return self.answer(start_response, 200, wire.to_bytes(root))
         with self.lock:
             cloud = self.clouds.get(key)
             is_new = cloud is None
@@ -150,11 +164,12 @@ class Server:
         with cloud.lock:
             if is_new:
                 self.make_access_node(environ, cloud, settings)
-            for name in ("delay", "hide", "page", "forgets"):
+            for name in ("delay", "hide", "page", "forgets", "conditions", "keys", "quotas", "profiles"):
                 setattr(cloud, name, settings.get(name, getattr(cloud, name)))
             cloud.stuck = set(settings.get("stuck", cloud.stuck))
             cloud.kill = settings.get("kill")
             cloud.impaired = set(settings.get("impaired", cloud.impaired))
+            cloud.denied = set(settings.get("denied", cloud.denied))
             if "surprise" in settings:
                 cloud.node.surprise = settings["surprise"]
             if "console" in settings:
@@ -164,7 +179,8 @@ class Server:
             subnets = {subnet.availability_zone: [subnet.id, subnet.cidr_block]
                        for subnet in cloud.backend.describe_subnets()}
             volumes = list(cloud.backend.volumes)
-        made = {"access_node": cloud.access_node, "account": cloud.account, "subnets": subnets, "volumes": volumes}
+            vpcs = {subnet.id: subnet.vpc_id for subnet in cloud.backend.describe_subnets()}
+        made = {"vpcs": vpcs, "access_node": cloud.access_node, "account": cloud.account, "subnets": subnets, "volumes": volumes}
         return self.answer(start_response, 200, json.dumps(made).encode(), "application/json")
 
     def make_access_node(self, environ, cloud, settings):
@@ -172,7 +188,7 @@ class Server:
         call = Call("")
         call.action = "RunInstances"
         call.params = {
-            "Action": "RunInstances", "ImageId": ACCESS_NODE_IMAGE, "InstanceType": kind,
+            "Action": "RunInstances", "ImageId": settings.get("image", ACCESS_NODE_IMAGE), "InstanceType": kind,
             "MinCount": "1", "MaxCount": "1", "Placement.AvailabilityZone": settings.get("zone", REGION + "a"),
             "TagSpecification.1.ResourceType": "instance",
             "TagSpecification.1.Tag.1.Key": "Name", "TagSpecification.1.Tag.1.Value": "access node",
@@ -184,7 +200,7 @@ class Server:
         cloud.access_node = wire.text(wire.items(root, "instancesSet")[0][0], "instanceId")
         if settings.get("devices"):
             cloud.node = Node(settings["devices"], cloud.type(kind)["Hypervisor"] == "nitro",
-                              settings.get("loops", False))
+                              settings.get("loops", False), cloud.access_node)
 
     def serve(self, cloud, call, environ, start_response):
         record = {"action": call.action, "params": call.params.copy(), "status": 200}
@@ -232,6 +248,7 @@ class Server:
 
     def perform(self, cloud, call, environ):
         token, most = call.params.pop("NextToken", None), call.params.pop("MaxResults", None)
+        cloud.check_permission(call)
         answer = cloud.before(call)
         if answer is not None:
             status, root, call.is_answered = 200, wire.parse(answer), True
@@ -250,7 +267,8 @@ class Server:
     def cut(self, cloud, root, token, most):
         """API, "Paginating results": a token goes on where a page ended."""
         size = min(int(most or 1000), cloud.page or 1000)
-        for path in ("volumeSet", "reservationSet", "snapshotSet", "imagesSet", "instanceTypeSet"):
+        for path in ("volumeSet", "reservationSet", "snapshotSet", "imagesSet", "instanceTypeSet", "subnetSet",
+                     "networkInterfaceSet", "securityGroupInfo", "instanceTypeOfferingSet"):
             items, parent = wire.items(root, path)
             start = int((token or "page-0").removeprefix("page-"))
             for number, item in enumerate(items):

@@ -13,6 +13,7 @@ mod guests;
 mod image;
 mod layers;
 mod nbd;
+mod permissions;
 mod pinning;
 mod plan;
 mod provider;

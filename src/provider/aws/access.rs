@@ -2,7 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_ec2::types as sdk;
+
+use super::ami::is_windows;
 use super::client::Cloud;
+use super::views;
+use super::volumes::filters;
 use crate::model::Hypervisor;
 use crate::provider::slots;
 use crate::provider::types::{AccessNode, Filter, InstanceState, ProviderError, ProviderErrorKind};
@@ -17,12 +22,28 @@ pub(super) fn all_slots() -> impl Iterator<Item = String> {
     slots::slots().chain(far_slots())
 }
 
+/// The access node with what only its own findings need.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) node: AccessNode,
+    pub(super) is_running: bool,
+    pub(super) is_windows: bool,
+    /// Volumes that are attached to it now.
+    pub(super) attached: usize,
+    /// The most that its type takes, when EC2 says.
+    pub(super) most: Option<u32>,
+}
+
 impl Cloud {
     pub(super) async fn describe_access_node(&self) -> Result<AccessNode, ProviderError> {
+        Ok(self.describe_node().await?.node)
+    }
+
+    pub(super) async fn describe_node(&self) -> Result<Node, ProviderError> {
         const OPERATION: &str = "DescribeInstances";
         let id = self.node_id().await?;
         let error = |kind, code, message: String| ProviderError::new(OPERATION, kind, code, message);
-        let view = self.describe_instances(&Filter::id(&id)).await?.pop().ok_or_else(|| {
+        let found = self.raw_instances(filters("instance-id", &Filter::id(&id))).await?.pop().ok_or_else(|| {
             let mut error = error(
                 ProviderErrorKind::NotFound,
                 "InvalidInstanceID.NotFound",
@@ -33,6 +54,8 @@ impl Cloud {
             );
             error
         })?;
+        // Whether it is protected is no matter: it is never ended.
+        let view = views::instance(&found, false)?;
         if !matches!(view.state, InstanceState::Running | InstanceState::Stopped) {
             return Err(error(
                 ProviderErrorKind::IncorrectState,
@@ -45,19 +68,20 @@ impl Cloud {
         let hypervisor = facts.map_or(Hypervisor::Nitro, |facts| facts.hypervisor);
         let most = facts.and_then(|facts| facts.max_volumes);
         let taken: BTreeSet<String> = view.volumes.keys().filter_map(|device| slots::slot(device)).collect();
-        Ok(AccessNode {
-            instance_id: id,
-            zone: view.zone,
-            instance_type: view.instance_type,
-            hypervisor,
-            free_slots: free_slots(
+        let attached = view.volumes.len();
+        Ok(Node {
+            node: AccessNode {
+                instance_id: id,
+                zone: view.zone,
+                instance_type: view.instance_type,
                 hypervisor,
-                most,
-                &taken,
-                view.volumes.len(),
-                self.access_node.max_attachments,
-            ),
-            ebs_bandwidth: facts.and_then(|facts| facts.ebs_bandwidth),
+                free_slots: free_slots(hypervisor, most, &taken, attached, self.access_node.max_attachments),
+                ebs_bandwidth: facts.and_then(|facts| facts.ebs_bandwidth),
+            },
+            is_running: view.state == InstanceState::Running,
+            is_windows: is_windows(found.platform().map_or("", sdk::PlatformValues::as_str)),
+            attached,
+            most,
         })
     }
 }

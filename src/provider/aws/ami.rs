@@ -44,14 +44,57 @@ pub(super) fn is_windows(platform: &str) -> bool {
 }
 
 /// What an image is chosen for.
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     is_arm: bool,
     boot_mode: BootMode,
     windows: bool,
     facts: Option<&'a InstanceTypeFacts>,
 }
 
-impl Wanted<'_> {
+impl<'a> Wanted<'a> {
+    pub(super) fn of(request: &RunInstance, facts: Option<&'a InstanceTypeFacts>) -> Self {
+        Self {
+            is_arm: request.architecture == Architecture::Arm64,
+            boot_mode: request.boot_mode,
+            windows: is_windows(&request.platform),
+            facts,
+        }
+    }
+
+    /// A 32-bit guest runs on a 64-bit stub: EC2 looks at the image, not at the volume.
+    fn architecture(&self) -> &'static str {
+        if self.is_arm { "arm64" } else { "x86_64" }
+    }
+
+    /// What of an image that the user names does not fit; each as the end of "it …".
+    pub(super) fn misfits(&self, image: &sdk::Image) -> Vec<String> {
+        let mut found = Vec::new();
+        let architecture = image.architecture().map_or("", sdk::ArchitectureValues::as_str);
+        if architecture != self.architecture() {
+            found.push(format!("is for {architecture}, and the guest needs {}", self.architecture()));
+        } else if !self.boots(image) {
+            let mode = image.boot_mode().map_or("no boot mode", sdk::BootModeValues::as_str);
+            found.push(format!("has {mode}, and the guest boots by {}", self.boot_mode.as_str()));
+        }
+        if self.windows != is_windows(image.platform().map_or("", sdk::PlatformValues::as_str)) {
+            let (is, guest) = if self.windows { ("Linux", "Windows") } else { ("Windows", "Linux") };
+            found.push(format!("is an image of {is}, and the guest is {guest}: EC2 bills by the image"));
+        }
+        if self.facts.is_some_and(|facts| facts.ena_required) && image.ena_support() != Some(true) {
+            found.push("does not have ENA, which the instance type needs".to_owned());
+        }
+        if image.root_device_type().is_some_and(|kind| *kind != sdk::DeviceType::Ebs) {
+            found.push("has no EBS root volume that could be swapped".to_owned());
+        }
+        if image.virtualization_type().is_some_and(|kind| *kind != sdk::VirtualizationType::Hvm) {
+            found.push("is paravirtual, and restored guests are HVM".to_owned());
+        }
+        let state = image.state().map_or("", sdk::ImageState::as_str);
+        if !matches!(state, "available" | "") {
+            found.push(format!("is {state}"));
+        }
+        found
+    }
     /// Whether an instance of this image starts in the wanted mode ("Instance boot modes": without
     /// a mode x86 starts by BIOS and ARM by UEFI; `uefi-preferred` is UEFI where the type has it).
     fn boots(&self, image: &sdk::Image) -> bool {
@@ -83,19 +126,20 @@ impl Cloud {
         if let Some(id) = &request.base_ami {
             return Ok(id.clone());
         }
-        let wanted = Wanted {
-            is_arm: request.architecture == Architecture::Arm64,
-            boot_mode: request.boot_mode,
-            windows: is_windows(&request.platform),
-            facts,
-        };
+        let wanted = Wanted::of(request, facts);
         let (owners, names) =
             if wanted.windows { (&LINUX_OWNERS[..1], WINDOWS) } else { (&LINUX_OWNERS[..], LINUX) };
-        // A 32-bit guest runs on a 64-bit stub: EC2 looks at the image, not at the volume.
-        let architecture = if wanted.is_arm { "arm64" } else { "x86_64" };
+        let architecture = wanted.architecture();
         let key = format!("{architecture} {} {}", request.boot_mode.as_str(), wanted.windows);
         let images = self.public_images(&key, owners, names, architecture, wanted.windows).await?;
         choose(&images, names, &wanted).ok_or_else(|| none_fits(request, architecture))
+    }
+
+    /// The images of these ids that there are.
+    pub(super) async fn images_of(&self, ids: Vec<String>) -> Result<Vec<sdk::Image>, ProviderError> {
+        let call = self.ec2().await?.describe_images();
+        let by_id = sdk::Filter::builder().name("image-id").set_values(Some(ids)).build();
+        Ok(send!("DescribeImages", call.filters(by_id))?.images.unwrap_or_default())
     }
 
     async fn public_images(

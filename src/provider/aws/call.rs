@@ -188,4 +188,22 @@ macro_rules! send {
         attempts.judge($operation, answer)
     }};
 }
-pub(super) use send;
+
+/// Sends a describing call until its last page; what all pages list under `items`. For functions
+/// whose errors are made of [`Failed`].
+macro_rules! pages {
+    ($operation:literal, $request:expr, $items:ident) => {{
+        let call = $request;
+        let mut found = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let page = $crate::provider::aws::call::send!($operation, call.clone().set_next_token(next))?;
+            found.extend(page.$items().iter().cloned());
+            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if next.is_none() {
+                break found;
+            }
+        }
+    }};
+}
+pub(super) use {pages, send};

@@ -40,6 +40,8 @@ pub(super) struct Cloud {
     given: Option<Credentials>,
     connection: OnceCell<Connection>,
     pub(super) node: OnceCell<InstanceId>,
+    /// Which instance this machine is.
+    pub(super) here: OnceCell<Option<InstanceId>>,
     known: Mutex<Known>,
 }
 
@@ -81,6 +83,7 @@ impl Cloud {
             given,
             connection: OnceCell::new(),
             node: OnceCell::new(),
+            here: OnceCell::new(),
             known: Mutex::default(),
         }
     }

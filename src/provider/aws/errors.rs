@@ -141,6 +141,9 @@ pub(super) fn help(code: &str) -> Option<&'static str> {
             "allow the call that the message names in the policy of this role; an encoded message is read with\naws sts decode-authorization-message --encoded-message MESSAGE"
         }
         "OptInRequired" => "enable this region for the account, or subscribe to the image in AWS Marketplace",
+        "NotAnInstance" => {
+            "to plan on another machine, name the access node:\naccess_node \"dr\" { instance_id = \"i-…\" }"
+        }
         "RegionMissing" => "add region = \"eu-central-1\" (or yours) to provider \"aws\", or set AWS_REGION",
         "InsufficientInstanceCapacity" | "InsufficientHostCapacity" => {
             "the zone has none of this type left now: apply again later, or choose another instance_type or subnet"

@@ -90,7 +90,11 @@ fn check_type(request: &RunInstance, facts: &InstanceTypeFacts) -> Result<(), Pr
 
 /// The parameters of a stub: everything of the instance that cannot be changed later, and without
 /// the guest's user data, which its own first boot is to see.
-fn stub(call: RunInstancesFluentBuilder, request: &RunInstance, image: &str) -> RunInstancesFluentBuilder {
+pub(super) fn stub(
+    call: RunInstancesFluentBuilder,
+    request: &RunInstance,
+    image: &str,
+) -> RunInstancesFluentBuilder {
     let tags = TAGGED.into_iter().filter_map(|kind| views::tag_specification(kind, &request.tags)).collect();
     let mut call = options::launched(call, request)
         .client_token(&request.token.0)

@@ -11,6 +11,7 @@ use super::client::Cloud;
 use crate::diagnostic::Diagnostic;
 use crate::model::{AccessNodeSpec, AwsProviderSpec, Found, Lookup};
 use crate::provider::Provider;
+use crate::provider::preflight::{Concern, Preflight};
 use crate::provider::types::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, InstanceId,
     InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError, RunInstance, SnapshotId,
@@ -49,8 +50,12 @@ impl Provider for AwsProvider {
         "aws"
     }
 
-    async fn preflight(&self, _starts_instances: bool) -> Vec<Diagnostic> {
-        Vec::new()
+    async fn preflight(&self, request: &Preflight) -> Vec<Concern> {
+        self.cloud.preflight(request).await
+    }
+
+    async fn misplaced(&self) -> Option<Diagnostic> {
+        self.cloud.misplaced().await
     }
 
     async fn access_node(&self) -> Result<AccessNode, ProviderError> {

@@ -1,5 +1,6 @@
 //! CreateVolume, DescribeVolumes, ModifyVolume, DeleteVolume.
 
+use aws_sdk_ec2::operation::create_volume::builders::CreateVolumeFluentBuilder;
 use aws_sdk_ec2::types as sdk;
 
 use super::call::{Failed, send};
@@ -66,23 +67,28 @@ fn small(value: Option<u32>, name: &str, operation: &'static str) -> Result<Opti
     value.map(|value| signed(value.into(), name, operation)).transpose()
 }
 
+/// The parameters of a new volume.
+pub(super) fn volume(
+    call: CreateVolumeFluentBuilder,
+    request: &CreateVolume,
+) -> Result<CreateVolumeFluentBuilder, ProviderError> {
+    const OPERATION: &str = "CreateVolume";
+    let tags = views::tag_specification(sdk::ResourceType::Volume, &request.tags);
+    Ok(call
+        .client_token(&request.token.0)
+        .availability_zone(&request.zone)
+        .size(signed(request.size, "the size in GiB", OPERATION)?)
+        .volume_type(views::volume_type(request.volume_type))
+        .set_iops(small(request.iops, "iops", OPERATION)?)
+        .set_throughput(small(request.throughput, "throughput", OPERATION)?)
+        .set_encrypted(request.encrypted)
+        .set_kms_key_id(request.kms_key_id.clone())
+        .set_tag_specifications(tags.map(|tags| vec![tags])))
+}
+
 impl Cloud {
     pub(super) async fn create_volume(&self, request: &CreateVolume) -> Result<VolumeView, ProviderError> {
-        const OPERATION: &str = "CreateVolume";
-        let ec2 = self.ec2().await?;
-        let call = ec2
-            .create_volume()
-            .client_token(&request.token.0)
-            .availability_zone(&request.zone)
-            .size(signed(request.size, "the size in GiB", OPERATION)?)
-            .volume_type(views::volume_type(request.volume_type))
-            .set_iops(small(request.iops, "iops", OPERATION)?)
-            .set_throughput(small(request.throughput, "throughput", OPERATION)?)
-            .set_encrypted(request.encrypted)
-            .set_kms_key_id(request.kms_key_id.clone())
-            .set_tag_specifications(
-                views::tag_specification(sdk::ResourceType::Volume, &request.tags).map(|tags| vec![tags]),
-            );
+        let call = volume(self.ec2().await?.create_volume(), request)?;
         let made = send!("CreateVolume", call)?;
         let view = views::created(&made)?;
         self.fresh.note(&view.id.0);

@@ -12,9 +12,9 @@ use super::id;
 use super::instance_types::instance_type;
 use super::record::{InstanceRecord, Record};
 use super::settings::Settings;
-use crate::diagnostic::Diagnostic;
 use crate::model::{AccessNodeSpec, Found, LocalProviderSpec, Lookup};
 use crate::provider::Provider;
+use crate::provider::preflight::{Concern, Preflight};
 use crate::provider::types::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, InstanceId,
     InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError, ProviderErrorKind,
@@ -84,12 +84,12 @@ impl Provider for LocalProvider {
         "local"
     }
 
-    async fn preflight(&self, starts_instances: bool) -> Vec<Diagnostic> {
+    async fn preflight(&self, request: &Preflight) -> Vec<Concern> {
         let cloud = Arc::clone(&self.cloud);
+        let starts_instances = request.starts;
         let path = std::env::var_os("PATH").unwrap_or_default();
-        tokio::task::spawn_blocking(move || cloud.preflight(starts_instances, &path))
-            .await
-            .unwrap_or_default()
+        let found = tokio::task::spawn_blocking(move || cloud.preflight(starts_instances, &path)).await;
+        found.unwrap_or_default().into_iter().map(Concern::provider).collect()
     }
 
     async fn access_node(&self) -> Result<AccessNode, ProviderError> {

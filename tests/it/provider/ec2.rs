@@ -45,6 +45,7 @@ pub struct Cloud {
     pub volumes: Vec<String>,
     directory: tempfile::TempDir,
     subnets: Value,
+    vpcs: Value,
 }
 
 impl Cloud {
@@ -63,6 +64,7 @@ impl Cloud {
             volumes: ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect(),
             directory,
             subnets: made["subnets"].clone(),
+            vpcs: made["vpcs"].clone(),
         }
     }
 
@@ -75,8 +77,27 @@ impl Cloud {
         put(&self.key, settings);
     }
 
-    /// The calls so far.
+    /// One of moto's own calls, past all rules: what somebody else does in this account. Its answer
+    /// as XML.
+    pub fn elsewhere(&self, action: &str, params: &Value) -> String {
+        let url = format!("{}/_cloud/{}", server(), self.key);
+        let body = json!({ "action": action, "params": params }).to_string();
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--fail", "-X", "POST", "--data-binary", &body, &url]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{action}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// EC2's calls so far, but for those that were only tried.
     pub fn calls(&self) -> Vec<Value> {
+        let mut calls = self.all_calls();
+        calls.retain(|call| call["params"]["DryRun"] != "true" && call.get("service").is_none());
+        calls
+    }
+
+    /// All calls so far, tried ones and those of other services too.
+    pub fn all_calls(&self) -> Vec<Value> {
         match ask(&self.key, None) {
             Value::Array(calls) => calls,
             other => panic!("{other}"),
@@ -94,6 +115,11 @@ impl Cloud {
 
     pub fn subnet(&self, zone: &str) -> &str {
         self.subnets[zone][0].as_str().unwrap()
+    }
+
+    /// The VPC of a zone's subnet.
+    pub fn vpc(&self, zone: &str) -> &str {
+        self.vpcs[self.subnet(zone)].as_str().unwrap()
     }
 
     /// An address of a zone's subnet, counted from its first.

@@ -185,7 +185,8 @@ fn the_access_node_knows_itself() {
         Output::of(command)
     };
     let refused = apply(&metadata_service("i-0aaaaaaaaaaaaaaaa")).code(1);
-    assert!(refused.stdout.contains("provider::device_refused"), "{}", refused.both());
+    assert!(refused.stderr.contains("aws::not_the_access_node"), "{}", refused.both());
+    assert!(restore.cloud.parameters("CreateVolume").is_empty(), "nothing is made elsewhere");
     restore.workspace.configure(&blocks.replace(&own, "instance_id = \"self\""));
     apply(&metadata_service(&restore.cloud.access_node)).success();
     restore.assert_holds("instance.web.volume.root", &image);
