@@ -43,6 +43,7 @@ pub fn recorded(
         iam_instance_profile: plan.iam_instance_profile.clone(),
         user_data: plan.user_data,
         termination_protection: plan.termination_protection,
+        options: plan.options.clone(),
         state: match start {
             Start::Running => "running".to_owned(),
             Start::Stopped => "stopped".to_owned(),

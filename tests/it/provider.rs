@@ -10,3 +10,9 @@ mod ec2;
 mod faulty;
 mod guest;
 mod local;
+mod options;
+
+#[cfg(feature = "aws")]
+pub use aws::Restore;
+#[cfg(feature = "aws")]
+pub use ec2::REGION;

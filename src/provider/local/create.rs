@@ -8,6 +8,7 @@ use super::cloud::Desk;
 use super::failure::Failure;
 use super::id;
 use super::instance_types::instance_type;
+use super::options;
 use super::record::{
     AttachmentPhase, AttachmentRecord, InstancePhase, InstanceRecord, NameRecord, Record, VolumePhase,
     VolumeRecord,
@@ -16,7 +17,7 @@ use super::rules::{self, Shape};
 use super::settle::token_key;
 use super::store::{ADDRESSES, TOKENS, remove_file, temporary};
 use super::views::volume_view;
-use crate::model::{Architecture, ClientToken, Digest, GIB, VolumeType};
+use crate::model::{Architecture, ClientToken, Digest, GIB, InstanceOptions, VolumeType};
 use crate::provider::types::{CreateVolume, InstanceId, InstanceView, RunInstance, VolumeId, VolumeView};
 
 /// GiB of a stub's root volume, as most base AMIs have.
@@ -125,6 +126,7 @@ impl Desk<'_> {
             }
             return self.instance_view(&made);
         }
+        self.check_interfaces(&request.options)?;
         let address = self.claim_address(request.private_ip, &id)?;
         let root_device = if request.platform == "windows" { "/dev/sda1" } else { "/dev/xvda" };
         let stub_root = VolumeId(id::random(VolumeRecord::PREFIX)?);
@@ -143,6 +145,8 @@ impl Desk<'_> {
             root_device: root_device.to_owned(),
             stub_root: Some(stub_root),
             termination_protection: false,
+            // The swap stops it.
+            options: InstanceOptions { disable_api_stop: false, ..request.options.clone() },
             console_pattern: request.console_pattern.clone(),
             boot_timeout: request.boot_timeout,
             boot: None,
@@ -197,6 +201,7 @@ impl Desk<'_> {
             ));
         }
         rules::security_groups(&request.security_group_ids)?;
+        options::check(&request.options, name, facts.max_interfaces)?;
         if let Some(pattern) = &request.console_pattern {
             rules::pattern(pattern)?;
         }

@@ -37,7 +37,7 @@ pub fn open(base: &Path) -> Arc<LocalProvider> {
 }
 
 /// The suite looks at states between: they must last while a busy machine answers.
-fn subject() -> Subject {
+pub fn subject() -> Subject {
     let base = TempDir::new().unwrap();
     let settings = Settings { delays: Delays::all(Duration::from_millis(300)), ..Settings::default() };
     let provider = LocalProvider::open_with(&spec(), &access_node(), base.path(), settings).unwrap();

@@ -1,7 +1,7 @@
 //! Load hints: a few lines of shell that the generator's init sources before it starts udev.
 //! The merged index lets udev find the drivers by itself; the hint is the second way.
 
-use super::unpack::{Archive, Member};
+use super::archive::{Archive, Member};
 use crate::guest::linux::index::module_name;
 
 /// SUSE mkinitrd's list of what its init sources, one script after the other.
