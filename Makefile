@@ -1,12 +1,13 @@
 # Replant's commands; each installs what it needs on a Debian 12 machine with Rust, git and make.
 
-.PHONY: help quickstart quickstart-clean test test-matrix bench lint
+.PHONY: help quickstart quickstart-clean test test-matrix test-faults bench lint
 
 help:
 	@echo 'make quickstart        restore a VMware guest onto NVMe and boot it, here, in a few minutes'
 	@echo 'make quickstart-clean  remove what quickstart made'
 	@echo 'make test              everything that is tested'
 	@echo 'make test-matrix       every guest that can be built here, prepared and booted'
+	@echo 'make test-faults       restores on clouds that fail, by thousands of seeds'
 	@echo 'make lint              formatting, clippy, licences and sources of dependencies'
 	@echo 'make bench             how quick it is, beside qemu-img'
 
@@ -21,6 +22,9 @@ test:
 
 test-matrix:
 	@tests/run --matrix
+
+test-faults:
+	@tests/run --faults
 
 lint:
 	@.ci/lint

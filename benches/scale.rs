@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use replant::apply::{self, Cancel, Context, Event, Observer, Options, Specs, Tally};
+use replant::apply::{self, Cancel, Context, Event, Limits, Observer, Options, Specs, Tally};
 use replant::copy::Budget;
 use replant::diagnostic::Diagnostic;
 use replant::model::{
-    Architecture, BootMode, DesiredState, Digest, DiskSpec, GuestSpec, Hypervisor, InstanceAddress,
-    InstanceSpec, LaunchSpec, LifecycleSpec, VolumeType,
+    Architecture, BootMode, DesiredState, Digest, DiskSpec, Found, GuestSpec, Hypervisor, InstanceAddress,
+    InstanceOptions, InstanceSpec, LaunchSpec, LifecycleSpec, Lookup, VolumeType,
 };
 use replant::observe::{DiskImage, Inspection, Machine, MachineDisk, Reality};
 use replant::plan::{self, Mode, Overlays, Plan};
@@ -45,6 +45,7 @@ fn spec(address: InstanceAddress, state: DesiredState) -> InstanceSpec {
         iam_instance_profile: None,
         user_data: None,
         termination_protection: false,
+        options: InstanceOptions::default(),
         state,
         guest: GuestSpec::default(),
         launch: LaunchSpec::default(),
@@ -117,6 +118,7 @@ fn reality() -> Reality {
         vcpus: 2,
         memory: 8192,
         max_volumes: Some(27),
+        max_interfaces: Some(3),
         ebs_bandwidth: None,
     };
     Reality {
@@ -174,6 +176,9 @@ impl Provider for Instant0 {
         _: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, InstanceTypeFacts>, ProviderError> {
         Ok(BTreeMap::new())
+    }
+    async fn lookup(&self, _: &Lookup) -> Result<Vec<Found>, ProviderError> {
+        unused("DescribeSubnets")
     }
     async fn create_volume(&self, request: &CreateVolume) -> Result<VolumeView, ProviderError> {
         let id = format!("vol-{:017x}", self.next.fetch_add(1, Ordering::Relaxed));
@@ -284,7 +289,13 @@ fn apply_now(directory: &Path, provider: &Arc<Instant0>, machines: &BTreeMap<Ins
         specs: Arc::new(NoSpecs),
         observer: Arc::new(Quiet),
         cancel: Cancel::default(),
-        options: Options { parallelism: 10, verify: false, directory: directory.to_owned(), threads: None },
+        options: Options {
+            parallelism: 10,
+            verify: false,
+            directory: directory.to_owned(),
+            threads: None,
+            limits: Limits::default(),
+        },
         budget: Arc::new(Budget::default()),
         writers: tokio::sync::Semaphore::new(3),
         tally: Mutex::new(Tally::default()),

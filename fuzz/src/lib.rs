@@ -21,6 +21,7 @@ mod stored;
 mod stream;
 mod targets;
 mod text;
+mod windows;
 mod words;
 
 pub use image::unsound;

@@ -2,8 +2,8 @@
 
 use super::base::Base;
 use super::numbers::Numbers;
-use super::words::{HCL, JSON, LINUX, LOCATION, NBD};
-use super::{config, guest, image, mutate, network, stored, stream};
+use super::words::{ARCHIVE, HCL, INF, JSON, LINUX, LOCATION, NBD, PROGRAM};
+use super::{config, guest, image, mutate, network, stored, stream, windows};
 
 /// How new inputs are made.
 enum Inputs {
@@ -86,5 +86,8 @@ pub const TARGETS: &[Target] = &[
     ),
     of_text("texts", guest::texts, LINUX),
     of_text("linux", guest::linux, LINUX),
+    of_text("inf", windows::inf, INF),
+    of_text("pe", windows::pe, PROGRAM),
+    of_text("components", windows::components, ARCHIVE),
     of_text("config", config::config, HCL),
 ];

@@ -174,3 +174,39 @@ pub const LOCATION: &[&str] = &[
     ":65536",
     ":0",
 ];
+
+/// Of setup information files.
+pub const INF: &[&str] = &[
+    "\n[",
+    "]\n",
+    "=",
+    ",",
+    "\"",
+    ";",
+    "\\\n",
+    "%",
+    "[Version]\nSignature=$Windows NT$\n",
+    "[Manufacturer]\n%x%=M,NTamd64\n",
+    "[M.NTamd64]\n",
+    "NTamd64.10.0...14393",
+    ".NTamd64.6.1",
+    "PCI\\VEN_1D0F&DEV_8061",
+    "CopyFiles=@",
+    "AddReg=",
+    "AddService=x,2,",
+    "ServiceBinary=%12%\\",
+    "Include=",
+    "Needs=",
+    "HKR,,x,0x10001,",
+    "[Strings]\n",
+    "[Strings.0409]\n",
+    "\u{feff}",
+];
+
+/// Of programs and their signatures.
+pub const PROGRAM: &[&str] =
+    &["MZ", "PE\0\0", "\0\u{2}\u{2}\0", "V\0S\0_\0V\0E\0R\0S\0I\0O\0N\0", "*\u{6}", "0\0", "1\0"];
+
+/// Of zip archives.
+pub const ARCHIVE: &[&str] =
+    &["PK\u{1}\u{2}", "PK\u{3}\u{4}", "PK\u{5}\u{6}", "PK\u{6}\u{7}", "../", "..\\", ".inf", "C:", "\u{8}\0"];

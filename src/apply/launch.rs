@@ -339,7 +339,7 @@ impl Context {
         if *request == ModifyInstance::default() {
             return Ok(());
         }
-        let operation = Operation::ModifyInstance { id: id.clone(), request: request.clone() };
+        let operation = Operation::ModifyInstance { id: id.clone(), request: Box::new(request.clone()) };
         self.effect(address, operation, || self.provider.modify_instance(id, request), |()| Vec::new()).await
     }
 

@@ -271,6 +271,13 @@ pub enum EditKind {
         /// The new path from the guest's root.
         to: String,
     },
+    /// Values of a Windows registry key are set or removed, with keys as far as they need.
+    SetValues {
+        /// Digest of the values before, as lines of a `.reg` file.
+        before: Digest,
+        /// Digest of the values after.
+        after: Digest,
+    },
     /// The file gets an owner, a group and permission bits.
     SetAccess {
         /// Permission bits.

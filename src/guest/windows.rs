@@ -1,6 +1,19 @@
-//! Windows guests: looked into and prepared from files alone.
+//! Windows guests: looked into and prepared from files alone, NTFS by ntfs-3g, the registry by our
+//! own reader and libhivex.
 
+mod bcd;
 pub mod components;
+pub mod examine;
+mod files;
 pub mod firstboot;
+pub mod hive;
 pub mod inf;
+mod look;
+mod mount;
 pub mod pe;
+mod recipe;
+mod reg;
+mod registry;
+mod review;
+mod services;
+mod version;

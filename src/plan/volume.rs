@@ -219,7 +219,7 @@ fn create(
         after.set("restore_iops", Some(raised.iops));
         after.set("restore_throughput", Some(raised.throughput));
         notes.push(
-            "its performance is raised for the write and lowered afterwards; EC2 then changes it again only after six hours"
+            "its performance is raised for the write and lowered afterwards; EC2 takes few changes of a volume a day"
                 .to_owned(),
         );
     }

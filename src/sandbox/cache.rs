@@ -5,12 +5,13 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::blocks::handover;
+use super::initrd::tools;
 use super::programs::Programs;
 use super::request::Request;
 use crate::guest::exchange;
@@ -33,6 +34,7 @@ struct KeyContent<'a> {
     version: &'static str,
     protocol: u32,
     guest: Option<(u64, i64, i64)>,
+    tools: Vec<Option<(u64, i64, i64)>>,
     prepare: bool,
     inputs: &'a RecipeInputs,
     disks: Vec<(&'a str, Digest, u64, u64, bool)>,
@@ -49,14 +51,18 @@ impl Cache {
     #[must_use]
     pub fn key(request: &Request, images: &[Arc<Image>]) -> Digest {
         // Another build of the guest's program may find or do something else.
-        let guest = Programs::guest_beside_this()
-            .and_then(|path| fs::metadata(path).ok())
-            .map(|about| (about.len(), about.mtime(), about.mtime_nsec()));
+        let version = |path: &Path| {
+            let about = fs::metadata(path).ok()?;
+            Some((about.len(), about.mtime(), about.mtime_nsec()))
+        };
+        let guest = Programs::guest_beside_this().and_then(|path| version(&path));
+        let tools = tools::find().iter().map(|tool| version(&tool.file)).collect();
         let disks = request.disks.iter().zip(images);
         let content = KeyContent {
             version: env!("CARGO_PKG_VERSION"),
             protocol: PROTOCOL,
             guest,
+            tools,
             prepare: request.prepare,
             inputs: &request.inputs,
             disks: disks
@@ -123,7 +129,7 @@ impl Cache {
     }
 }
 
-fn write_file(path: &std::path::Path, report: &Report, overlays: &[Overlay]) -> io::Result<()> {
+fn write_file(path: &Path, report: &Report, overlays: &[Overlay]) -> io::Result<()> {
     let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     let mut out =
         Hashing { inner: io::BufWriter::with_capacity(1 << 20, file), hasher: blake3::Hasher::new() };

@@ -4,5 +4,6 @@ pub mod archive;
 pub mod build;
 pub mod elf;
 pub mod modules;
+pub mod tools;
 
 pub use build::{InitrdError, build};

@@ -3,7 +3,7 @@
 
 A cloud is one account of moto in one region. A rule runs before moto sees a call, and may refuse
 it or change its parameters; what is under way is laid over moto's answers afterwards, since moto
-completes everything at once.
+completes everything at once. What is still laxer or simpler than EC2 stands in README.md.
 """
 
 import base64

@@ -83,5 +83,6 @@ macro_rules! replays {
 }
 
 replays! {
-    vmdk qcow2 vhd vhdx ova detect stream nbd location overlay manifest state plan report disk initramfs texts linux config
+    vmdk qcow2 vhd vhdx ova detect stream nbd location overlay manifest state plan report disk initramfs texts linux
+    inf pe components config
 }

@@ -13,6 +13,7 @@ use crate::guest::linux::fstab;
 use crate::guest::prepare;
 use crate::guest::report::{Finding, Job, PROTOCOL, Recipe, Report};
 use crate::guest::tree::Tree;
+use crate::guest::windows::examine as windows;
 
 /// Where the guest's root is mounted.
 const ROOT: &str = "/guest";
@@ -31,7 +32,19 @@ pub fn examine(job: &Job, devices: &[PathBuf]) -> Result<Report, String> {
     let mut edits = Vec::new();
     let mut grown = Vec::new();
     layout.build_stack();
-    let root = find::root(&layout, &mut notes);
+    let mut seen = Vec::new();
+    let root = find::root(&layout, &mut seen);
+    if root.is_none()
+        && let Some(mut report) =
+            windows::examine(&layout, job).map_err(|error| format!("a Windows volume: {error}"))?
+    {
+        layout.stack.close().map_err(|error| format!("the disks: {error}"))?;
+        report.disks = layout.facts();
+        report.stacked = layout.stacked_facts();
+        prepend(&mut report.findings, notes);
+        return Ok(report);
+    }
+    notes.append(&mut seen);
     if root.is_some() {
         hibernation::forget(&layout, job.prepare, &mut edits, &mut notes)
             .map_err(|error| format!("swap space cannot be written: {error}"))?;

@@ -1,6 +1,6 @@
 //! Putting the initial filesystem together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::archive::Archive;
 use super::elf::{self, ElfError};
 use super::modules;
+use super::tools::{self, Tool};
 
 /// Why there is no initial filesystem.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +60,17 @@ fn assemble(init: &Path, module_directory: &Path) -> Result<Vec<u8>, InitrdError
         archive.directory(directory);
     }
     archive.file("init", true, &elf::trimmed(init)?);
-    for library in elf::needed(init)? {
+    let mut libraries = elf::needed(init)?;
+    for Tool { file, place } in tools::find() {
+        archive.file(&place, true, &elf::trimmed(&file)?);
+        if let Some(home) = place.strip_suffix(tools::CONVERTER) {
+            let (name, list) = tools::CONVERTERS;
+            archive.file(&format!("{home}{name}"), false, list);
+        }
+        libraries.extend(elf::needed(&file)?);
+    }
+    let mut placed = BTreeSet::new();
+    for library in libraries.iter().filter(|library| placed.insert(&library.place)) {
         archive.file(&library.place, true, &elf::trimmed(&library.file)?);
     }
     let versions =

@@ -98,6 +98,15 @@ pub fn needed(program: &Path) -> Result<Vec<Library>, ElfError> {
     Ok(found)
 }
 
+/// A library of this kind of machine by its name, where the loader would find it.
+#[must_use]
+pub fn library(name: &str) -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    let machine = parse(&own, &read(&own).ok()?).ok()?.machine;
+    let mut files = library_directories().into_iter().map(|directory| directory.join(name));
+    files.find(|file| is_for(file, machine))
+}
+
 /// A program's bytes without what follows the parts that are loaded (symbols, line tables): what
 /// runs is the same, in a fraction of the memory.
 ///

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 /// What is loaded where the engine's kernel does not have it built in: disks; FAT with the
 /// character sets that EFI system partitions use.
 const ALWAYS: &[&str] = &["virtio_blk", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1", "nls_utf8"];
-/// What is there for guests that need it: LVM's and RAID's targets and levels.
+/// What is there for guests that need it: LVM's and RAID's targets and levels; FUSE for NTFS.
 const WANTED: &[&str] = &[
+    "fuse",
     "dm-mod",
     "dm-mirror",
     "dm-raid",

@@ -341,7 +341,7 @@ pub enum Operation {
         /// Which.
         id: InstanceId,
         /// To what.
-        request: ModifyInstance,
+        request: Box<ModifyInstance>,
     },
     /// CreateTags and DeleteTags.
     ChangeTags {

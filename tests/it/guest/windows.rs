@@ -1,4 +1,9 @@
-//! Windows guests: what other people's programs make and read.
+//! Windows guests: hives, NTFS, drivers and first boots, beside what other people's programs make
+//! and read.
 
 mod drivers;
 mod firstboot;
+mod hives;
+mod kit;
+mod prepared;
+mod trees;

@@ -3,6 +3,7 @@
 mod calls;
 mod crash;
 mod declared;
+mod families;
 mod refusals;
 mod restore;
 mod scale;

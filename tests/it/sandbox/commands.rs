@@ -64,7 +64,7 @@ fn a_finding_that_blocks_can_be_accepted() {
     configuration("accept = [\"guest::ena_missing\"]");
     let warned = replant(directory.path(), ["plan"]).code(0);
     assert!(warned.both().contains("warning[guest::ena_missing]"), "{}", warned.both());
-    assert!(warned.stdout.contains("instance.web.drivers"), "{}", warned.both());
+    assert!(warned.stdout.contains("append nvme"), "{}", warned.both());
 }
 
 #[test]

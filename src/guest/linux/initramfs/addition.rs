@@ -171,7 +171,8 @@ pub fn make(
         maker.index(&directory, &needed, plain, &mut files)?;
     }
     let generator = Generator::of(archive);
-    if let Some(hint) = generator.hint_path(archive).filter(|_| !drivers.is_empty()) {
+    let hint = generator.hint_path(archive).filter(|_| !drivers.is_empty());
+    if let Some(hint) = hint {
         let path = maker.resolved(&hint)?;
         loaded.retain(|file| generator.inserts(file));
         let prefix = if root.is_empty() { String::new() } else { format!("/{root}") };

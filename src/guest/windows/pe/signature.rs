@@ -94,7 +94,7 @@ impl Pe<'_> {
         let begin = offset as usize;
         let end = begin.checked_add(size as usize).filter(|end| *end <= self.data.len());
         let end = end.ok_or(damaged("it lies beyond the file's end"))?;
-        if begin < entry + 8 || begin % 8 != 0 {
+        if begin < entry + 8 || !begin.is_multiple_of(8) {
             return Err(damaged("it lies in the headers"));
         }
         // Bytes after it would be signed by nobody.

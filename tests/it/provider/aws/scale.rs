@@ -24,8 +24,10 @@ const FORMATS: [(&str, &str, &str); 6] = [
     ("vhdx", "vhdx", ""),
 ];
 
+type Kind = (&'static str, &'static str, u64, Option<u64>, Option<u64>);
+
 /// Attributes of a disk and what they make: type, GiB, IOPS, throughput.
-const KINDS: [(&str, &str, u64, Option<u64>, Option<u64>); 6] = [
+const KINDS: [Kind; 6] = [
     ("size = 2", "gp3", 2, Some(3000), Some(125)),
     ("type = \"gp3\"\n    size = 8\n    iops = 3500\n    throughput = 250", "gp3", 8, Some(3500), Some(250)),
     ("type = \"gp2\"\n    size = 100", "gp2", 100, Some(300), None),

@@ -277,6 +277,7 @@ fn witness(key: &str) -> Value {
                 writeln!(questions, "{question}").unwrap();
                 let _ = to.send(answers.next().expect("boto3 answers").unwrap());
             }
+            child.wait()
         });
         Mutex::new(send)
     });

@@ -111,7 +111,7 @@ fn an_installation_is_files_services_and_values() {
     assert_eq!(ten.hardware.len(), 1);
     assert_eq!(
         (ten.registry[0].name.as_str(), &ten.registry[0].data),
-        ("Sets =", &RegistryData::Bytes(vec![]))
+        ("Sets =", &RegistryData::Text("1".to_owned()))
     );
 }
 

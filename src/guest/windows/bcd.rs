@@ -1,0 +1,54 @@
+//! The boot configuration data: a hive of objects by GUID, with elements by number (facts on real
+//! BCDs; element numbers after Microsoft's "BCD reference").
+
+use super::hive::{Data, Hive, HiveEdit, HiveError};
+use super::registry::Planned;
+
+/// The boot manager's object.
+const BOOTMGR: &str = "{9dea862c-5cdd-4e70-acc1-f32b344d4795}";
+/// Settings of the Emergency Management Services.
+const EMS_SETTINGS: &str = "{0ce4991b-e6b3-4b16-b23c-5e0d9250e5d9}";
+/// The boot manager's default entry: the GUID of a loader.
+const DEFAULT: &str = "23000003";
+/// Whether the loader speaks on the serial console.
+const LOADER_EMS: &str = "260000b0";
+/// Whether the boot manager does.
+const BOOTMGR_EMS: &str = "16000020";
+/// The serial port's number and speed.
+const PORT: &str = "15000022";
+const SPEED: &str = "15000023";
+
+const PURPOSE: &str = "speak on the serial console, which EC2 shows (EMS on COM1)";
+
+fn element(object: &str, number: &str) -> String {
+    format!("Objects\\{object}\\Elements\\{number}")
+}
+
+fn set(object: &str, number: &str, bytes: Vec<u8>) -> Planned {
+    let edit =
+        HiveEdit::Set { key: element(object, number), name: "Element".to_owned(), data: Data::Binary(bytes) };
+    Planned { edit, purpose: PURPOSE }
+}
+
+/// The edits that turn the serial console on; none when the hive has no default loader.
+///
+/// # Errors
+/// When the hive is damaged there.
+pub fn console(bcd: &Hive<'_>) -> Result<Vec<Planned>, HiveError> {
+    let Some(default) = bcd.key(&element(BOOTMGR, DEFAULT))? else { return Ok(Vec::new()) };
+    let Some(loader) = default.value("Element")?.and_then(|value| value.text()) else {
+        return Ok(Vec::new());
+    };
+    let is_guid = loader.len() == 38 && loader.starts_with('{') && loader.ends_with('}');
+    if !is_guid || bcd.key(&format!("Objects\\{loader}"))?.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut edits = vec![set(&loader, LOADER_EMS, vec![1])];
+    // Part of every BCD that Windows' setup made; one without it has other settings to inherit.
+    if bcd.key(&format!("Objects\\{EMS_SETTINGS}"))?.is_some() {
+        edits.push(set(EMS_SETTINGS, BOOTMGR_EMS, vec![1]));
+        edits.push(set(EMS_SETTINGS, PORT, 1_u64.to_le_bytes().to_vec()));
+        edits.push(set(EMS_SETTINGS, SPEED, 115_200_u64.to_le_bytes().to_vec()));
+    }
+    Ok(edits)
+}

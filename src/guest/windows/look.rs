@@ -1,0 +1,244 @@
+//! What a Windows guest is, read from its registry.
+
+use std::collections::BTreeMap;
+
+use super::hive::{Hive, HiveError, Key};
+use super::services::{Service, service};
+use super::version::Version;
+
+/// Drivers that decide whether a guest boots and is reached on EC2.
+const DRIVERS: [&str; 16] = [
+    "stornvme", "AWSNVMe", "ena", "xenvbd", "xennet", "xenbus", "xenfilt", "xeniface", "atapi", "intelide",
+    "pciide", "storahci", "partmgr", "vmbus", "storvsc", "fvevol",
+];
+/// Most network cards that are looked at.
+const MOST_CARDS: usize = 256;
+
+/// A network card with an address of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticCard {
+    /// The interface's GUID, which is its key's name.
+    pub id: String,
+    /// What people call it (`Ethernet0`).
+    pub name: String,
+    /// Its addresses, `10.0.0.5/24`.
+    pub addresses: Vec<String>,
+    /// Its gateways.
+    pub gateways: Vec<String>,
+}
+
+/// What the registry says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The control set that is booted: `ControlSet001`.
+    pub set: String,
+    /// The version.
+    pub version: Version,
+    /// `Windows Server 2019 Datacenter`.
+    pub product: String,
+    /// `ServerDatacenter`.
+    pub edition: String,
+    /// `WinNT`, `ServerNT` or `LanmanNT`.
+    pub product_type: String,
+    /// `AMD64`, `x86`, `ARM64`.
+    pub processor: String,
+    /// Its name.
+    pub hostname: Option<String>,
+    /// The drivers that matter, those that are there.
+    pub drivers: BTreeMap<&'static str, Service>,
+    /// Cards with addresses of their own.
+    pub cards: Vec<StaticCard>,
+    /// Whether Remote Desktop refuses connections.
+    pub rdp_denied: bool,
+    /// Firewall profiles that are on.
+    pub firewall: Vec<&'static str>,
+    /// Whether the firewall lets Remote Desktop in.
+    pub rdp_permitted: bool,
+    /// Whether the hardware clock is taken for UTC.
+    pub clock_is_utc: bool,
+    /// .NET's release number, when 4.5 or later is there.
+    pub dotnet: Option<u32>,
+    /// Whether somebody is logged on automatically.
+    pub auto_logon: bool,
+    /// Whether User Account Control is on.
+    pub uac: bool,
+    /// Whether a notice must be read before logging on.
+    pub legal_notice: bool,
+    /// Whether an update waits for a restart.
+    pub reboot_pending: bool,
+    /// How new disks are treated (`SanPolicy`): 1 is online.
+    pub san_policy: Option<u32>,
+    /// Whether it restarts after a stop error.
+    pub auto_reboot: bool,
+    /// The version of VMware Tools, when they are there.
+    pub vmware_tools: bool,
+}
+
+struct Reader<'h> {
+    hive: &'h Hive<'h>,
+}
+
+impl<'h> Reader<'h> {
+    fn key(&self, path: &str) -> Result<Option<Key<'h>>, HiveError> {
+        self.hive.key(path)
+    }
+
+    fn number(&self, path: &str, name: &str) -> Result<Option<u32>, HiveError> {
+        let value = match self.key(path)? {
+            Some(key) => key.value(name)?,
+            None => None,
+        };
+        Ok(value.and_then(|value| value.number()))
+    }
+
+    fn text(&self, path: &str, name: &str) -> Result<Option<String>, HiveError> {
+        let value = match self.key(path)? {
+            Some(key) => key.value(name)?,
+            None => None,
+        };
+        Ok(value
+            .and_then(|value| value.text())
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty()))
+    }
+}
+
+/// Reads the two hives that tell what a guest is; `None` when they are no Windows'.
+///
+/// # Errors
+/// When a hive is damaged where it is read.
+pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<Option<Look>, HiveError> {
+    let (system, software) = (Reader { hive: system }, Reader { hive: software });
+    let Some(current) = system.number("Select", "Current")? else { return Ok(None) };
+    let set = format!("ControlSet{current:03}");
+    let control = format!("{set}\\Control");
+    const WINDOWS: &str = "Microsoft\\Windows NT\\CurrentVersion";
+    let Some(build) = software.text(WINDOWS, "CurrentBuildNumber")?.and_then(|text| text.parse().ok()) else {
+        return Ok(None);
+    };
+    let number = number(&software, WINDOWS)?;
+    let revision = software.number(WINDOWS, "UBR")?.unwrap_or_default();
+    let mut drivers = BTreeMap::new();
+    for name in DRIVERS {
+        if let Some(found) = service(system.hive, &set, name)? {
+            drivers.insert(name, found);
+        }
+    }
+    let (firewall, rdp_permitted) = firewall(&system, &software, &set)?;
+    const POLICIES: &str = "Microsoft\\Windows\\CurrentVersion\\Policies\\System";
+    let notice = |name| software.text(POLICIES, name);
+    Ok(Some(Look {
+        version: Version { number, build, revision },
+        product: software.text(WINDOWS, "ProductName")?.unwrap_or_else(|| "Windows".to_owned()),
+        edition: software.text(WINDOWS, "EditionID")?.unwrap_or_default(),
+        product_type: system.text(&format!("{control}\\ProductOptions"), "ProductType")?.unwrap_or_default(),
+        processor: system
+            .text(&format!("{control}\\Session Manager\\Environment"), "PROCESSOR_ARCHITECTURE")?
+            .unwrap_or_default(),
+        hostname: system.text(&format!("{control}\\ComputerName\\ComputerName"), "ComputerName")?,
+        drivers,
+        cards: cards(&system, &set)?,
+        rdp_denied: system.number(&format!("{control}\\Terminal Server"), "fDenyTSConnections")? != Some(0),
+        firewall,
+        rdp_permitted,
+        clock_is_utc: system.number(&format!("{control}\\TimeZoneInformation"), "RealTimeIsUniversal")?
+            == Some(1),
+        dotnet: software.number("Microsoft\\NET Framework Setup\\NDP\\v4\\Full", "Release")?,
+        auto_logon: software.text(&format!("{WINDOWS}\\Winlogon"), "AutoAdminLogon")?.as_deref() == Some("1"),
+        uac: software.number(POLICIES, "EnableLUA")? != Some(0),
+        legal_notice: notice("legalnoticecaption")?.is_some() || notice("legalnoticetext")?.is_some(),
+        reboot_pending: software
+            .key("Microsoft\\Windows\\CurrentVersion\\Component Based Servicing\\RebootPending")?
+            .is_some(),
+        san_policy: system.number(&format!("{set}\\Services\\partmgr\\Parameters"), "SanPolicy")?,
+        auto_reboot: system.number(&format!("{control}\\CrashControl"), "AutoReboot")? != Some(0),
+        vmware_tools: system.key(&format!("{set}\\Services\\VMTools"))?.is_some(),
+        set,
+    }))
+}
+
+fn number(software: &Reader<'_>, key: &str) -> Result<(u32, u32), HiveError> {
+    // From Windows 10 on; `CurrentVersion` has stayed at 6.3.
+    if let Some(major) = software.number(key, "CurrentMajorVersionNumber")? {
+        return Ok((major, software.number(key, "CurrentMinorVersionNumber")?.unwrap_or_default()));
+    }
+    let text = software.text(key, "CurrentVersion")?.unwrap_or_default();
+    let (major, minor) = text.split_once('.').unwrap_or((&text, "0"));
+    Ok((major.parse().unwrap_or_default(), minor.parse().unwrap_or_default()))
+}
+
+/// The profiles that are on, a policy before the setting, and whether a rule lets Remote Desktop in.
+fn firewall(
+    system: &Reader<'_>,
+    software: &Reader<'_>,
+    set: &str,
+) -> Result<(Vec<&'static str>, bool), HiveError> {
+    let policy = format!("{set}\\Services\\SharedAccess\\Parameters\\FirewallPolicy");
+    let mut on = Vec::new();
+    for (name, profile) in
+        [("domain", "DomainProfile"), ("private", "StandardProfile"), ("public", "PublicProfile")]
+    {
+        let forced =
+            software.number(&format!("Policies\\Microsoft\\WindowsFirewall\\{profile}"), "EnableFirewall")?;
+        let set = system.number(&format!("{policy}\\{profile}"), "EnableFirewall")?;
+        if forced.or(set) != Some(0) {
+            on.push(name);
+        }
+    }
+    let mut permitted = false;
+    if let Some(rules) = system.key(&format!("{policy}\\FirewallRules"))? {
+        for value in rules.values()? {
+            let value = value?;
+            let Some(rule) = value.text() else { continue };
+            let has = |field: &str| rule.split('|').any(|part| part.eq_ignore_ascii_case(field));
+            permitted |= has("Active=TRUE") && has("Dir=In") && has("Action=Allow") && has("LPort=3389");
+        }
+    }
+    Ok((on, permitted))
+}
+
+fn cards(system: &Reader<'_>, set: &str) -> Result<Vec<StaticCard>, HiveError> {
+    let mut cards = Vec::new();
+    let Some(interfaces) = system.key(&format!("{set}\\Services\\Tcpip\\Parameters\\Interfaces"))? else {
+        return Ok(cards);
+    };
+    for key in interfaces.subkeys()?.into_iter().take(MOST_CARDS) {
+        let list = |name: &str| -> Result<Vec<String>, HiveError> {
+            Ok(match key.value(name)?.map(|value| value.data()) {
+                Some(super::hive::Data::List(items)) => items,
+                Some(super::hive::Data::Text(text)) if !text.is_empty() => vec![text],
+                _ => Vec::new(),
+            })
+        };
+        let is_dhcp = key.value("EnableDHCP")?.and_then(|value| value.number()) != Some(0);
+        let addresses = list("IPAddress")?;
+        if is_dhcp || addresses.iter().all(|address| address == "0.0.0.0") {
+            continue;
+        }
+        let masks = list("SubnetMask")?;
+        let with_prefix = |(index, address): (usize, &String)| {
+            let mask = masks.get(index).and_then(|mask| mask.parse::<std::net::Ipv4Addr>().ok());
+            match mask {
+                Some(mask) => format!("{address}/{}", mask.to_bits().leading_ones()),
+                None => address.clone(),
+            }
+        };
+        let id = key.name();
+        let name = system
+            .text(
+                &format!(
+                    "{set}\\Control\\Network\\{{4D36E972-E325-11CE-BFC1-08002BE10318}}\\{id}\\Connection"
+                ),
+                "Name",
+            )?
+            .unwrap_or_else(|| id.clone());
+        let gateways = list("DefaultGateway")?.into_iter().filter(|gateway| !gateway.is_empty()).collect();
+        cards.push(StaticCard {
+            addresses: addresses.iter().enumerate().map(with_prefix).collect(),
+            gateways,
+            id,
+            name,
+        });
+    }
+    Ok(cards)
+}

@@ -1,0 +1,271 @@
+//! What a person should know of a Windows guest before it starts on EC2.
+
+use super::look::Look;
+use super::mount::Gate;
+use super::services::DISABLED;
+use super::version::{WINDOWS_2008_R2, WINDOWS_2012_R2, WINDOWS_2016};
+use crate::guest::findings::{Findings, blocks, informs, warns};
+use crate::guest::report::{Finding, RecipeInputs};
+use crate::model::{GuestChanges, Hypervisor, NetworkPolicy};
+
+/// What the documents ask for on the system volume: 2 GiB.
+const SPACE: u64 = 2 << 30;
+/// .NET Framework 4.5's release number (Microsoft, "How to: Determine which .NET Framework versions
+/// are installed").
+const DOTNET_4_5: u32 = 378_389;
+
+/// What keeps NTFS from being changed.
+#[must_use]
+pub fn gate(gate: Gate, place: &str) -> Option<Finding> {
+    let found = match gate {
+        Gate::Open => return None,
+        Gate::Hibernated => blocks(
+            "windows_hibernated",
+            "Windows was hibernated (or shut down by Fast Startup) when it was backed up, and cannot be prepared",
+        )
+        .advice(
+            "On an instance it would resume with drivers of the old machine, and destroy what was changed beside it. Shut the guest down fully (shutdown /s /f /t 0 with Fast Startup off: powercfg /h off) and make a new backup.",
+        ),
+        Gate::Unclean => blocks(
+            "windows_unclean",
+            "Windows was running when it was backed up: changes wait in the log of its filesystem, and it cannot be prepared",
+        )
+        .advice(
+            "Only Windows can put them in place, and whatever changes the filesystem before that destroys them. Make a backup that quiesces the guest (VMware Tools with VSS, or a shut-down guest). To restore it as it is, when it has EC2's drivers already: guest { drivers = \"none\" }",
+        ),
+        Gate::Damaged(code) => {
+            return Some(
+                blocks("windows_filesystem", "The Windows volume is damaged, and cannot be prepared")
+                    .seen(place)
+                    .seen(format!("ntfs-3g.probe ends with {code}"))
+                    .advice("Run chkdsk /f in the source machine and make a new backup."),
+            );
+        }
+        Gate::NoTools => blocks(
+            "windows_tools",
+            "The guest is Windows, and what NTFS is written with is not installed here",
+        )
+        .advice("Install it and run this again:\napt install ntfs-3g libhivex0"),
+    };
+    Some(found.seen(place))
+}
+
+/// Everything else.
+pub fn review(look: &Look, inputs: &RecipeInputs, free: u64, findings: &mut Findings) {
+    system(look, findings);
+    drivers(look, inputs.hypervisor, findings);
+    network(look, inputs.network, findings);
+    access(look, findings);
+    surroundings(look, free, findings);
+    changes(&inputs.changes, findings);
+}
+
+fn version(look: &Look) -> String {
+    format!("{} ({})", look.product, look.version)
+}
+
+fn system(look: &Look, findings: &mut Findings) {
+    if look.version.build < WINDOWS_2008_R2 {
+        findings.push(
+            blocks("windows_too_old", "This version of Windows does not run on EC2")
+                .seen(version(look))
+                .advice(
+                    "The oldest are Windows Server 2008 R2 and Windows 7. Upgrade the guest in the source, or move its service to a newer system.",
+                ),
+        );
+    }
+    if look.processor.eq_ignore_ascii_case("x86") {
+        findings.push(
+            blocks("windows_32_bit", "This is a 32-bit Windows, for which EC2 has no drivers")
+                .seen(format!("PROCESSOR_ARCHITECTURE={}", look.processor))
+                .advice("Move its service to a 64-bit Windows in the source."),
+        );
+    }
+    if look.product_type.eq_ignore_ascii_case("WinNT") {
+        findings.push(
+            warns("windows_client", "This is a desktop Windows, which EC2 runs with your own licence only")
+                .seen(version(look))
+                .advice(
+                    "Microsoft allows it on dedicated hosts or dedicated instances: set placement { tenancy = \"dedicated\" } or a host.",
+                ),
+        );
+    }
+    if look.product_type.eq_ignore_ascii_case("LanmanNT") {
+        findings.push(
+            warns("windows_domain_controller", "This is a domain controller: a restored one must be treated as such")
+                .seen("ProductType=LanmanNT")
+                .advice(
+                    "Where other controllers live on, a restored copy rolls back its update numbers: restore only one of them, or restore it isolated from them and follow Microsoft's forest recovery guide. In a drill never let it reach the living domain.",
+                ),
+        );
+    }
+}
+
+fn drivers(look: &Look, hypervisor: Hypervisor, findings: &mut Findings) {
+    let has = |name: &str| look.drivers.get(name).is_some_and(|driver| driver.start != DISABLED);
+    let is_there = |name: &str| look.drivers.contains_key(name);
+    let network = "Install EC2's drivers in the source machine (AWS NVMe and ENA for Nitro-based types, AWS PV for Xen-based ones), make a new backup, and restore that.";
+    match hypervisor {
+        Hypervisor::Nitro => {
+            // From 2012 R2 on Windows brings one itself, however it is started now.
+            if !is_there("stornvme") && !is_there("AWSNVMe") {
+                let why = if look.version.build < WINDOWS_2012_R2 {
+                    "this version of Windows brings no NVMe driver, and AWS's is not installed"
+                } else {
+                    "neither stornvme nor AWSNVMe is installed"
+                };
+                findings.push(
+                    blocks("windows_nvme_missing", "Windows has no NVMe driver: on a Nitro-based type it would stop with INACCESSIBLE_BOOT_DEVICE (0x7B)")
+                        .seen(why)
+                        .advice(network),
+                );
+            }
+            if !has("ena") {
+                findings.push(
+                    blocks("windows_ena_missing", "Windows has no ENA driver: on a Nitro-based type it would start, but nobody could reach it")
+                        .seen("Services\\ena is not there or disabled")
+                        .advice(network),
+                );
+            }
+        }
+        Hypervisor::Xen => {
+            if !is_there("xenvbd") && !is_there("atapi") {
+                findings.push(
+                    blocks(
+                        "windows_disk_driver_missing",
+                        "Windows has no driver for the disks of a Xen-based type",
+                    )
+                    .seen("neither atapi nor xenvbd is installed")
+                    .advice(network),
+                );
+            }
+            if !has("xennet") {
+                findings.push(
+                    blocks(
+                        "windows_pv_missing",
+                        "Windows has no PV network driver: on a Xen-based type nobody could reach it",
+                    )
+                    .seen("Services\\xennet is not there or disabled")
+                    .advice(network),
+                );
+            }
+        }
+    }
+}
+
+fn network(look: &Look, policy: NetworkPolicy, findings: &mut Findings) {
+    for card in &look.cards {
+        let keep = if policy == NetworkPolicy::Keep { ", and the instance takes it" } else { "" };
+        findings.push(
+            informs("static_address", "A network card has a static address")
+                .seen(format!("{}: {}", card.name, card.addresses.join(", ")))
+                .remedy(format!("it asks DHCP instead, which on EC2 hands out the instance's address{keep}")),
+        );
+    }
+}
+
+fn access(look: &Look, findings: &mut Findings) {
+    if look.rdp_denied {
+        findings.push(
+            warns("windows_rdp_denied", "Remote Desktop is off")
+                .seen("Control\\Terminal Server\\fDenyTSConnections is not 0")
+                .advice("There is no other screen on EC2 than the serial console. Turn it on in the source and make a new backup, or reach the guest by what it offers (WinRM, SSM)."),
+        );
+    } else if !look.firewall.is_empty() && !look.rdp_permitted {
+        findings.push(
+            warns(
+                "windows_rdp_blocked",
+                "The Windows firewall is on, and no active rule lets Remote Desktop in",
+            )
+            .seen(format!("firewall on for: {}", look.firewall.join(", ")))
+            .advice("Allow Remote Desktop in the guest's firewall and make a new backup."),
+        );
+    } else if !look.firewall.is_empty() {
+        findings.push(
+            informs(
+                "windows_firewall",
+                "The Windows firewall is on, and stays so: it lets Remote Desktop in",
+            )
+            .seen(format!("firewall on for: {}", look.firewall.join(", "))),
+        );
+    }
+    if look.auto_logon {
+        findings.push(
+            warns("windows_auto_logon", "Somebody is logged on automatically")
+                .seen("Winlogon\\AutoAdminLogon=1")
+                .advice("Replant needs no log-on, and leaves it as it is. Whoever sees the instance's screen is logged on: turn it off unless it is wanted."),
+        );
+    }
+    if look.uac || look.legal_notice {
+        let mut found = informs(
+            "windows_logon_settings",
+            "User Account Control or a notice before logging on is set; neither stands in the way, since nobody logs on",
+        );
+        if look.uac {
+            found = found.seen("EnableLUA is not 0");
+        }
+        if look.legal_notice {
+            found = found.seen("legalnoticecaption or legalnoticetext is set");
+        }
+        findings.push(found);
+    }
+}
+
+fn surroundings(look: &Look, free: u64, findings: &mut Findings) {
+    if !look.clock_is_utc {
+        findings.push(
+            informs("windows_clock", "Windows takes the hardware clock for local time; on EC2 it is UTC")
+                .seen("TimeZoneInformation\\RealTimeIsUniversal is not 1")
+                .remedy("it is set, so that the time is right and status checks pass"),
+        );
+    }
+    if look.auto_reboot {
+        findings.push(
+            informs("windows_auto_reboot", "Windows restarts after a stop error, which hides it")
+                .seen("CrashControl\\AutoReboot is not 0")
+                .remedy("it stays at the error, so that EC2's screenshot shows it"),
+        );
+    }
+    if look.version.build < WINDOWS_2016 && look.dotnet.is_none_or(|release| release < DOTNET_4_5) {
+        findings.push(
+            warns("windows_dotnet", "There is no .NET Framework 4.5, which EC2's agents need")
+                .seen("NDP\\v4\\Full\\Release is less than 378389 or not there")
+                .advice("The guest runs without them. Install .NET Framework 4.5 or later in the source when EC2Config or EC2Launch is wanted."),
+        );
+    }
+    if free < SPACE {
+        findings.push(
+            warns("windows_space", "There is little room on C:")
+                .seen(format!("{} free", crate::model::Bytes(free)))
+                .advice("Windows and EC2's agents want 2 GiB. Make room in the source, or set a larger size and extend C: in the guest."),
+        );
+    }
+    if look.reboot_pending {
+        findings.push(
+            warns("windows_reboot_pending", "An update waits for a restart, which it finishes at the first boot")
+                .seen("Component Based Servicing\\RebootPending")
+                .advice("Restart the guest in the source before its backup where that can be; else let the first boot take its time: launch { boot_timeout = 1800 }"),
+        );
+    }
+    if look.vmware_tools {
+        findings.push(
+            informs("windows_vmware_tools", "VMware Tools are installed, and do nothing on EC2")
+                .seen("Services\\VMTools")
+                .advice("They do no harm. Remove them when the guest is up."),
+        );
+    }
+    findings.push(informs(
+        "windows_activation",
+        "Windows activates itself against EC2's licence servers (169.254.169.250) when the instance's platform is Windows; a licence of your own goes by its terms",
+    ));
+}
+
+fn changes(changes: &GuestChanges, findings: &mut Findings) {
+    if *changes != GuestChanges::default() {
+        findings.push(
+            blocks("windows_changes", "What is wanted in the guest is not available for Windows yet")
+                .seen("guest { identity, hostname, file or first_boot }")
+                .advice("Leave these out, or make the changes in the source or by user_data."),
+        );
+    }
+}
