@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::ClientToken;
 use crate::plan::{InstancePlan, Start};
-use crate::provider::InstanceView;
+use crate::provider::{InstanceView, RunInstance, TagMap};
 use crate::state::InstanceResource;
 use crate::state::format::v1::LaunchPhase;
 
@@ -18,6 +19,31 @@ pub fn data_device(index: usize) -> String {
             let rest = index - 11;
             format!("/dev/xvd{}{}", letter(rest / 26, b'b'), letter(rest % 26, b'a'))
         }
+    }
+}
+
+/// The call that makes a plan's instance as a stub.
+#[must_use]
+pub fn request(plan: &InstancePlan, token: ClientToken, tags: TagMap) -> RunInstance {
+    RunInstance {
+        tags,
+        token,
+        base_ami: plan.base_ami.clone(),
+        image_id: None,
+        user_data: None,
+        user_data_digest: None,
+        instance_type: plan.instance_type.clone(),
+        architecture: plan.architecture,
+        boot_mode: plan.boot_mode,
+        platform: plan.platform.clone(),
+        zone: plan.zone.clone(),
+        subnet_id: plan.subnet_id.clone(),
+        private_ip: plan.private_ip,
+        security_group_ids: plan.security_group_ids.clone(),
+        key_name: plan.key_name.clone(),
+        iam_instance_profile: plan.iam_instance_profile.clone(),
+        console_pattern: plan.console_pattern.clone(),
+        boot_timeout: plan.boot_timeout,
     }
 }
 
@@ -52,6 +78,8 @@ pub fn recorded(
         depends_on: plan.depends_on.iter().cloned().collect::<BTreeSet<_>>(),
         prevent_destroy: plan.prevent_destroy,
         tainted: false,
+        image_id: None,
+        adopting: false,
     }
 }
 

@@ -7,14 +7,14 @@ use super::{ApplyError, Context, instance};
 use crate::model::{Address, InstanceAddress, Part};
 use crate::plan::{InstancePlan, LaunchPlan, Start};
 use crate::provider::{
-    InstanceId, InstanceState, InstanceView, ModifyInstance, RunInstance, TagMap, VolumeId, VolumeState,
+    InstanceId, InstanceState, InstanceView, ModifyInstance, TagMap, VolumeId, VolumeState,
 };
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{InstanceResource, Operation, Resource, StateChange, VolumeResource};
 
 impl Context {
     /// The instance's plan with the values that are known only now, and its user data.
-    fn resolved(
+    pub(super) fn resolved(
         &self,
         machine: &InstanceAddress,
         plan: &InstancePlan,
@@ -52,23 +52,8 @@ impl Context {
         let (plan, _) = self.resolved(&address.instance, plan)?;
         let token = self.token()?;
         let instance_address = address.instance.part(Part::Instance);
-        let request = RunInstance {
-            tags: self.tags(&plan.tags, &instance_address, &token),
-            token,
-            base_ami: plan.base_ami.clone(),
-            instance_type: plan.instance_type.clone(),
-            architecture: plan.architecture,
-            boot_mode: plan.boot_mode,
-            platform: plan.platform.clone(),
-            zone: plan.zone.clone(),
-            subnet_id: plan.subnet_id.clone(),
-            private_ip: plan.private_ip,
-            security_group_ids: plan.security_group_ids.clone(),
-            key_name: plan.key_name.clone(),
-            iam_instance_profile: plan.iam_instance_profile.clone(),
-            console_pattern: plan.console_pattern.clone(),
-            boot_timeout: plan.boot_timeout,
-        };
+        let tags = self.tags(&plan.tags, &instance_address, &token);
+        let request = instance::request(&plan, token, tags);
         let record = |view: &InstanceView| {
             let resource = instance::recorded(&plan, view, LaunchPhase::Stub, Start::Stopped);
             vec![put_instance(&address.instance, resource)]
@@ -238,7 +223,9 @@ impl Context {
             volumes
                 .map(|(address, volume)| {
                     let started = started || volume.started;
-                    put_volume(address, VolumeResource { started, ..volume.clone() })
+                    // What was taken before a destroy that did not come to its end is old by then.
+                    let last_snapshot = None;
+                    put_volume(address, VolumeResource { started, last_snapshot, ..volume.clone() })
                 })
                 .collect::<Vec<StateChange>>()
         };
@@ -266,7 +253,7 @@ impl Context {
         Ok(format!("{id} is up: {evidence}"))
     }
 
-    async fn refresh_tags(
+    pub(super) async fn refresh_tags(
         &self,
         address: &Address,
         id: &InstanceId,
@@ -279,7 +266,7 @@ impl Context {
     }
 
     /// What of an instance's attributes must change in the provider.
-    fn modification(
+    pub(super) fn modification(
         &self,
         is: &InstanceResource,
         wanted: &InstancePlan,
@@ -300,7 +287,7 @@ impl Context {
         }
     }
 
-    async fn modify(
+    pub(super) async fn modify(
         &self,
         address: &Address,
         id: &InstanceId,
@@ -339,7 +326,10 @@ impl Context {
         }
         self.modify(address, &id, &request).await?;
         let view = self.refresh_tags(address, &id, &wanted.tags).await?;
-        let now = instance::recorded(&wanted, &view, LaunchPhase::Started, plan.start);
+        let now = InstanceResource {
+            image_id: is.image_id.clone(),
+            ..instance::recorded(&wanted, &view, LaunchPhase::Started, plan.start)
+        };
         let mut changes: Vec<StateChange> = wanted
             .disks
             .iter()

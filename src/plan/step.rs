@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, Architecture, BootMode, Digest, InstanceAddress, VolumeType};
-use crate::provider::{InstanceId, TagMap, VolumeId};
-use crate::state::ImageFacts;
+use crate::model::{Address, Architecture, BootMode, Digest, InstanceAddress, LaunchMethod, VolumeType};
+use crate::provider::{ImageId, InstanceId, SnapshotId, TagMap, VolumeId};
+use crate::state::{ImageDisk, ImageFacts};
 
 /// One node of the execution graph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,9 +50,23 @@ pub enum Step {
     Drivers(DriversPlan),
     /// Take the volume out of its slot.
     Detach,
+    /// Snapshot a written volume, for an image.
+    Snapshot(Box<SnapshotPlan>),
+    /// Make an image of the snapshots.
+    RegisterImage(Box<ImagePlan>),
+    /// Destroy a snapshot.
+    DeleteSnapshot {
+        /// Which.
+        id: SnapshotId,
+    },
+    /// Take an image away; what was launched from it stays.
+    DeregisterImage {
+        /// Which.
+        id: ImageId,
+    },
     /// Launch the stub.
     Stub(Box<InstancePlan>),
-    /// Swap the volumes in and bring the instance to its state.
+    /// Swap the volumes in, or launch from the image, and bring the instance to its state.
     Launch(Box<LaunchPlan>),
     /// Change an instance in place, or by stop and start.
     UpdateInstance(Box<LaunchPlan>),
@@ -76,6 +90,10 @@ impl Step {
             Self::Write(_) => "write",
             Self::Drivers(_) => "inject drivers",
             Self::Detach => "detach",
+            Self::Snapshot(_) => "snapshot",
+            Self::RegisterImage(_) => "register image",
+            Self::DeleteSnapshot { .. } => "delete snapshot",
+            Self::DeregisterImage { .. } => "deregister image",
             Self::Stub(_) => "launch stub",
             Self::Launch(_) => "launch",
             Self::UpdateInstance(_) => "change instance",
@@ -172,6 +190,32 @@ pub struct OverlayPlan {
     pub bytes: u64,
 }
 
+/// A snapshot to take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotPlan {
+    /// The user's tags; `None`: known only when the node runs.
+    pub tags: Option<TagMap>,
+    /// Destroying it is refused.
+    pub prevent_destroy: bool,
+}
+
+/// An image to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePlan {
+    /// The guest's architecture.
+    pub architecture: Architecture,
+    /// How the guest boots.
+    pub boot_mode: BootMode,
+    /// Its disks in order, the root first.
+    pub disks: Vec<ImageDisk>,
+    /// The user's tags; `None`: known only when the node runs.
+    pub tags: Option<TagMap>,
+    /// Destroying it is refused.
+    pub prevent_destroy: bool,
+}
+
 /// An instance as it shall be. Attributes that are known only when the node runs are `None` and
 /// listed in `unknown`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -185,6 +229,9 @@ pub struct InstancePlan {
     pub boot_mode: BootMode,
     /// `linux` or `windows`.
     pub platform: String,
+    /// How it comes to its volumes.
+    #[serde(default)]
+    pub method: LaunchMethod,
     /// The stub's AMI.
     pub base_ami: Option<String>,
     /// The zone.

@@ -9,4 +9,5 @@ mod crash;
 mod ec2;
 mod faulty;
 mod guest;
+mod images;
 mod local;

@@ -149,7 +149,10 @@ pub(super) fn help(code: &str) -> Option<&'static str> {
             "raise the quota in Service Quotas (EC2 or EBS), then apply again"
         }
         "VolumeModificationRateExceeded" => {
-            "EBS changes a volume once in six hours; apply again when they are over"
+            "EBS changes a volume once in six hours (\"Limitations for EBS volume modifications\"): apply again when they are over; what is changed already stays. A volume that was raised for its restore has had its change"
+        }
+        "IncorrectModificationState" => {
+            "an earlier change of this volume must be optimizing or completed before the next: apply again then; see\naws ec2 describe-volumes-modifications"
         }
         _ => return None,
     })

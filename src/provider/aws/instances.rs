@@ -6,9 +6,7 @@ use super::call::send;
 use super::client::Cloud;
 use super::views;
 use super::volumes::{PAGE, filters};
-use crate::provider::types::{
-    Filter, InstanceId, InstanceState, InstanceView, ProviderError, ProviderErrorKind,
-};
+use crate::provider::types::{Filter, InstanceId, InstanceView, ProviderError, ProviderErrorKind};
 
 impl Cloud {
     pub(super) async fn describe_instances(

@@ -114,7 +114,7 @@ impl Desk<'_> {
         self.check_run(request)?;
         let id = self.claim::<InstanceRecord>("RunInstances", &request.token)?;
         if let Some(made) = self.instance_by_id(&id)? {
-            if made.request.as_ref() != Some(request) {
+            if made.request.as_ref() != Some(&without_user_data(request)) {
                 return Err(mismatch(&request.token));
             }
             if made.phase == InstancePhase::Terminated {
@@ -124,6 +124,9 @@ impl Desk<'_> {
                 ));
             }
             return self.instance_view(&made);
+        }
+        if let Some(image) = &request.image_id {
+            return self.run_image(request, image, id);
         }
         let address = self.claim_address(request.private_ip, &id)?;
         let root_device = if request.platform == "windows" { "/dev/sda1" } else { "/dev/xvda" };
@@ -142,6 +145,7 @@ impl Desk<'_> {
             since: self.now,
             root_device: root_device.to_owned(),
             stub_root: Some(stub_root),
+            image_volumes: Vec::new(),
             termination_protection: false,
             console_pattern: request.console_pattern.clone(),
             boot_timeout: request.boot_timeout,
@@ -204,7 +208,7 @@ impl Desk<'_> {
     }
 
     /// Takes the address that is wanted, or a free one of 172.31.0.0/16, for an instance.
-    fn claim_address(&self, wanted: Option<Ipv4Addr>, id: &str) -> Result<Ipv4Addr, Failure> {
+    pub(super) fn claim_address(&self, wanted: Option<Ipv4Addr>, id: &str) -> Result<Ipv4Addr, Failure> {
         if let Some(address) = wanted {
             if let Some(holder) = self.holder(address)?
                 && holder != id
@@ -280,6 +284,11 @@ impl Desk<'_> {
             tags: instance.tags.clone(),
         })
     }
+}
+
+/// User data is nowhere kept.
+pub(super) fn without_user_data(request: &RunInstance) -> RunInstance {
+    RunInstance { user_data: None, ..request.clone() }
 }
 
 fn mismatch(token: &ClientToken) -> Failure {

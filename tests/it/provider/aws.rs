@@ -1,5 +1,6 @@
 //! The `aws` provider on moto's EC2 over HTTP.
 
+mod launch;
 mod restore;
 mod suite;
 mod wire;

@@ -13,29 +13,29 @@ use crate::support::Workspace;
 use crate::support::command::Output;
 
 /// An instance without a guest that is looked into.
-fn instance(name: &str, more: &str) -> String {
+pub fn instance(name: &str, more: &str) -> String {
     format!(
         "instance \"{name}\" {{\n  image = \"{name}.raw\"\n  instance_type = \"m6i.large\"\n  guest {{ drivers = \"none\" }}\n  tags = {{ Name = \"{name}\" }}\n{more}\n}}\n"
     )
 }
 
-struct Restore {
-    cloud: Cloud,
-    workspace: Workspace,
+pub struct Restore {
+    pub cloud: Cloud,
+    pub workspace: Workspace,
 }
 
 impl Restore {
-    fn new(settings: Value, provider: &str, instances: &str) -> Self {
+    pub fn new(settings: Value, provider: &str, instances: &str) -> Self {
         let cloud = Cloud::new(settings);
         let workspace = Workspace::new(&(cloud.blocks(provider) + instances));
         Self { cloud, workspace }
     }
 
-    fn configure(&self, provider: &str, instances: &str) {
+    pub fn configure(&self, provider: &str, instances: &str) {
         self.workspace.configure(&(self.cloud.blocks(provider) + instances));
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.workspace.command(arguments);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("AWS_") {
@@ -47,16 +47,16 @@ impl Restore {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         Output::of(self.command(arguments))
     }
 
-    fn apply(&self) -> Output {
+    pub fn apply(&self) -> Output {
         self.run(&["apply", "--auto-approve"])
     }
 
     /// What boto3 lists: volumes and instances that were not there before.
-    fn listed(&self) -> (Vec<Value>, Vec<Value>) {
+    pub fn listed(&self) -> (Vec<Value>, Vec<Value>) {
         let listed = boto3(&self.cloud.key);
         let gone = ["terminated", "shutting-down"];
         let not_before = |value: &Value, name: &str| {
@@ -72,7 +72,7 @@ impl Restore {
         (all("volumes", "VolumeId"), instances)
     }
 
-    fn volume(&self, address: &str) -> String {
+    pub fn volume(&self, address: &str) -> String {
         let state = self.workspace.state();
         state["resources"][address]["id"]
             .as_str()
@@ -81,7 +81,7 @@ impl Restore {
     }
 
     #[track_caller]
-    fn assert_holds(&self, address: &str, image: &Path) {
+    pub fn assert_holds(&self, address: &str, image: &Path) {
         let volume = self.cloud.content(&self.volume(address));
         let size = fs::metadata(image).unwrap().len().to_string();
         let output = Command::new("cmp").args(["-n", &size]).arg(image).arg(&volume).output().unwrap();
@@ -89,12 +89,12 @@ impl Restore {
     }
 
     /// No volume is left on the access node but its own.
-    fn assert_no_slot_is_taken(&self) {
+    pub fn assert_no_slot_is_taken(&self) {
         assert_eq!(fs::read_dir(self.cloud.devices()).unwrap().count(), 0);
     }
 }
 
-fn boto3(key: &str) -> Value {
+pub fn boto3(key: &str) -> Value {
     let script = r#"
 import boto3, json, sys
 ec2 = boto3.client("ec2", endpoint_url=sys.argv[1], region_name=sys.argv[2],
@@ -105,7 +105,9 @@ volumes = [v for page in ec2.get_paginator("describe_volumes").paginate() for v 
 for instance in instances:
     data = ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
     instance["UserData"] = data["UserData"].get("Value")
-print(json.dumps({"instances": instances, "volumes": volumes}, default=str))
+snapshots = [s for s in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] if s.get("Tags")]
+images = ec2.describe_images(Owners=["self"])["Images"]
+print(json.dumps({"instances": instances, "volumes": volumes, "snapshots": snapshots, "images": images}, default=str))
 "#;
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python");
     let output =
