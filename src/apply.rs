@@ -26,3 +26,4 @@ pub use error::ApplyError;
 pub use event::{Event, InstanceReceipt, NodeOutcome, NodeReceipt, Observer, Receipt, VolumeReceipt};
 pub use executor::run;
 pub use recover::recover;
+pub use wait::Limits;

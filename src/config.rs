@@ -34,7 +34,7 @@ mod unclosed;
 mod value;
 mod variables;
 
-pub use evaluate::{Evaluated, check};
+pub use evaluate::{DataRequest, Evaluated, check};
 pub use facts::{InstanceFacts, KnownFacts, VolumeFacts};
 
 pub use format::format_text;

@@ -15,3 +15,4 @@ pub mod mask;
 pub mod prepare;
 pub mod report;
 pub mod tree;
+pub mod windows;

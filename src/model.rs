@@ -5,6 +5,9 @@ pub mod digest;
 pub mod guest;
 pub mod hardware;
 pub mod location;
+pub mod lookup;
+pub mod node;
+pub mod options;
 pub mod size;
 pub mod spec;
 
@@ -13,6 +16,9 @@ pub use digest::{ClientToken, Digest, ParseDigestError};
 pub use guest::{Content, FirstBoot, GuestChanges, GuestFile, IdentityPolicy};
 pub use hardware::{Architecture, BootMode, Firmware, Hypervisor};
 pub use location::{HttpLocation, Location, NbdLocation, NbdServer, ParseLocationError, S3Location};
+pub use lookup::{DataRead, Found, Lookup, LookupFilter, LookupKind};
+pub use node::FileNode;
+pub use options::{CpuCredits, InstanceOptions, InterfaceSpec, MetadataOptions, PlacementSpec, Tenancy};
 pub use size::{Bytes, GIB, KIB, MIB, TIB};
 pub use spec::{
     AccessNodeSpec, AssumeRoleSpec, AttributePath, AwsProviderSpec, DesiredState, DiskSpec, DriversPolicy,

@@ -24,6 +24,7 @@ pub use types::{
 };
 
 use crate::diagnostic::Diagnostic;
+use crate::model::{Found, Lookup};
 
 /// Tag that carries the state's lineage.
 pub const TAG_WORKSPACE: &str = "replant:workspace";
@@ -56,6 +57,10 @@ pub trait Provider: Send + Sync {
         &self,
         names: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, InstanceTypeFacts>, ProviderError>;
+
+    /// What a data source asks for: all that matches, however many. For a question without
+    /// conditions everything of its kind.
+    async fn lookup(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError>;
 
     /// Makes an empty volume.
     async fn create_volume(&self, request: &CreateVolume) -> Result<VolumeView, ProviderError>;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::retry::retry;
+use super::wait::Limits;
 use super::{ApplyError, Cancel, Event, Observer};
 use crate::copy;
 use crate::diagnostic::Diagnostic;
@@ -45,6 +46,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// Decoding threads of each write; `None`: one a processor.
     pub threads: Option<usize>,
+    /// How long states are waited for.
+    pub limits: Limits,
 }
 
 /// What every node of a run shares.

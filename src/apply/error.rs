@@ -145,9 +145,13 @@ impl ApplyError {
                 ))
                 .help("plan again, look at what changed, and apply that"),
             Self::Timeout { what, seconds, last } => {
-                Diagnostic::error("apply::timeout", "Something took longer than it may")
+                let diagnostic = Diagnostic::error("apply::timeout", "Something took longer than it may")
                     .detail(format!("{what} was not seen within {seconds} s; last seen: {last}."))
-                    .help("apply again: what was made is in the state, and the rest goes on from there")
+                    .help("apply again: what was made is in the state, and the rest goes on from there");
+                match stuck(what, last) {
+                    Some(help) => diagnostic.help(help),
+                    None => diagnostic,
+                }
             }
             Self::NotInState { address } => Diagnostic::error("apply::not_in_state", "A resource is not in the state")
                 .detail(format!("{address} should have been made by an earlier step."))
@@ -208,6 +212,24 @@ impl ApplyError {
         }
         .about(address)
     }
+}
+
+/// How what hangs is freed by hand ("Troubleshoot Amazon EBS volume attachment issues", "Troubleshoot
+/// stopping your instance" in EC2's and EBS's guides).
+fn stuck(what: &str, last: &str) -> Option<String> {
+    let id = what.split_whitespace().find(|word| word.starts_with("vol-") || word.starts_with("i-"))?;
+    let is = |state: &str| last.to_lowercase().contains(state);
+    if id.starts_with("vol-") && (is("attaching") || is("detaching") || is("busy")) {
+        return Some(format!(
+            "if it stays so on EC2, free it by force; what its machine has not written to it by then is lost:\naws ec2 detach-volume --force --volume-id {id}"
+        ));
+    }
+    if id.starts_with("i-") && is("stopping") {
+        return Some(format!(
+            "if it stays so on EC2, stop it by force:\naws ec2 stop-instances --force --instance-ids {id}"
+        ));
+    }
+    None
 }
 
 /// A provider's error for a person.

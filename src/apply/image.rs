@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::{put_instance, put_volume};
 use super::retry::retry;
-use super::wait::{Pauses, VOLUME};
+use super::wait::Pauses;
 use super::{ApplyError, Context, instance};
-use crate::model::{Address, InstanceAddress, Part};
+use crate::model::{Address, InstanceAddress, InstanceOptions, Part};
 use crate::plan::image::content;
 use crate::plan::{ImagePlan, LaunchPlan, SnapshotPlan, Start};
 use crate::provider::{
@@ -205,6 +205,7 @@ impl Context {
             adopting: true,
             // What is set after the launch is not there yet.
             termination_protection: false,
+            options: InstanceOptions { disable_api_stop: false, ..wanted.options.clone() },
             ..instance::recorded(&wanted, view, LaunchPhase::Started, Start::Running)
         };
         let operation = Operation::RunInstance(Box::new(request.clone()));
@@ -218,6 +219,7 @@ impl Context {
         self.modify(address, &id, &request).await?;
         let protected = InstanceResource {
             termination_protection: wanted.termination_protection,
+            options: wanted.options.clone(),
             adopting: false,
             ..begun(&view)
         };
@@ -249,7 +251,7 @@ impl Context {
         let Some(recorded) = self.instance(machine).filter(|instance| instance.adopting) else {
             return Ok(());
         };
-        let mut pauses = Pauses::new(VOLUME);
+        let mut pauses = Pauses::new(self.options.limits.volume);
         let devices: Vec<String> = (0..recorded.disks.len()).map(device).collect();
         let held = loop {
             // The mapping is filled in while the instance is launched.

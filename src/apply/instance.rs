@@ -42,6 +42,7 @@ pub fn request(plan: &InstancePlan, token: ClientToken, tags: TagMap) -> RunInst
         security_group_ids: plan.security_group_ids.clone(),
         key_name: plan.key_name.clone(),
         iam_instance_profile: plan.iam_instance_profile.clone(),
+        options: plan.options.clone(),
         console_pattern: plan.console_pattern.clone(),
         boot_timeout: plan.boot_timeout,
     }
@@ -69,6 +70,7 @@ pub fn recorded(
         iam_instance_profile: plan.iam_instance_profile.clone(),
         user_data: plan.user_data,
         termination_protection: plan.termination_protection,
+        options: plan.options.clone(),
         state: match start {
             Start::Running => "running".to_owned(),
             Start::Stopped => "stopped".to_owned(),

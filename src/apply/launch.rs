@@ -73,6 +73,11 @@ impl Context {
         if view.state == InstanceState::Pending {
             self.wait_for_instance(id, Some(InstanceState::Running)).await?;
         }
+        if view.state != InstanceState::Stopped && view.options.disable_api_stop {
+            // Set again with the instance's other attributes.
+            let off = ModifyInstance { disable_api_stop: Some(false), ..ModifyInstance::default() };
+            self.modify(address, id, &off).await?;
+        }
         if view.state != InstanceState::Stopped {
             self.progress(address, format!("stopping {id}"));
             let operation = Operation::StopInstance { id: id.clone() };
@@ -128,8 +133,7 @@ impl Context {
             let operation = Operation::DetachVolume { id: id.clone(), instance: view.id.clone() };
             self.effect(address, operation, || self.provider.detach_volume(id, &view.id), |()| Vec::new())
                 .await?;
-            self.wait_for_volume(id, "detached", |view| view.is_none_or(|view| view.attachment.is_none()))
-                .await?;
+            self.wait_until_free(id).await?;
             if let Some(deletion) = deletion {
                 super::retry::retry(&self.cancel, || self.provider.delete_volume(id)).await?;
                 self.finish(deletion, Vec::new()).await?;
@@ -206,7 +210,7 @@ impl Context {
             .collect();
         let request = ModifyInstance {
             delete_on_termination,
-            ..self.modification(&stub, &wanted, user_data, wanted.user_data.is_some())
+            ..self.modification(&self.seen(&id, &stub).await?, &wanted, user_data, wanted.user_data.is_some())
         };
         self.modify(address, &id, &request).await?;
         let view = self.refresh_tags(address, &id, &wanted.tags).await?;
@@ -265,6 +269,18 @@ impl Context {
         Ok(view)
     }
 
+    /// The record of an instance with what the provider has of it now.
+    async fn seen(&self, id: &InstanceId, is: &InstanceResource) -> Result<InstanceResource, ApplyError> {
+        let Some(view) = self.describe_instance(id).await? else { return Ok(is.clone()) };
+        Ok(InstanceResource {
+            instance_type: view.instance_type.clone(),
+            security_group_ids: view.security_group_ids.clone(),
+            termination_protection: view.termination_protection,
+            options: is.options.refreshed(&view.options),
+            ..is.clone()
+        })
+    }
+
     /// What of an instance's attributes must change in the provider.
     pub(super) fn modification(
         &self,
@@ -277,10 +293,23 @@ impl Context {
             instance_type: (is.instance_type != wanted.instance_type).then(|| wanted.instance_type.clone()),
             // An empty text takes it away.
             user_data: set_user_data.then(|| user_data.unwrap_or_default()),
-            security_group_ids: (is.security_group_ids != wanted.security_group_ids)
+            security_group_ids: (!wanted.security_group_ids.is_empty()
+                && is.security_group_ids != wanted.security_group_ids)
                 .then(|| wanted.security_group_ids.clone()),
             termination_protection: (is.termination_protection != wanted.termination_protection)
                 .then_some(wanted.termination_protection),
+            metadata: (is.options.metadata != wanted.options.metadata)
+                .then(|| wanted.options.metadata.clone()),
+            cpu_credits: wanted
+                .options
+                .cpu_credits
+                .filter(|credits| is.options.cpu_credits != Some(*credits)),
+            monitoring: (is.options.monitoring != wanted.options.monitoring)
+                .then_some(wanted.options.monitoring),
+            placement: (is.options.placement != wanted.options.placement)
+                .then(|| wanted.options.placement.clone()),
+            disable_api_stop: (is.options.disable_api_stop != wanted.options.disable_api_stop)
+                .then_some(wanted.options.disable_api_stop),
             delete_on_termination: BTreeMap::new(),
             console_pattern: wanted.console_pattern.clone(),
             boot_timeout: wanted.boot_timeout,
@@ -312,18 +341,8 @@ impl Context {
         if plan.stop_first || plan.start == Start::Stopped {
             self.stop(address, &id).await?;
         }
-        let gone = || ApplyError::NotInState { address: address.clone() };
-        let before = self.describe_instance(&id).await?.ok_or_else(gone)?;
-        let seen = InstanceResource {
-            instance_type: before.instance_type.clone(),
-            security_group_ids: before.security_group_ids.clone(),
-            termination_protection: before.termination_protection,
-            ..is.clone()
-        };
-        let mut request = self.modification(&seen, &wanted, user_data, is.user_data != wanted.user_data);
-        if wanted.security_group_ids.is_empty() {
-            request.security_group_ids = None;
-        }
+        let seen = self.seen(&id, &is).await?;
+        let request = self.modification(&seen, &wanted, user_data, is.user_data != wanted.user_data);
         self.modify(address, &id, &request).await?;
         let view = self.refresh_tags(address, &id, &wanted.tags).await?;
         let now = InstanceResource {
@@ -396,10 +415,7 @@ impl Context {
                 let operation = Operation::DetachVolume { id: volume.clone(), instance: id.clone() };
                 self.effect(address, operation, || self.provider.detach_volume(volume, id), |()| Vec::new())
                     .await?;
-                self.wait_for_volume(volume, "detached", |view| {
-                    view.is_none_or(|view| view.attachment.is_none())
-                })
-                .await?;
+                self.wait_until_free(volume).await?;
             }
         }
         let operation = Operation::TerminateInstance { id: id.clone() };

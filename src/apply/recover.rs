@@ -2,16 +2,18 @@
 //! can be, nothing made twice (promise 2). Runs before the plan, under the lock.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::context::{put_instance, put_volume};
 use super::retry::retry;
+use super::wait::Pauses;
 use super::{ApplyError, Context, Event, image, volume};
-use crate::model::{Address, Architecture, BootMode, Digest, LaunchMethod, Part};
+use crate::model::{Address, Architecture, BootMode, ClientToken, Digest, LaunchMethod, Part};
 use crate::plan::image::content;
 use crate::plan::{InstancePlan, Start};
 use crate::provider::{
     CreateSnapshot, Filter, InstanceId, InstanceView, ProviderErrorKind, RunInstance, SnapshotId,
-    SnapshotView, TAG_TOKEN, VolumeId, user_tags,
+    SnapshotView, TAG_TOKEN, VolumeId, VolumeView, user_tags,
 };
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{
@@ -23,7 +25,9 @@ use crate::state::{
 /// # Errors
 /// The provider's, the journal's, a timeout. What is settled by then stays settled.
 pub async fn recover(context: &Context) -> Result<(), ApplyError> {
+    let mut adopted = false;
     for intent in context.store.pending() {
+        adopted |= matches!(intent.operation, Operation::CreateVolume(_) | Operation::RunInstance(_));
         let (id, address) = (intent.id, intent.address.clone());
         let what = match settle(context, intent).await {
             Ok(what) => what,
@@ -37,13 +41,18 @@ pub async fn recover(context: &Context) -> Result<(), ApplyError> {
         };
         context.tell(&Event::Recovered { address, what });
     }
+    wait_for_new(context, adopted).await?;
     context.finish_images().await?;
     leave_slots(context).await
 }
 
 fn is_refusal(error: &ApplyError) -> bool {
     match error {
-        ApplyError::Provider(error) => !error.is_retryable() && error.kind != ProviderErrorKind::Io,
+        // Who may not ask is told nothing of what was begun.
+        ApplyError::Provider(error) => {
+            !error.is_retryable()
+                && !matches!(error.kind, ProviderErrorKind::Io | ProviderErrorKind::Unauthorized)
+        }
         ApplyError::ForeignAttachment { .. } => true,
         _ => false,
     }
@@ -53,7 +62,10 @@ async fn settle(context: &Context, intent: Intent) -> Result<String, ApplyError>
     let Intent { id, address, operation } = intent;
     let (changes, what) = match operation {
         Operation::CreateVolume(request) => {
-            let view = retry(&context.cancel, || context.provider.create_volume(&request)).await?;
+            let view = match made_volume(context, &request.token).await? {
+                Some(view) => view,
+                None => retry(&context.cancel, || context.provider.create_volume(&request)).await?,
+            };
             let what = format!("{} was being made; it is adopted", view.id);
             (volume::adopted(&address, &request, &view).into_iter().collect(), what)
         }
@@ -70,7 +82,10 @@ async fn settle(context: &Context, intent: Intent) -> Result<String, ApplyError>
             }
         }
         Operation::RunInstance(request) => {
-            let view = retry(&context.cancel, || context.provider.run_instance(&request)).await?;
+            let view = match made_instance(context, &request.token).await? {
+                Some(view) => view,
+                None => retry(&context.cancel, || context.provider.run_instance(&request)).await?,
+            };
             let what = format!("{} was being launched; it is adopted", view.id);
             let resource =
                 super::instance::recorded(&launched_plan(&request), &view, LaunchPhase::Stub, Start::Stopped);
@@ -234,7 +249,62 @@ fn final_snapshot(
     }
 }
 
+/// The volume that a token made, by its tag: the provider forgets tokens after a while (EC2: a day at
+/// least), and may do so before anybody runs us again.
+async fn made_volume(context: &Context, token: &ClientToken) -> Result<Option<VolumeView>, ApplyError> {
+    let filter = Filter::tag(TAG_TOKEN, token);
+    let found = retry(&context.cancel, || context.provider.volumes(&filter)).await?;
+    Ok(found.into_iter().find(|view| !view.state.is_ending()))
+}
+
+/// The instance that a token launched, by its tag.
+async fn made_instance(context: &Context, token: &ClientToken) -> Result<Option<InstanceView>, ApplyError> {
+    let filter = Filter::tag(TAG_TOKEN, token);
+    let found = retry(&context.cancel, || context.provider.instances(&filter)).await?;
+    Ok(found.into_iter().find(|view| !view.state.is_ending()))
+}
+
+/// What an earlier run made right before it was cut off may not be known everywhere yet: planned
+/// now, it would be made a second time. What stays unknown was deleted by somebody else.
+async fn wait_for_new(context: &Context, adopted: bool) -> Result<(), ApplyError> {
+    let Some(cut_off) = context.store.cut_off() else { return Ok(()) };
+    let since = if adopted { Duration::ZERO } else { cut_off.elapsed().unwrap_or_default() };
+    let state = context.store.state();
+    let (mut volumes, mut instances) = (BTreeMap::new(), BTreeMap::new());
+    for address in context.store.made() {
+        match state.resources.get(&address) {
+            Some(Resource::Volume(volume)) => volumes.insert(volume.id.to_string(), address),
+            Some(Resource::Instance(instance)) => instances.insert(instance.id.to_string(), address),
+            Some(Resource::Snapshot(_) | Resource::Image(_)) | None => None,
+        };
+    }
+    let mut pauses = Pauses::new(context.options.limits.new.saturating_sub(since));
+    let by_ids =
+        |of: &BTreeMap<String, Address>| Filter { ids: of.keys().cloned().collect(), ..Filter::default() };
+    loop {
+        if !volumes.is_empty() {
+            let filter = by_ids(&volumes);
+            for view in retry(&context.cancel, || context.provider.volumes(&filter)).await? {
+                volumes.remove(&view.id.0);
+            }
+        }
+        if !instances.is_empty() {
+            let filter = by_ids(&instances);
+            for view in retry(&context.cancel, || context.provider.instances(&filter)).await? {
+                instances.remove(&view.id.0);
+            }
+        }
+        let Some((id, address)) = volumes.iter().chain(&instances).next() else { return Ok(()) };
+        context.progress(address, format!("{id} was just made; waiting until it is known everywhere"));
+        match pauses.pause(context, &format!("{id} described"), "it does not exist").await {
+            Err(ApplyError::Timeout { .. }) => return Ok(()),
+            other => other?,
+        }
+    }
+}
+
 async fn finish_deletion(context: &Context, address: &Address, id: &VolumeId) -> Result<(), ApplyError> {
+    context.forget_manifest(id);
     if context.describe_volume(id).await?.is_none() {
         return Ok(());
     }
@@ -285,6 +355,7 @@ fn launched_plan(request: &RunInstance) -> InstancePlan {
         iam_instance_profile: request.iam_instance_profile.clone(),
         user_data: None,
         termination_protection: false,
+        options: request.options.clone(),
         tags: user_tags(&request.tags),
         console_pattern: request.console_pattern.clone(),
         boot_timeout: request.boot_timeout,

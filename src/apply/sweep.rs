@@ -26,11 +26,7 @@ pub async fn sweep(context: &Context, strays: &[Stray]) -> Result<BTreeSet<Strin
         context.wait_for_instance(&id, None).await?;
         // Those that go with it go now; the others are free a moment later.
         for volume in held.values() {
-            context
-                .wait_for_volume(volume, "free of its instance", |view| {
-                    view.is_none_or(|view| view.attachment.is_none())
-                })
-                .await?;
+            context.wait_until_free(volume).await?;
         }
         told(context, &address, &id.0);
         gone.insert(id.0);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::context::put_volume;
 use super::retry::retry;
-use super::wait::{self, Pauses};
+use super::wait::Pauses;
 use super::{ApplyError, Context, Event};
 use crate::copy;
 use crate::image;
@@ -80,7 +80,7 @@ impl Context {
         })
         .await?;
         // Its slot can be used again only when its old device is gone.
-        let mut pauses = Pauses::new(wait::VOLUME);
+        let mut pauses = Pauses::new(self.options.limits.volume);
         while !retry(&self.cancel, || self.provider.is_released(&volume.id)).await? {
             let what = format!("{} released by the kernel", volume.id);
             pauses.pause(self, &what, "its device is still there").await?;
@@ -121,7 +121,8 @@ impl Context {
         let target = copy::Target::open(&device.path, &options)
             .map_err(|error| ApplyError::Copy(Box::new(error.into())))?;
         // Its name could have gone to another device before it was open; now it cannot.
-        if !device.is_still_proven() {
+        let is_it = target.is(device.node).map_err(|error| ApplyError::Copy(Box::new(error.into())))?;
+        if !is_it || !device.is_still_proven() {
             return Err(ApplyError::Provider(ProviderError::new(
                 "DescribeVolumes",
                 ProviderErrorKind::DeviceRefused,

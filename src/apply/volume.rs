@@ -178,6 +178,7 @@ impl Context {
     ) -> Result<String, ApplyError> {
         if self.describe_volume(id).await?.is_none() {
             self.change(vec![StateChange::Remove { address: address.clone() }]).await?;
+            self.forget_manifest(id);
             return Ok(format!("{id} was gone already"));
         }
         let mut detail = id.to_string();
@@ -276,11 +277,7 @@ impl Context {
         }
         let operation = Operation::DetachVolume { id: id.clone(), instance: holder.clone() };
         self.effect(address, operation, || self.provider.detach_volume(id, &holder), |()| Vec::new()).await?;
-        self.wait_for_volume(id, "detached", |view| {
-            view.is_none_or(|view| view.attachment.is_none() && view.state != VolumeState::InUse)
-        })
-        .await?;
-        Ok(())
+        self.wait_until_free(id).await
     }
 
     /// Leaves a volume where it is, and the state without it.

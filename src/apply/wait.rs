@@ -12,12 +12,25 @@ use crate::provider::{
     VolumeId, VolumeState, VolumeView,
 };
 
-/// For volumes and attachments (EC2: seconds; a busy detach can take minutes).
-pub const VOLUME: Duration = Duration::from_secs(300);
-/// For an instance to run, stop or end (EC2: a stop may take minutes).
-pub const INSTANCE: Duration = Duration::from_secs(600);
-/// For a snapshot (EC2: hours for terabytes).
-pub const SNAPSHOT: Duration = Duration::from_secs(12 * 3600);
+/// How long states are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For volumes and attachments (EC2: seconds; a busy detach can take minutes).
+    pub volume: Duration,
+    /// For an instance to run, stop or end (EC2: a stop may take minutes).
+    pub instance: Duration,
+    /// For a snapshot (EC2: hours for terabytes).
+    pub snapshot: Duration,
+    /// For what was just made to be known everywhere (EC2 gives no limit; two minutes were seen).
+    pub new: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { volume: seconds(300), instance: seconds(600), snapshot: seconds(12 * 3600), new: seconds(120) }
+    }
+}
 
 /// For an image of complete snapshots (EC2: seconds).
 pub const IMAGE: Duration = Duration::from_secs(600);
@@ -26,6 +39,8 @@ pub const IMAGE: Duration = Duration::from_secs(600);
 const FIRST: Duration = Duration::from_millis(40);
 /// The longest pause between two looks.
 const LONGEST: Duration = Duration::from_secs(5);
+/// Looks that must agree that something does not exist.
+const MISSING: u32 = 5;
 
 /// Pauses that grow, up to a limit.
 pub struct Pauses {
@@ -62,6 +77,13 @@ impl Pauses {
     }
 }
 
+/// A volume's state and its attachment's, as a person is told them.
+fn seen(view: &VolumeView) -> String {
+    let attachment = view.attachment.as_ref();
+    let attached = attachment.map(|is| format!(", {} on {} as {}", is.state, is.instance_id, is.device));
+    format!("{:?}{}", view.state, attached.unwrap_or_default())
+}
+
 impl Context {
     /// A volume as it is, when it exists.
     ///
@@ -93,15 +115,35 @@ impl Context {
         what: &str,
         wanted: impl Fn(Option<&VolumeView>) -> bool,
     ) -> Result<Option<VolumeView>, ApplyError> {
-        let mut pauses = Pauses::new(VOLUME);
+        let mut pauses = Pauses::new(self.options.limits.volume);
         loop {
             let view = self.describe_volume(id).await?;
             if wanted(view.as_ref()) {
                 return Ok(view);
             }
-            let last =
-                view.map_or_else(|| "it does not exist".to_owned(), |view| format!("{:?}", view.state));
+            let last = view.map_or_else(|| "it does not exist".to_owned(), |view| seen(&view));
             pauses.pause(self, &format!("{id} {what}"), &last).await?;
+        }
+    }
+
+    /// Waits until a volume is attached to nothing. That it is not described means that it is gone only
+    /// when that is said again and again: EC2 may not know everywhere yet what came with an instance.
+    ///
+    /// # Errors
+    /// A timeout, the provider's, an interrupt.
+    pub async fn wait_until_free(&self, id: &VolumeId) -> Result<(), ApplyError> {
+        let mut pauses = Pauses::new(self.options.limits.volume);
+        let mut missing = 0;
+        loop {
+            let view = self.describe_volume(id).await?;
+            let last = match &view {
+                Some(view) if view.attachment.is_none() && view.state != VolumeState::InUse => return Ok(()),
+                Some(view) => seen(view),
+                None if missing == MISSING => return Ok(()),
+                None => "it does not exist".to_owned(),
+            };
+            missing = if view.is_none() { missing + 1 } else { 0 };
+            pauses.pause(self, &format!("{id} detached"), &last).await?;
         }
     }
 
@@ -114,7 +156,7 @@ impl Context {
         id: &InstanceId,
         wanted: Option<InstanceState>,
     ) -> Result<(), ApplyError> {
-        let mut pauses = Pauses::new(INSTANCE);
+        let mut pauses = Pauses::new(self.options.limits.instance);
         let what = wanted.map_or_else(|| format!("{id} terminated"), |state| format!("{id} {state:?}"));
         loop {
             let state = self.describe_instance(id).await?.map(|view| view.state);
@@ -151,7 +193,7 @@ impl Context {
     /// # Errors
     /// It failed, a timeout, the provider's, an interrupt.
     pub async fn wait_for_snapshot(&self, address: &Address, id: &SnapshotId) -> Result<(), ApplyError> {
-        let mut pauses = Pauses::new(SNAPSHOT);
+        let mut pauses = Pauses::new(self.options.limits.snapshot);
         let mut told = None;
         let filter = Filter::id(id);
         loop {

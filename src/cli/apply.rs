@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::plan::{PlanArguments, has_state, runtime};
 use super::terminal;
 use super::workspace::Workspace;
-use crate::apply::{self, Cancel, Context, Observer, Options, Receipt, Tally};
+use crate::apply::{self, Cancel, Context, Limits, Observer, Options, Receipt, Tally};
 use crate::copy::Budget;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::image;
@@ -117,7 +117,7 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
     let observer = terminal::observer(command.run.json);
     let session = Session { workspace: &workspace, store: &store, cancel: &cancel, observer: &observer };
     let context = |plan: Plan, overlays: Overlays| session.context(plan, overlays, &command.run);
-    let settles = !store.pending().is_empty() || left_work(&store.state());
+    let settles = !store.pending().is_empty() || store.cut_off().is_some() || left_work(&store.state());
     if settles {
         let nothing = runtime
             .block_on(workspace.provider.access_node())
@@ -179,7 +179,7 @@ impl Session<'_> {
     #[must_use]
     pub fn context(&self, plan: Plan, overlays: Overlays, run: &RunArguments) -> Context {
         Context {
-            specs: self.workspace.specs(plan.mode == Mode::Destroy),
+            specs: self.workspace.specs(&plan),
             plan: Arc::new(plan),
             overlays,
             provider: Arc::clone(&self.workspace.provider),
@@ -191,6 +191,7 @@ impl Session<'_> {
                 verify: run.verify,
                 directory: self.workspace.directory.clone(),
                 threads: None,
+                limits: Limits::default(),
             },
             budget: Arc::new(Budget::new(
                 MEMORY,

@@ -71,7 +71,7 @@ fn import(directory: &Path, command: &Import) -> Result<String, Diagnostics> {
         return Err(state::unfinished(intent).into());
     }
     let now = store.state();
-    let machines = workspace.machines(&now)?;
+    let machines = workspace.machines(&runtime, &now)?;
     let machine = machines.get(&command.address.instance).ok_or_else(|| not_configured(&command.address))?;
     let provider = &*workspace.provider;
     let failed = |error: ProviderError| Diagnostics::from(apply::error::provider(&error));

@@ -68,7 +68,7 @@ fn rebuilt(directory: &Path, rehearse: bool, command: &Rebuild) -> Result<Exit, 
             }
             None => {
                 let all = runtime.block_on(Inventory::read_all(provider)).map_err(failed)?;
-                let lineage = the_lineage(&all, &workspace.instance_names(&before)?)?;
+                let lineage = the_lineage(&all, &workspace.instance_names(&runtime, &before)?)?;
                 let inventory = all.of(&lineage);
                 (lineage, inventory)
             }
@@ -76,7 +76,7 @@ fn rebuilt(directory: &Path, rehearse: bool, command: &Rebuild) -> Result<Exit, 
     store.continue_lineage(&lineage).map_err(|error| error.diagnostic())?;
     let now = store.state();
     // Images may be gone: what cannot be opened only leaves more to the provider to tell.
-    let machines: BTreeMap<InstanceAddress, Machine> = workspace.machines(&now).unwrap_or_default();
+    let machines: BTreeMap<InstanceAddress, Machine> = workspace.machines(&runtime, &now).unwrap_or_default();
     let names = inventory.instances.iter().map(|view| view.instance_type.clone()).collect();
     let types = runtime.block_on(provider.instance_types(&names)).map_err(failed)?;
     let ground = Ground { state: &now, machines: &machines, types: &types, access_node: &node.instance_id };

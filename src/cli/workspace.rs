@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 
@@ -10,11 +10,12 @@ use super::inspect_guest::SandboxInspector;
 use super::variables::Variables;
 use crate::apply::Specs;
 use crate::config::{self, Config, Evaluated, KnownFacts};
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::model::{
-    Address, AwsProviderSpec, DesiredState, DriversPolicy, InstanceAddress, InstanceSpec, LocalProviderSpec,
-    ProviderSpec,
+    Address, AwsProviderSpec, DataRead, DesiredState, DriversPolicy, Found, InstanceAddress, InstanceSpec,
+    LocalProviderSpec, Lookup, ProviderSpec,
 };
+use crate::observe::data;
 use crate::observe::{Inspection, Machine, Pins, Reality, resolve};
 use crate::plan::{self, Action, Mode, Overlays, Plan};
 use crate::provider::Provider;
@@ -56,6 +57,8 @@ pub struct Workspace {
     pub config: Arc<Config>,
     /// The provider.
     pub provider: Arc<dyn Provider>,
+    /// What the data sources found: each question is asked once in a run.
+    data: Mutex<BTreeMap<Lookup, Found>>,
 }
 
 impl Workspace {
@@ -86,29 +89,68 @@ impl Workspace {
             paths: super::state::paths(directory, arguments.rehearse),
             config: Arc::new(config),
             provider,
+            data: Mutex::default(),
         })
     }
 
     /// Evaluates the configuration with what the state knows, but for the instances that are about
-    /// to be made anew.
+    /// to be made anew; reads the data sources that it comes upon.
     ///
     /// # Errors
     /// All mistakes.
     pub fn evaluate(
         &self,
+        runtime: &tokio::runtime::Runtime,
         state: &State,
         renewed: &BTreeSet<InstanceAddress>,
     ) -> Result<(Evaluated, Diagnostics), Diagnostics> {
-        let (evaluated, diagnostics) = self.config.evaluate(&known(state, renewed));
-        if diagnostics.has_errors() { Err(diagnostics) } else { Ok((evaluated, diagnostics)) }
+        // Data sources may ask by what others found: each round reads at least one.
+        loop {
+            let data = self.read_data();
+            let (evaluated, diagnostics) =
+                self.config.evaluate(&KnownFacts { data, ..known(state, renewed) });
+            if diagnostics.has_errors() {
+                return Err(diagnostics);
+            }
+            let known = self.read_data();
+            let unread: BTreeMap<String, (Lookup, Option<Span>)> = evaluated
+                .data
+                .iter()
+                .filter(|(_, request)| !known.contains_key(&request.lookup))
+                .map(|(address, request)| (address.clone(), (request.lookup.clone(), request.span.clone())))
+                .collect();
+            if unread.is_empty() {
+                return Ok((evaluated, diagnostics));
+            }
+            let found = runtime.block_on(data::read(&*self.provider, &unread))?;
+            self.data.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+        }
+    }
+
+    fn read_data(&self) -> BTreeMap<Lookup, Found> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the data sources of a configuration found, as its plan holds them.
+    fn data_of(&self, evaluated: &Evaluated) -> BTreeMap<String, DataRead> {
+        let known = self.read_data();
+        let read = evaluated.data.iter().filter_map(|(address, request)| {
+            let found = known.get(&request.lookup)?.clone();
+            Some((address.clone(), DataRead { lookup: request.lookup.clone(), found }))
+        });
+        read.collect()
     }
 
     /// The names of the configuration's instances.
     ///
     /// # Errors
     /// All mistakes.
-    pub fn instance_names(&self, state: &State) -> Result<BTreeSet<String>, Diagnostics> {
-        let (evaluated, _) = self.evaluate(state, &BTreeSet::new())?;
+    pub fn instance_names(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        state: &State,
+    ) -> Result<BTreeSet<String>, Diagnostics> {
+        let (evaluated, _) = self.evaluate(runtime, state, &BTreeSet::new())?;
         Ok(evaluated.instances.into_keys().map(|address| address.name).collect())
     }
 
@@ -116,8 +158,12 @@ impl Workspace {
     ///
     /// # Errors
     /// All mistakes, and images that cannot be opened.
-    pub fn machines(&self, state: &State) -> Result<BTreeMap<InstanceAddress, Machine>, Diagnostics> {
-        let (evaluated, _) = self.evaluate(state, &BTreeSet::new())?;
+    pub fn machines(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        state: &State,
+    ) -> Result<BTreeMap<InstanceAddress, Machine>, Diagnostics> {
+        let (evaluated, _) = self.evaluate(runtime, state, &BTreeSet::new())?;
         let types = BTreeMap::new();
         let inspector = SandboxInspector::new(&self.directory, &types);
         let (machines, diagnostics) = resolve(&evaluated.instances, &Pins::of(state), &inspector, &|_| false);
@@ -147,7 +193,7 @@ impl Workspace {
         // least one more, and most configurations need one. A started machine that turns out to be
         // written anew is inspected in the next round.
         loop {
-            let (evaluated, warnings) = self.evaluate(state, &renewed)?;
+            let (evaluated, warnings) = self.evaluate(runtime, state, &renewed)?;
             let (mut plan, overlays, machines) = self.plan_once(
                 runtime,
                 state,
@@ -165,6 +211,7 @@ impl Workspace {
             ));
             if (renewed.len(), inspected.len()) == before {
                 plan.notes.splice(0..0, warnings);
+                plan.data = self.data_of(&evaluated);
                 return Ok((plan, overlays));
             }
             cache = (inspected.len() == before.1).then_some(machines);
@@ -187,6 +234,15 @@ impl Workspace {
         let reality = runtime
             .block_on(Reality::read(&*self.provider, state, &types, starts, !wishes.no_refresh))
             .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
+        let interfaces = data::check_interfaces(&*self.provider, &specs, state, &reality.access_node.zone);
+        let wrong = runtime
+            .block_on(interfaces)
+            .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
+        if !wrong.is_empty() {
+            let mut diagnostics = Diagnostics::new();
+            diagnostics.extend(wrong);
+            return Err(diagnostics);
+        }
         let (cache, inspected) =
             desired.map_or_else(Default::default, |(_, cache, inspected)| (cache, inspected.clone()));
         let machines = match cache {
@@ -225,10 +281,11 @@ impl Workspace {
         Ok((plan, overlays_of(&machines), machines))
     }
 
-    /// The configuration as `apply` asks it.
+    /// The configuration as `apply` asks it, with what the plan's data sources found.
     #[must_use]
-    pub fn specs(&self, destroys: bool) -> Arc<dyn Specs> {
-        Arc::new(ConfigSpecs { config: Arc::clone(&self.config), destroys })
+    pub fn specs(&self, plan: &Plan) -> Arc<dyn Specs> {
+        let data = plan.data.values().map(|read| (read.lookup.clone(), read.found.clone())).collect();
+        Arc::new(ConfigSpecs { config: Arc::clone(&self.config), destroys: plan.mode == Mode::Destroy, data })
     }
 }
 
@@ -349,11 +406,13 @@ pub fn known(state: &State, renewed: &BTreeSet<InstanceAddress>) -> KnownFacts {
 struct ConfigSpecs {
     config: Arc<Config>,
     destroys: bool,
+    data: BTreeMap<Lookup, Found>,
 }
 
 impl ConfigSpecs {
     fn evaluate(&self, state: &State) -> Result<Evaluated, Diagnostic> {
-        let (evaluated, diagnostics) = self.config.evaluate(&known(state, &BTreeSet::new()));
+        let known = KnownFacts { data: self.data.clone(), ..known(state, &BTreeSet::new()) };
+        let (evaluated, diagnostics) = self.config.evaluate(&known);
         match diagnostics.into_iter().find(Diagnostic::is_error) {
             Some(error) => Err(error),
             None => Ok(evaluated),

@@ -1,6 +1,6 @@
 //! Evaluation of a whole configuration, dependencies first.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::ast::Block;
 use super::decode::{self, Decoder, Sink};
 use super::expression::{Evaluation, Evaluator, Failure, InstanceValue, Scope};
-use super::facts::{KnownFacts, instance_value};
+use super::facts::{KnownFacts, data_value, instance_value};
 use super::functions::FileCache;
 use super::load::{Config, InstanceBlock, Options, load};
 use super::references::Node;
@@ -17,7 +17,9 @@ use super::suggest;
 use super::types::{self, Type};
 use super::value::{Kind, Value};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Span};
-use crate::model::{AccessNodeSpec, InstanceAddress, InstanceSpec, OutputSpec, ProviderSpec};
+use crate::model::{
+    AccessNodeSpec, InstanceAddress, InstanceSpec, Lookup, LookupKind, OutputSpec, ProviderSpec,
+};
 
 /// What a configuration asks for.
 #[derive(Debug, Clone)]
@@ -30,12 +32,23 @@ pub struct Evaluated {
     pub instances: BTreeMap<InstanceAddress, InstanceSpec>,
     /// The outputs.
     pub outputs: BTreeMap<String, OutputSpec>,
+    /// The data sources whose arguments are known, by address.
+    pub data: BTreeMap<String, DataRequest>,
     /// `required_version` as it is written.
     pub required_version: Option<String>,
     /// Where the provider's block stands, when there is one.
     pub provider_span: Option<Span>,
     /// Where the access node's block stands, when there is one.
     pub access_node_span: Option<Span>,
+}
+
+/// A data source, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataRequest {
+    /// What it asks for.
+    pub lookup: Lookup,
+    /// Where its block stands.
+    pub span: Option<Span>,
 }
 
 /// Loads and evaluates a directory with nothing known of its instances: all of its mistakes, each
@@ -83,6 +96,7 @@ struct Run<'a> {
     known: &'a KnownFacts,
     evaluator: Evaluator<'a>,
     instances: BTreeMap<InstanceAddress, InstanceSpec>,
+    data: BTreeMap<String, DataRequest>,
     /// The keys of each instance with `for_each`, `None` without.
     keys: BTreeMap<Arc<str>, Option<BTreeSet<Arc<str>>>>,
     found: Diagnostics,
@@ -106,10 +120,13 @@ impl Config {
                 variables: &self.variables,
                 locals: RefCell::default(),
                 instances: RefCell::default(),
+                data: RefCell::default(),
+                unread: Cell::new(false),
                 faulty: &self.faulty,
                 trace: RefCell::default(),
             },
             instances: BTreeMap::new(),
+            data: BTreeMap::new(),
             keys: BTreeMap::new(),
             found: Diagnostics::new(),
         };
@@ -117,11 +134,14 @@ impl Config {
             match node {
                 Node::Local(name) => run.local(name),
                 Node::Instance(name) => run.instance_block(name),
+                Node::Data(kind, name) => run.data_block(*kind, name),
             }
         }
         run.check_depends_on();
         run.check_addresses();
         let outputs = run.outputs();
+        // Settings cannot wait for what is read with them.
+        run.evaluator.unread.set(false);
         let mut sink = Sink::default();
         let required_version = decode::required_version(&run.evaluator, self.replant.as_ref(), &mut sink);
         let provider = decode::provider(&run.evaluator, self.provider.as_ref(), &mut sink);
@@ -139,6 +159,7 @@ impl Config {
             provider,
             access_node,
             instances: run.instances,
+            data: run.data,
             outputs,
             required_version,
             provider_span: span(&self.provider),
@@ -198,11 +219,7 @@ impl Run<'_> {
                         let mut complete = true;
                         for (key, value) in pairs {
                             let address = InstanceAddress::with_key(&**name, &*key);
-                            let each = [
-                                (Arc::from("key"), Value::string(Arc::clone(&key))),
-                                (Arc::from("value"), value),
-                            ];
-                            let names = [(Arc::from("each"), Value::object(BTreeMap::from(each)))];
+                            let names = each_of(&key, value);
                             match self.instance(declared, address, Some(&names), &used) {
                                 Some(value) => {
                                     values.insert(key, value);
@@ -224,6 +241,79 @@ impl Run<'_> {
             }
         };
         self.evaluator.instances.borrow_mut().insert(Arc::clone(name), value);
+    }
+
+    fn data_block(&mut self, kind: LookupKind, name: &Arc<str>) {
+        let config = self.config;
+        let Some(block) = config.data.get(&(kind, Arc::clone(name))) else { return };
+        let address = format!("data.{}.{name}", kind.as_str());
+        let mut used = BTreeSet::new();
+        let value = match block.attribute("for_each") {
+            None => self
+                .data_source(kind, block, address, &[], &mut used)
+                .map_or(InstanceValue::Failed, InstanceValue::One),
+            Some(attribute) => {
+                let (keys, from) = self.traced(|evaluator| for_each(evaluator, &attribute.expr));
+                used.extend(from);
+                match keys {
+                    Ok(pairs) => {
+                        let mut values = BTreeMap::new();
+                        let wanted = pairs.len();
+                        for (key, value) in pairs {
+                            let address = format!("{address}[{:?}]", &*key);
+                            let names = each_of(&key, value);
+                            let value = self.data_source(kind, block, address, &names, &mut used);
+                            values.extend(value.map(|value| (key, value)));
+                        }
+                        match values.len() == wanted {
+                            true => InstanceValue::Each(Value::object(values)),
+                            false => InstanceValue::Failed,
+                        }
+                    }
+                    Err(failure) => {
+                        self.report(failure);
+                        InstanceValue::Failed
+                    }
+                }
+            }
+        };
+        self.evaluator.data.borrow_mut().insert((kind, Arc::clone(name)), (value, Arc::new(used)));
+    }
+
+    /// Decodes one data source; its value for expressions, if it has no mistakes.
+    fn data_source(
+        &mut self,
+        kind: LookupKind,
+        block: &Block,
+        address: String,
+        names: &[(Arc<str>, Value)],
+        used: &mut BTreeSet<InstanceAddress>,
+    ) -> Option<Value> {
+        let scope = Scope::block(names);
+        let mut sink = Sink::default();
+        let (lookup, from) = self.traced(|evaluator| decode::data(evaluator, block, kind, &scope, &mut sink));
+        used.extend(from);
+        let errors = sink.failed || sink.diagnostics.iter().any(Diagnostic::is_error);
+        self.found.extend(sink.diagnostics.into_iter().map(|mut diagnostic| {
+            diagnostic.address.get_or_insert_with(|| address.clone());
+            diagnostic
+        }));
+        if errors {
+            return None;
+        }
+        let found = match sink.unknown.is_empty() {
+            true => self.known.data.get(&lookup).map(|found| data_value(kind, found)),
+            // Another data source comes first.
+            false => None,
+        };
+        if sink.unknown.is_empty() {
+            let span = self.evaluator.sources.span(block.place);
+            self.data.insert(address, DataRequest { lookup, span });
+        }
+        Some(found.unwrap_or_else(|| {
+            self.evaluator.unread.set(true);
+            Value::UNKNOWN
+        }))
     }
 
     /// Decodes one instance; its value for expressions, if it has no mistakes.
@@ -362,6 +452,12 @@ impl Run<'_> {
     }
 }
 
+/// What `each` is for one key.
+fn each_of(key: &Arc<str>, value: Value) -> [(Arc<str>, Value); 1] {
+    let each = [(Arc::from("key"), Value::string(Arc::clone(key))), (Arc::from("value"), value)];
+    [(Arc::from("each"), Value::object(BTreeMap::from(each)))]
+}
+
 /// The keys and values of a `for_each`.
 fn for_each(evaluator: &Evaluator<'_>, expr: &super::ast::Expr) -> Evaluation<Vec<(Arc<str>, Value)>> {
     let value = evaluator.attribute_value(expr, &Scope::EMPTY)?;
@@ -378,6 +474,9 @@ fn for_each(evaluator: &Evaluator<'_>, expr: &super::ast::Expr) -> Evaluation<Ve
         ));
     }
     let unknown = value.is_unknown() || (matches!(value.kind, Kind::Set(_)) && value.any_unknown());
+    if unknown && evaluator.unread.get() {
+        return Err(Failure::Reported);
+    }
     if unknown {
         return Err(wrong(
             "config::unknown_at_plan",

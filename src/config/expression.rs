@@ -1,19 +1,19 @@
 //! Evaluation of expressions: [`Evaluator`] holds what names stand for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::ast::{Expr, ExprKind, For, Key, Step, StepKind};
 use super::functions::{self, FileCache};
-use super::references::{ROOTS, root_help};
+use super::references::{DataName, ROOTS, root_help};
 use super::source::{Place, Sources};
 use super::suggest;
 use super::types::{self, Type};
 use super::value::{Kind, Value};
 use crate::diagnostic::Diagnostic;
-use crate::model::InstanceAddress;
+use crate::model::{InstanceAddress, LookupKind};
 
 /// Why an expression has no value.
 #[derive(Debug)]
@@ -82,6 +82,9 @@ pub(super) enum InstanceValue {
 /// A local's value, and the instances that it was computed from.
 pub(super) type LocalValue = (Option<Value>, Arc<BTreeSet<InstanceAddress>>);
 
+/// What `data.KIND.NAME` stands for, and the instances that it was computed from.
+pub(super) type LocalDataValue = (InstanceValue, Arc<BTreeSet<InstanceAddress>>);
+
 /// Evaluates expressions.
 pub(super) struct Evaluator<'a> {
     pub(super) sources: &'a Sources,
@@ -91,6 +94,10 @@ pub(super) struct Evaluator<'a> {
     pub(super) variables: &'a BTreeMap<Arc<str>, Option<Value>>,
     pub(super) locals: RefCell<BTreeMap<Arc<str>, LocalValue>>,
     pub(super) instances: RefCell<BTreeMap<Arc<str>, InstanceValue>>,
+    pub(super) data: RefCell<BTreeMap<DataName, LocalDataValue>>,
+    /// Whether a data source that was evaluated is not read yet, so that what is unknown may be
+    /// known in the next evaluation.
+    pub(super) unread: Cell<bool>,
     /// Expressions whose names are wrong, which has been reported.
     pub(super) faulty: &'a BTreeSet<Place>,
     /// The instances that have been referred to since this was last emptied.
@@ -241,6 +248,7 @@ impl Evaluator<'_> {
                 Ok((Value::string(env!("CARGO_PKG_VERSION")), 1))
             }
             ("instance", Some(first)) => self.instance(&first, steps, scope),
+            ("data", Some(first)) if steps.len() > 1 => self.data(&first, steps),
             (other, first) => {
                 let error = if ROOTS.contains(&other) && (first.is_none() || other != "replant") {
                     self.error(expr.place, "config::incomplete_reference", "a reference is incomplete")
@@ -282,6 +290,22 @@ impl Evaluator<'_> {
                 error.help.extend(suggest::help(other, ["module", "root", "cwd"]));
                 Err(error.into())
             }
+        }
+    }
+
+    /// `data.KIND.NAME`.
+    fn data(&self, kind: &str, steps: &[Step]) -> Evaluation<(Value, usize)> {
+        let (Some(kind), Some(Step { kind: StepKind::Attribute(name), .. })) =
+            (LookupKind::named(kind), steps.get(1))
+        else {
+            return Err(Failure::Reported);
+        };
+        match self.data.borrow().get(&(kind, Arc::clone(name))) {
+            Some((InstanceValue::One(value) | InstanceValue::Each(value), used)) => {
+                self.trace.borrow_mut().extend(used.iter().cloned());
+                Ok((value.clone(), 2))
+            }
+            _ => Err(Failure::Reported),
         }
     }
 

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::value::Value;
-use crate::model::{DiskSpec, InstanceAddress, InstanceSpec, LaunchMethod};
+use crate::model::{DiskSpec, Found, InstanceAddress, InstanceSpec, LaunchMethod, Lookup, LookupKind};
 
 /// What is known of the instances; what is missing is known after apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownFacts {
     /// By address.
     pub instances: BTreeMap<InstanceAddress, InstanceFacts>,
+    /// What the data sources found, by what they ask for.
+    pub data: BTreeMap<Lookup, Found>,
 }
 
 /// What is known of one instance.
@@ -90,6 +92,20 @@ fn volume(spec: &InstanceSpec, disk: &DiskSpec, facts: Option<&VolumeFacts>) -> 
     object.configured("delete_on_termination", Value::bool(disk.delete_on_termination));
     object.configured("image", text(disk.image.as_ref().map(|image| image.path.to_string()).as_deref()));
     Value::object(object.fields)
+}
+
+/// What `data.KIND.NAME` stands for: every attribute of its kind, null where the provider says
+/// nothing.
+pub(super) fn data_value(kind: LookupKind, found: &Found) -> Value {
+    let value = |name: &str| match found.attributes.get(name) {
+        // Tags have any keys: `lookup` and `for` go over them.
+        Some(serde_json::Value::Object(fields)) => Value::map(
+            fields.iter().map(|(key, value)| (Arc::from(key.as_str()), Value::from_json(value))).collect(),
+        ),
+        Some(value) => Value::from_json(value),
+        None => Value::NULL,
+    };
+    Value::object(kind.attributes().iter().map(|name| (Arc::from(*name), value(name))).collect())
 }
 
 /// What `instance.NAME` stands for.

@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 use super::ast::{Attribute, Block, Expr, ExprKind, StepKind};
 use super::functions::FileCache;
 use super::lower::Lower;
-use super::references::{self, Checker, InstanceNames, Names, Node, Standing};
+use super::references::{self, Checker, DataName, InstanceNames, Names, Node, Standing};
 use super::schema;
 use super::source::{Place, Sources, read_text};
 use super::unclosed;
 use super::variables::{Reader, Variables};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
-use crate::model::{AttributePath, Digest};
+use crate::model::{AttributePath, Digest, LookupKind};
 
 /// The ending of configuration files.
 const SUFFIX: &str = ".replant.hcl";
@@ -51,6 +51,7 @@ pub struct Config {
     pub(super) variables: Variables,
     pub(super) locals: BTreeMap<Arc<str>, Expr>,
     pub(super) instances: BTreeMap<Arc<str>, InstanceBlock>,
+    pub(super) data: BTreeMap<DataName, Block>,
     pub(super) outputs: Vec<Block>,
     pub(super) replant: Option<Block>,
     pub(super) provider: Option<Block>,
@@ -217,6 +218,12 @@ fn read(directory: &Path, options: &Options, diagnostics: &mut Diagnostics) -> O
             referenced: false,
         });
     }
+    let mut data: BTreeMap<DataName, Block> = BTreeMap::new();
+    for block in all("data") {
+        if let Some(name) = data_name(block) {
+            data.entry(name).or_insert_with(|| block.clone());
+        }
+    }
     let variable_blocks: Vec<&Block> = all("variable").filter(|block| !block.label().is_empty()).collect();
     let names = Names {
         variables: variable_blocks.iter().map(|block| Arc::from(block.label())).collect(),
@@ -224,6 +231,10 @@ fn read(directory: &Path, options: &Options, diagnostics: &mut Diagnostics) -> O
         instances: instances
             .iter()
             .map(|(name, instance)| (Arc::clone(name), instance_names(&instance.block)))
+            .collect(),
+        data: data
+            .iter()
+            .map(|(name, block)| (name.clone(), block.attribute("for_each").is_some()))
             .collect(),
     };
     let uses = check_names(&whole, &names, &instances, &sources, diagnostics);
@@ -243,6 +254,7 @@ fn read(directory: &Path, options: &Options, diagnostics: &mut Diagnostics) -> O
         variables,
         locals,
         instances,
+        data,
         outputs,
         replant,
         provider,
@@ -251,6 +263,14 @@ fn read(directory: &Path, options: &Options, diagnostics: &mut Diagnostics) -> O
         faulty: uses.faulty,
         digest: OnceLock::new(),
     })
+}
+
+/// What a `data` block is called, when its labels are right.
+fn data_name(block: &Block) -> Option<DataName> {
+    match block.labels.as_slice() {
+        [kind, name] => Some((LookupKind::named(&kind.text)?, Arc::clone(&name.text))),
+        _ => None,
+    }
 }
 
 fn instance_names(block: &Block) -> InstanceNames {
@@ -289,7 +309,7 @@ fn check_names(
     let mut uses = Uses::default();
     for block in &file.blocks {
         let standing = match &*block.kind {
-            "instance" if block.attribute("for_each").is_some() => Standing::Each,
+            "instance" | "data" if block.attribute("for_each").is_some() => Standing::Each,
             "provider" | "access_node" | "replant" => Standing::Settings,
             // A variable's expressions are constants, which their reader checks.
             "variable" => continue,
@@ -314,10 +334,17 @@ fn check_names(
             let node = match &*block.kind {
                 "locals" => Node::Local(Arc::clone(&attribute.name)),
                 "instance" => Node::Instance(Arc::from(block.label())),
+                "data" => match data_name(block) {
+                    Some((kind, name)) => Node::Data(kind, name),
+                    None => continue,
+                },
                 _ => continue,
             };
             uses.needs.entry(node).or_default().extend(found);
         }
+    }
+    for (kind, name) in names.data.keys() {
+        uses.needs.entry(Node::Data(*kind, Arc::clone(name))).or_default();
     }
     for (name, instance) in instances {
         let needs = uses.needs.entry(Node::Instance(Arc::clone(name))).or_default();

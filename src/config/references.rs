@@ -13,9 +13,10 @@ use super::functions;
 use super::source::{Place, Sources};
 use super::suggest;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::model::LookupKind;
 
 /// The names that a reference begins with.
-pub(super) const ROOTS: [&str; 6] = ["var", "local", "instance", "each", "path", "replant"];
+pub(super) const ROOTS: [&str; 7] = ["var", "local", "instance", "data", "each", "path", "replant"];
 
 /// What of an instance can be referred to.
 pub(super) const INSTANCE_ATTRIBUTES: [&str; 18] = [
@@ -59,6 +60,7 @@ pub(super) fn root_help(root: &str) -> &'static str {
         "var" => "write `var.NAME`",
         "local" => "write `local.NAME`",
         "instance" => "write `instance.NAME.ATTRIBUTE`, as in `instance.web.private_ip`",
+        "data" => "write `data.KIND.NAME.ATTRIBUTE`, as in `data.subnet.app.id`",
         "each" => "write `each.key` or `each.value`",
         "path" => "write `path.module`, `path.root` or `path.cwd`",
         _ => "write `replant.version`",
@@ -80,13 +82,19 @@ pub(super) struct Names {
     pub(super) variables: BTreeSet<Arc<str>>,
     pub(super) locals: BTreeSet<Arc<str>>,
     pub(super) instances: BTreeMap<Arc<str>, InstanceNames>,
+    /// Kind and name, and whether it has `for_each`.
+    pub(super) data: BTreeMap<DataName, bool>,
 }
+
+/// A data source's kind and name.
+pub(super) type DataName = (LookupKind, Arc<str>);
 
 /// Something that is evaluated in an order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Node {
     Local(Arc<str>),
     Instance(Arc<str>),
+    Data(LookupKind, Arc<str>),
 }
 
 impl fmt::Display for Node {
@@ -94,6 +102,7 @@ impl fmt::Display for Node {
         match self {
             Self::Local(name) => write!(f, "local.{name}"),
             Self::Instance(name) => write!(f, "instance.{name}"),
+            Self::Data(kind, name) => write!(f, "data.{}.{name}", kind.as_str()),
         }
     }
 }
@@ -103,9 +112,9 @@ impl fmt::Display for Node {
 pub(super) enum Standing {
     /// Anywhere but the places below.
     Plain,
-    /// In an instance with `for_each`: `each` is there.
+    /// In an instance or data source with `for_each`: `each` is there.
     Each,
-    /// In settings, which stand before any instance: no `instance`.
+    /// In settings, which stand before anything is asked of a cloud: no `instance`, no `data`.
     Settings,
 }
 
@@ -277,6 +286,7 @@ impl Checker<'_> {
             "path" => self.one_of("path", &name, name_place, &["module", "root", "cwd"]),
             "replant" => self.one_of("replant", &name, name_place, &["version"]),
             "instance" => self.instance(&name, place, name_place, steps),
+            "data" => self.data(&name, place, name_place, steps),
             _ => {}
         }
     }
@@ -287,6 +297,69 @@ impl Checker<'_> {
                 .error(place, "config::unknown_name", "there is no such name")
                 .detail(format!("There is no `{root}.{name}`."));
             error.help.extend(suggest::help(name, known.iter().copied()));
+            self.diagnostics.push(error);
+        }
+    }
+
+    fn data(&mut self, kind: &str, place: Place, kind_place: Place, steps: &[Step]) {
+        if self.standing == Standing::Settings {
+            let error = self
+                .error(place, "config::data_in_settings", "settings refer to a data source")
+                .detail("The provider and the access node are needed before anything is looked up.");
+            self.diagnostics.push(error.help("use a variable or a local value instead"));
+            return;
+        }
+        let Some(known) = LookupKind::named(kind) else {
+            let mut error = self
+                .error(kind_place, "config::unknown_data_source", "there is no such data source")
+                .detail(format!("Nothing of the kind `{kind}` can be looked up."));
+            let plain = kind.strip_prefix("aws_").unwrap_or(kind);
+            error.help.extend(suggest::help(plain, LookupKind::ALL.map(LookupKind::as_str)));
+            self.diagnostics.push(error);
+            return;
+        };
+        let Some(Step { kind: StepKind::Attribute(name), place: name_place }) = steps.get(1) else {
+            let error = self
+                .error(place, "config::incomplete_reference", "a reference is incomplete")
+                .detail(format!("`data.{kind}` alone has no value; a name follows it."));
+            self.diagnostics.push(error.help(root_help("data")));
+            return;
+        };
+        let Some(each) = self.names.data.get(&(known, Arc::clone(name))) else {
+            let mut error = self
+                .error(*name_place, "config::unknown_data_source", "there is no such data source")
+                .detail(format!("No block declares the data source `data.{kind}.{name}`."));
+            let names = self.names.data.keys().filter(|(of, _)| *of == known).map(|(_, name)| &**name);
+            error.help.extend(
+                suggest::nearest(name, names).map(|near| format!("did you mean `data.{kind}.{near}`?")),
+            );
+            self.diagnostics.push(error.help(format!("declare it: data \"{kind}\" \"{name}\" {{ … }}")));
+            return;
+        };
+        self.uses.entry(Node::Data(known, Arc::clone(name))).or_insert(place);
+        let mut rest = steps.get(2..).unwrap_or_default();
+        let attributes = known.attributes();
+        if *each {
+            match rest.first().map(|step| (&step.kind, step.place)) {
+                Some((StepKind::Index(_), _)) => rest = &rest[1..],
+                Some((StepKind::Attribute(attribute), place)) if attributes.contains(&&**attribute) => {
+                    let error = self
+                        .error(place, "config::missing_key", "a reference names no key")
+                        .detail(format!("`data.{kind}.{name}` has `for_each`, so it is a map."));
+                    self.diagnostics
+                        .push(error.help(format!("name one: data.{kind}.{name}[\"KEY\"].{attribute}")));
+                    return;
+                }
+                _ => return,
+            }
+        }
+        if let Some(Step { kind: StepKind::Attribute(attribute), place }) = rest.first()
+            && !attributes.contains(&&**attribute)
+        {
+            let mut error = self
+                .error(*place, "config::unknown_reference", "a data source has no such attribute")
+                .detail(format!("`data.{kind}.{name}` has no attribute `{attribute}`."));
+            error.help.extend(suggest::help(attribute, attributes.iter().copied()));
             self.diagnostics.push(error);
         }
     }

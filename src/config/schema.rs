@@ -7,6 +7,7 @@ use super::ast::Block;
 use super::source::{Place, Sources};
 use super::suggest;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::model::LookupKind;
 use crate::model::address::is_identifier;
 
 /// What a kind of block may hold.
@@ -21,6 +22,9 @@ pub(super) struct Schema {
     /// At most one stands in the same place.
     single: bool,
 }
+
+/// A data source: its first label is what is looked up, its second its name.
+const DATA: &str = "data";
 
 /// A file in a guest: its label is a path, which decoding checks.
 const GUEST_FILE: &str = "file";
@@ -64,6 +68,8 @@ const INSTANCE: Schema = Schema {
         ("iam_instance_profile", false),
         ("user_data", false),
         ("termination_protection", false),
+        ("disable_api_stop", false),
+        ("monitoring", false),
         ("state", false),
         ("tags", false),
         ("for_each", false),
@@ -72,11 +78,59 @@ const INSTANCE: Schema = Schema {
     blocks: &[
         DISK,
         Schema {
+            kind: "network_interface",
+            label: None,
+            attributes: Some(&[
+                ("device_index", true),
+                ("network_interface_id", false),
+                ("subnet_id", false),
+                ("private_ip", false),
+                ("security_group_ids", false),
+                ("delete_on_termination", false),
+                ("description", false),
+            ]),
+            blocks: &[],
+            single: false,
+        },
+        Schema {
+            kind: "placement",
+            label: None,
+            attributes: Some(&[
+                ("tenancy", false),
+                ("host_id", false),
+                ("group_name", false),
+                ("partition_number", false),
+                ("affinity", false),
+            ]),
+            blocks: &[],
+            single: true,
+        },
+        Schema {
+            kind: "metadata_options",
+            label: None,
+            attributes: Some(&[
+                ("http_tokens", false),
+                ("http_endpoint", false),
+                ("http_put_response_hop_limit", false),
+                ("instance_metadata_tags", false),
+            ]),
+            blocks: &[],
+            single: true,
+        },
+        Schema {
+            kind: "credit_specification",
+            label: None,
+            attributes: Some(&[("cpu_credits", true)]),
+            blocks: &[],
+            single: true,
+        },
+        Schema {
             kind: "guest",
             label: None,
             attributes: Some(&[
                 ("network", false),
                 ("drivers", false),
+                ("accept", false),
                 ("identity", false),
                 ("hostname", false),
             ]),
@@ -128,6 +182,44 @@ const INSTANCE: Schema = Schema {
     single: false,
 };
 
+const FILTER: Schema = Schema {
+    kind: "filter",
+    label: None,
+    attributes: Some(&[("name", true), ("values", true)]),
+    blocks: &[],
+    single: false,
+};
+
+/// What a data source's block holds, by its kind.
+fn data(kind: LookupKind) -> Schema {
+    let attributes: &'static [(&'static str, bool)] = match kind {
+        LookupKind::Subnet => &[
+            ("id", false),
+            ("vpc_id", false),
+            ("availability_zone", false),
+            ("cidr_block", false),
+            ("default_for_az", false),
+            ("tags", false),
+            ("for_each", false),
+        ],
+        LookupKind::SecurityGroup => {
+            &[("id", false), ("name", false), ("vpc_id", false), ("tags", false), ("for_each", false)]
+        }
+        LookupKind::NetworkInterface => &[("id", false), ("tags", false), ("for_each", false)],
+        LookupKind::Ami => &[
+            ("id", false),
+            ("owners", false),
+            ("most_recent", false),
+            ("name_regex", false),
+            ("tags", false),
+            ("for_each", false),
+        ],
+        LookupKind::KmsKey => &[("key_id", true), ("for_each", false)],
+    };
+    let blocks: &'static [Schema] = if kind == LookupKind::KmsKey { &[] } else { &[FILTER] };
+    Schema { kind: DATA, label: None, attributes: Some(attributes), blocks, single: false }
+}
+
 const ASSUME_ROLE: Schema = Schema {
     kind: "assume_role",
     label: None,
@@ -165,6 +257,14 @@ pub(super) static FILE: Schema = Schema {
             single: true,
         },
         INSTANCE,
+        // What it holds depends on its first label, see [`data`].
+        Schema {
+            kind: DATA,
+            label: Some("a kind and a name, as in data \"subnet\" \"app\" { … }"),
+            attributes: None,
+            blocks: &[FILTER],
+            single: false,
+        },
         Schema {
             kind: "variable",
             label: Some("a name, as in variable \"subnet_id\" { … }"),
@@ -237,7 +337,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("resource", "machines are declared with instance \"NAME\" { … }"),
     ("terraform", "the block is called `replant` here"),
     ("module", "there are no modules; all *.replant.hcl files of a directory are one configuration"),
-    ("data", "there are no data sources; read files with file(…), jsondecode(…), yamldecode(…)"),
     ("local", "the block is called `locals`"),
     ("count", "use `for_each`: a position is no identity"),
     ("ami", "the machine comes from its `image`; the stub's AMI is launch { base_ami = … }"),
@@ -252,6 +351,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
 pub(super) fn check(block: &Block, schema: &Schema, sources: &Sources, diagnostics: &mut Diagnostics) {
     let at =
         |place: Place, code: &str, summary: &str| Diagnostic::error(code, summary).at(sources.span(place));
+    if schema.kind == DATA {
+        check_data(block, sources, diagnostics);
+        return;
+    }
     match (schema.label, block.labels.as_slice()) {
         (None, []) => {}
         (Some(_), [label]) => {
@@ -275,6 +378,36 @@ pub(super) fn check(block: &Block, schema: &Schema, sources: &Sources, diagnosti
         ),
     }
     check_body(block, schema, sources, diagnostics);
+}
+
+/// Checks a data source's block.
+fn check_data(block: &Block, sources: &Sources, diagnostics: &mut Diagnostics) {
+    let at =
+        |place: Place, code: &str, summary: &str| Diagnostic::error(code, summary).at(sources.span(place));
+    let [kind, name] = block.labels.as_slice() else {
+        diagnostics.push(
+            at(block.place, "config::label_count", "a block has the wrong number of labels")
+                .detail(format!("`data` has two labels, and this block has {}.", block.labels.len()))
+                .help("give it a kind and a name, as in data \"subnet\" \"app\" { … }"),
+        );
+        return;
+    };
+    if !is_identifier(&name.text) {
+        diagnostics.push(
+            at(name.place, "config::invalid_name", "a name has characters that names do not have")
+                .detail(format!("`{}` cannot stand in an address.", name.text))
+                .help("begin with a letter or `_`, and go on with letters, digits, `_` and `-`"),
+        );
+    }
+    let Some(known) = LookupKind::named(&kind.text) else {
+        let mut error = at(kind.place, "config::unknown_data_source", "there is no such data source")
+            .detail(format!("Nothing of the kind `{}` can be looked up.", kind.text));
+        let plain = kind.text.strip_prefix("aws_").unwrap_or(&kind.text);
+        error.help.extend(suggest::help(plain, LookupKind::ALL.map(LookupKind::as_str)));
+        diagnostics.push(error);
+        return;
+    };
+    check_body(block, &data(known), sources, diagnostics);
 }
 
 /// Checks what a block holds.
@@ -316,7 +449,7 @@ pub(super) fn check_body(block: &Block, schema: &Schema, sources: &Sources, diag
             }
         }
     }
-    let mut seen: BTreeMap<(&str, &str), &Block> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, String), &Block> = BTreeMap::new();
     for inner in &block.blocks {
         let Some(known) = schema.blocks.iter().find(|known| known.kind == &*inner.kind) else {
             let mut error = at(inner.place, "config::unknown_block", "there is no such block")
@@ -339,13 +472,14 @@ pub(super) fn check_body(block: &Block, schema: &Schema, sources: &Sources, diag
         if !(named || known.single) {
             continue;
         }
-        let key = (known.kind, if named { inner.label() } else { "" });
+        let labels: Vec<&str> = inner.labels.iter().map(|label| &*label.text).collect();
+        let key = (known.kind, if named { labels.join(".") } else { String::new() });
         if let Some(first) = seen.get(&key) {
             let before = sources.span(first.place).map(|span| span.to_string()).unwrap_or_default();
             let (summary, detail, help) = if named {
                 (
                     "a name is used twice",
-                    format!("The {} `{}` stands already at {before}.", known.kind, inner.label()),
+                    format!("The {} `{}` stands already at {before}.", known.kind, labels.join(".")),
                     "give one of them another name",
                 )
             } else {

@@ -3,7 +3,7 @@
 //! A value given later wins, in Terraform's order: the environment (`REPLANT_VAR_x`), the file
 //! `replant.replantvars.hcl`, the files `*.auto.replantvars.hcl` by name, `--var-file`, `--var`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -475,6 +475,8 @@ fn evaluator<'a>(
         variables,
         locals: RefCell::default(),
         instances: RefCell::default(),
+        data: RefCell::default(),
+        unread: Cell::new(false),
         faulty: &NONE_FAULTY,
         trace: RefCell::default(),
     }

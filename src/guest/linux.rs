@@ -8,6 +8,7 @@ pub mod drivers;
 pub mod fstab;
 pub mod index;
 pub mod initramfs;
+pub mod modprobe;
 pub mod modules;
 pub mod mounts;
 pub mod network;

@@ -7,6 +7,8 @@
 
 mod place;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,6 +26,8 @@ use super::locks::Unlocked;
 const PATH_MAX: usize = 4096;
 /// How many entries of one directory are looked at; the rest is counted as skipped.
 const DIRECTORY_MAX: usize = 65_536;
+/// Most listings of directories beyond that which are kept (a few MiB each).
+const MOST_CUT: usize = 8;
 /// How often an interrupted or raced resolution is tried again (openat2(2) names EAGAIN and EINTR).
 const RESOLVE_TRIES: u32 = 16;
 /// SELinux's extended attribute.
@@ -162,6 +166,8 @@ pub struct Metadata {
     pub device: u64,
     /// Its modification time, in seconds since 1970.
     pub modified: i64,
+    /// How many names it has (hard links).
+    pub names: u64,
 }
 
 /// One name in a directory.
@@ -197,6 +203,9 @@ pub struct Space {
 #[derive(Debug)]
 pub struct Tree {
     root: OwnedFd,
+    /// Directories that were listed in part only, and what was seen of them: such a one is not read
+    /// again for every question.
+    cut: RefCell<BTreeMap<String, Listing>>,
 }
 
 impl Tree {
@@ -208,7 +217,7 @@ impl Tree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(root, flags, Mode::empty())
             .map_err(|source| TreeError::OpenRoot { path: root.display().to_string(), source })?;
-        Ok(Self { root })
+        Ok(Self { root, cut: RefCell::default() })
     }
 
     /// What a path names, symbolic links followed inside the guest; `None` when it names nothing.
@@ -328,6 +337,24 @@ impl Tree {
     /// # Errors
     /// [`TreeError::BadPath`], [`TreeError::Look`], [`TreeError::List`].
     pub fn list(&self, path: &str) -> Result<Listing, TreeError> {
+        if let Some(known) = self.cut.borrow().get(path) {
+            return Ok(known.clone());
+        }
+        let listing = self.names(path)?;
+        let mut cut = self.cut.borrow_mut();
+        if listing.entries.len() >= DIRECTORY_MAX && listing.skipped > 0 && cut.len() < MOST_CUT {
+            cut.insert(path.to_owned(), listing.clone());
+        }
+        Ok(listing)
+    }
+
+    /// Directories of which [`Tree::list`] has not given all names.
+    #[must_use]
+    pub fn listed_in_part(&self) -> Vec<String> {
+        self.cut.borrow().keys().cloned().collect()
+    }
+
+    fn names(&self, path: &str) -> Result<Listing, TreeError> {
         let fd = match self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(fd) => fd,
             Err(TreeError::Look { source: Errno::NOENT | Errno::NOTDIR, .. }) => {
@@ -574,7 +601,7 @@ impl Tree {
         let Some(of_directory) = self.selinux_label(directory) else { return Ok(()) };
         let prefix = if directory == "/" { "" } else { directory };
         let sibling = self
-            .list(directory)?
+            .names(directory)?
             .entries
             .iter()
             .map(|entry| format!("{prefix}/{}", entry.name))
@@ -610,6 +637,7 @@ fn metadata(stat: &Stat) -> Metadata {
         inode: stat.st_ino,
         device: stat.st_dev,
         modified: stat.st_mtime,
+        names: stat.st_nlink,
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootMode, GuestChanges, InstanceAddress, Location};
+use super::{BootMode, GuestChanges, InstanceAddress, InstanceOptions, Location};
 use crate::diagnostic::Span;
 
 /// A path to an attribute within an instance, as `disk.root.size`.
@@ -217,6 +217,9 @@ pub struct GuestSpec {
     pub network: NetworkPolicy,
     /// Whether it is prepared.
     pub drivers: DriversPolicy,
+    /// Codes of findings that block, without their area (`ena_missing`): accepted, they only warn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<String>,
     /// What else is changed in it.
     pub changes: GuestChanges,
 }
@@ -282,6 +285,9 @@ pub struct InstanceSpec {
     pub user_data: Option<String>,
     /// Whether EC2 refuses to terminate it.
     pub termination_protection: bool,
+    /// What else EC2 is told of it.
+    #[serde(default, skip_serializing_if = "InstanceOptions::is_default")]
+    pub options: InstanceOptions,
     /// How far it is brought.
     pub state: DesiredState,
     /// The guest's preparation.

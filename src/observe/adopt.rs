@@ -46,6 +46,7 @@ pub fn instance(
         iam_instance_profile: configured(spec.and_then(|spec| spec.iam_instance_profile.as_ref())),
         user_data: spec.and_then(|spec| spec.user_data.as_ref()).map(|text| Digest::of(text.as_bytes())),
         termination_protection: view.termination_protection,
+        options: spec.map(|spec| spec.options.clone()).unwrap_or_default().refreshed(&view.options),
         state: match view.state {
             InstanceState::Pending | InstanceState::Running => "running".to_owned(),
             _ => "stopped".to_owned(),

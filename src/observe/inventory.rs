@@ -69,9 +69,7 @@ impl Inventory {
     /// # Errors
     /// The provider's.
     pub async fn read_all(provider: &dyn Provider) -> Result<Self, ProviderError> {
-        let mut all = Self::filtered(provider, &Filter::default()).await?;
-        all.retain(|tags| tags.contains_key(TAG_WORKSPACE));
-        Ok(all)
+        Self::filtered(provider, &Filter::tag_key(TAG_WORKSPACE)).await
     }
 
     /// What of it is of this lineage.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{AttributeChange, Shown};
+use crate::model::InstanceOptions;
 
 /// A resource's attributes by path. What is not set is not in it.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,13 @@ impl Table {
     pub fn set(&mut self, path: &str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.values.insert(path.to_owned(), Shown::Value(value.into()));
+        }
+    }
+
+    /// Sets an instance's options.
+    pub fn set_options(&mut self, options: &InstanceOptions) {
+        for (path, value) in options.attributes() {
+            self.set(&path, Some(value));
         }
     }
 
@@ -68,7 +76,7 @@ impl Table {
     }
 
     /// The attributes that differ between `self` (before) and `after`, and how many stay.
-    /// Those in `forcing` cannot change in place.
+    /// Those in `forcing` cannot change in place; one that ends in `.` stands for all under it.
     #[must_use]
     pub fn changed(
         &self,
@@ -88,7 +96,9 @@ impl Table {
                 path: path.clone(),
                 before: self.shown(path, sensitive),
                 after: after.shown(path, sensitive),
-                forces_replacement: forcing.contains(&path.as_str()),
+                forces_replacement: forcing
+                    .iter()
+                    .any(|forcing| *forcing == path || (forcing.ends_with('.') && path.starts_with(forcing))),
             });
         }
         (changes, unchanged)

@@ -159,6 +159,7 @@ impl<'a> Draft<'a> {
             self.notes.extend(check::check(machine, self.request.state, self.request.reality, slots));
         }
         self.notes.extend(check::same_addresses(self.machines(), self.request.reality));
+        self.notes.extend(check::interfaces(self.machines(), self.request.reality));
         self.notes.extend(self.request.reality.preflight.iter().cloned());
         self.notes.sort_by_place();
     }
@@ -487,6 +488,7 @@ impl<'a> Draft<'a> {
                 zone: node.zone.clone(),
                 slots: node.free_slots.len(),
             },
+            data: BTreeMap::new(),
             changes: self.changes,
             guests: self.guests,
             waves: assemble::waves(&nodes, &node.free_slots),

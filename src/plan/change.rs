@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Action, Node, Reason};
 use crate::diagnostic::Diagnostic;
 use crate::guest::report::{FileDiff, Finding, GuestFacts};
-use crate::model::{Address, Digest, InstanceAddress};
+use crate::model::{Address, DataRead, Digest, InstanceAddress};
 use crate::provider::AccessNode;
 use crate::state::ImageFacts;
 
@@ -41,6 +41,9 @@ pub struct Plan {
     pub provider: String,
     /// Where volumes are hot-added.
     pub access_node: AccessNodePlan,
+    /// What the data sources found, by address; applying takes exactly these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, DataRead>,
     /// Every resource of configuration and state, also those that stay, by address.
     pub changes: Vec<Change>,
     /// What was found in the guests and will be done to them, for instances that are prepared.
@@ -80,6 +83,7 @@ impl Plan {
                 zone: node.zone.clone(),
                 slots: node.free_slots.len(),
             },
+            data: BTreeMap::new(),
             changes: Vec::new(),
             guests: BTreeMap::new(),
             nodes: Vec::new(),

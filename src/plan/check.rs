@@ -209,6 +209,8 @@ fn guest(machine: &Machine) -> Vec<Diagnostic> {
 
 /// Findings of `guest` about what the user wants in it; the guest itself would come up.
 const WISHES: [&str; 3] = ["file_not_placed", "file_owner_unknown", "first_boot_impossible"];
+/// Findings of `guest` with which it comes up, and nobody reaches it.
+const UNREACHABLE: [&str; 2] = ["ena_missing", "xen_netfront_missing"];
 
 fn blocking(machine: &Machine, finding: &Finding) -> Diagnostic {
     let mut detail = format!("In the guest of {}: {}", machine.spec.address, finding.summary);
@@ -216,20 +218,36 @@ fn blocking(machine: &Machine, finding: &Finding) -> Diagnostic {
         detail.push_str("\n  ");
         detail.push_str(evidence);
     }
-    let is_wish = finding.code.strip_prefix("guest::").is_some_and(|code| WISHES.contains(&code));
+    let code = finding.code.split_once("::").map_or(finding.code.as_str(), |(_, code)| code);
+    let is_wish = WISHES.contains(&code);
+    // Of a guest that could not be made out there is nothing to go on with but the disks as they are.
+    let is_known = prepared(machine).is_some_and(|prepared| prepared.report.facts.is_some());
+    let is_accepted = is_known && machine.spec.guest.accept.iter().any(|accepted| accepted == code);
     let (summary, place) = if is_wish {
         ("What is wanted in the guest cannot be done", "guest")
+    } else if UNREACHABLE.contains(&code) {
+        ("The guest would not be reached on EC2", "image")
     } else {
         ("The guest would not come up on EC2", "image")
     };
-    let mut diagnostic = Diagnostic::error(&finding.code, summary)
-        .detail(detail)
-        .at(machine.spec.span(place))
-        .about(&machine.spec.address);
+    let diagnostic = if is_accepted {
+        detail.push_str("\nThe configuration accepts this finding.");
+        Diagnostic::warning(&finding.code, summary)
+    } else {
+        Diagnostic::error(&finding.code, summary)
+    };
+    let mut diagnostic = diagnostic.detail(detail).at(machine.spec.span(place)).about(&machine.spec.address);
     if let Some(advice) = &finding.advice {
         diagnostic = diagnostic.help(advice.clone());
     }
     debug_assert_eq!(machine.spec.guest.drivers, DriversPolicy::Auto);
+    if is_accepted {
+        return diagnostic;
+    }
+    if is_known {
+        diagnostic = diagnostic
+            .help(format!("to go on all the same, knowing this: guest {{ accept = [\"{code}\"] }}"));
+    }
     if is_wish {
         return diagnostic;
     }
@@ -253,6 +271,27 @@ pub fn same_addresses<'a>(machines: impl Iterator<Item = &'a Machine>, reality: 
                     .help("give one of them another private_ip, or leave it out"),
             );
         }
+    }
+    found
+}
+
+/// Machines with more network interfaces than their types take.
+#[must_use]
+pub fn interfaces<'a>(machines: impl Iterator<Item = &'a Machine>, reality: &Reality) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for machine in machines.filter(|machine| machine.spec.state != DesiredState::Standby) {
+        let options = &machine.spec.options;
+        let count = options.network_interfaces.len() + usize::from(options.primary().is_none());
+        let name = &machine.spec.instance_type;
+        let most = reality.instance_types.get(name).and_then(|facts| facts.max_interfaces);
+        let Some(most) = most.filter(|most| count > *most as usize) else { continue };
+        found.push(
+            Diagnostic::error("plan::too_many_interfaces", "More network interfaces than the type takes")
+                .detail(format!("{} has {count}; {name} takes {most}.", machine.spec.address))
+                .at(machine.spec.span("network_interface"))
+                .about(&machine.spec.address)
+                .help("remove one, or choose a larger type"),
+        );
     }
     found
 }

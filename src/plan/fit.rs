@@ -7,7 +7,8 @@ use crate::guest::report::{DriverPlace, Finding, FindingSeverity, GuestFacts, Ke
 use crate::model::{Architecture, BootMode, Firmware, Hypervisor};
 use crate::provider::InstanceTypeFacts;
 
-/// Types that run 32-bit systems (`SupportedArchitectures` of DescribeInstanceTypes).
+/// Types that run 32-bit systems: those of which `SupportedArchitectures` of DescribeInstanceTypes has
+/// `i386` (all 1,395 types as moto 5.2.5 recorded them).
 const RUNS_I386: [&str; 9] = [
     "t1.micro",
     "t2.nano",
@@ -61,6 +62,7 @@ pub fn any(hypervisor: Hypervisor, guest: Architecture) -> InstanceTypeFacts {
         vcpus: 0,
         memory: 0,
         max_volumes: None,
+        max_interfaces: None,
         ebs_bandwidth: None,
     }
 }
@@ -296,6 +298,7 @@ mod tests {
             vcpus: 2,
             memory: 4096,
             max_volumes: None,
+            max_interfaces: None,
             ebs_bandwidth: None,
         }
     }

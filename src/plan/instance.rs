@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::attributes::{Table, drift};
-use super::{Action, Change, InstancePlan, LaunchPlan, Reason, Start, Step};
+use super::{Action, AttributeChange, Change, InstancePlan, LaunchPlan, Reason, Shown, Start, Step};
 use crate::guest::report::GuestFacts;
 use crate::model::{
     Address, Architecture, BootMode, DesiredState, Digest, Firmware, InstanceAddress, LaunchMethod,
@@ -15,8 +15,16 @@ use crate::state::format::v1::LaunchPhase;
 use crate::state::{InstanceResource, Resource, State};
 
 /// Attributes of an instance that cannot change in place.
-pub const FORCING: [&str; 7] =
-    ["architecture", "boot_mode", "iam_instance_profile", "key_name", "private_ip", "subnet_id", "zone"];
+pub const FORCING: [&str; 8] = [
+    "architecture",
+    "boot_mode",
+    "iam_instance_profile",
+    "key_name",
+    "network_interface.",
+    "private_ip",
+    "subnet_id",
+    "zone",
+];
 /// Attributes that a running instance must be stopped for.
 pub const STOPPING: [&str; 2] = ["instance_type", "user_data"];
 
@@ -140,6 +148,7 @@ pub fn wanted(machine: &Machine, reality: &Reality) -> InstancePlan {
         iam_instance_profile: spec.iam_instance_profile.clone(),
         user_data: spec.user_data.as_ref().map(|text| Digest::of(text.as_bytes())),
         termination_protection: spec.termination_protection,
+        options: spec.options.clone(),
         tags: spec.tags.clone(),
         console_pattern: spec.launch.console_pattern.clone(),
         boot_timeout: spec.launch.boot_timeout,
@@ -169,6 +178,7 @@ fn wanted_table(plan: &InstancePlan, state: DesiredState) -> Table {
         "security_group_ids",
         (!plan.security_group_ids.is_empty()).then(|| plan.security_group_ids.clone()),
     );
+    table.set_options(&plan.options);
     table.set_tags(&plan.tags);
     for path in &plan.unknown {
         table.set_unknown(path);
@@ -199,6 +209,7 @@ pub fn state_table(instance: &InstanceResource, with_address: bool) -> Table {
         "security_group_ids",
         (!instance.security_group_ids.is_empty()).then(|| instance.security_group_ids.clone()),
     );
+    table.set_options(&instance.options);
     table.set_tags(&instance.tags);
     table
 }
@@ -222,6 +233,7 @@ fn refreshed(recorded: &InstanceResource, view: Option<&InstanceView>) -> Instan
         private_ip: view.private_ip.or(recorded.private_ip),
         security_group_ids: groups(&recorded.security_group_ids),
         termination_protection: view.termination_protection,
+        options: recorded.options.refreshed(&view.options),
         state: state.to_owned(),
         tags: user_tags(&view.tags),
         ..recorded.clone()
@@ -300,7 +312,10 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
     let before = state_table(&now, asks_for_address);
     let drifted =
         drift(&state_table(recorded, true).changed(&state_table(&now, true), &[], &spec.sensitive).0);
-    let (attributes, unchanged) = before.changed(&after, &FORCING, &spec.sensitive);
+    let (mut attributes, unchanged) = before.changed(&after, &FORCING, &spec.sensitive);
+    for change in attributes.iter_mut().filter(|change| change.path == "placement.tenancy") {
+        change.forces_replacement = !stays_dedicated(change);
+    }
     let started_outside = is_started_outside(recorded, view);
     let started = recorded.phase == LaunchPhase::Started || started_outside;
 
@@ -399,7 +414,8 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
         };
     }
     let running = started && now.state == "running";
-    let stop_first = running && attributes.iter().any(|change| STOPPING.contains(&change.path.as_str()));
+    let stops = |path: &str| STOPPING.contains(&path) || path.starts_with("placement.");
+    let stop_first = running && attributes.iter().any(|change| stops(&change.path));
     let notes = stop_first
         .then(|| "the instance is stopped for this change and started again".to_owned())
         .into_iter()
@@ -433,6 +449,16 @@ fn template(around: &Surroundings<'_>, recorded: Option<&InstanceResource>) -> D
     });
     let destroy = recorded.map(|recorded| Step::Terminate { id: recorded.id.clone() });
     Decision { change, destroy, stub: None, make: None }
+}
+
+/// Whether a tenancy changes between hardware of the account and a host, which EC2 does in place
+/// (ModifyInstancePlacement); from and to shared hardware it does not.
+fn stays_dedicated(change: &AttributeChange) -> bool {
+    let own = |shown: &Option<Shown>| match shown {
+        Some(Shown::Value(value)) => matches!(value.as_str(), Some("dedicated" | "host")),
+        _ => false,
+    };
+    own(&change.before) && own(&change.after)
 }
 
 /// When an instance is made around volumes that hold newer data than the backup.
@@ -473,7 +499,7 @@ fn standby(around: &Surroundings<'_>, recorded: Option<(&InstanceResource, bool)
 
 /// The attributes of an instance that is destroyed.
 #[must_use]
-pub fn removed(instance: &InstanceResource) -> Vec<super::AttributeChange> {
+pub fn removed(instance: &InstanceResource) -> Vec<AttributeChange> {
     let mut table = state_table(instance, true);
     table.set("id", Some(instance.id.0.as_str()));
     table.removed(&BTreeSet::new())

@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, Architecture, BootMode, Digest, InstanceAddress, LaunchMethod, VolumeType};
+use crate::model::{
+    Address, Architecture, BootMode, Digest, InstanceAddress, InstanceOptions, LaunchMethod, VolumeType,
+};
 use crate::provider::{ImageId, InstanceId, SnapshotId, TagMap, VolumeId};
 use crate::state::{ImageDisk, ImageFacts};
 
@@ -250,6 +252,9 @@ pub struct InstancePlan {
     pub user_data: Option<Digest>,
     /// Termination protection.
     pub termination_protection: bool,
+    /// What else EC2 is told of it.
+    #[serde(default, skip_serializing_if = "InstanceOptions::is_default")]
+    pub options: InstanceOptions,
     /// The user's tags.
     pub tags: TagMap,
     /// What the console shows when it is up.

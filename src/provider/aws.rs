@@ -6,9 +6,10 @@
 //! | `call` | one call: how often it was tried, and whether it may have taken effect unseen |
 //! | `errors` | EC2's error codes as kinds |
 //! | `fresh` | ids that EC2 gave and does not know everywhere yet |
-//! | `volumes`, `attach`, `snapshots`, `instances`, `launch`, `modify`, `status`, `tags`, `offers` | EC2's calls |
+//! | `volumes`, `attach`, `snapshots`, `instances`, `launch`, `modify`, `status`, `tags`, `offers`, `options`, `lookup` | EC2's calls |
 //! | `ami` | the stub's base image |
 //! | `access`, `imds` | the access node, and whether this machine is it |
+//! | `signed` | calls of services whose SDK would cost minutes to build: KMS |
 //! | `device` | the proof that a device is a volume (promise 1) |
 //! | `views` | the SDK's shapes as the trait's |
 //!
@@ -27,10 +28,13 @@ mod images;
 mod imds;
 mod instances;
 mod launch;
+mod lookup;
 mod modify;
 mod offers;
+mod options;
 mod provider;
 mod screenshot;
+mod signed;
 mod snapshots;
 mod status;
 mod tags;

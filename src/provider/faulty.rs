@@ -20,9 +20,13 @@ use super::types::{
 };
 use crate::diagnostic::Diagnostic;
 use crate::model::Digest;
+use crate::model::{Found, Lookup};
 
 /// What is done at a crash point. A test ends its process here, or panics.
 pub type OnCrash = Arc<dyn Fn() + Send + Sync>;
+
+/// What is done when a device has been proven and nobody has opened it yet.
+pub type OnProof = Arc<dyn Fn(&DeviceFacts) + Send + Sync>;
 
 /// Which faults, and how often.
 #[derive(Clone, Default)]
@@ -42,6 +46,8 @@ pub struct Faults {
     /// At which crash point [`OnCrash`] is called. Each changing call has two: before its effect
     /// and after it, before the caller hears of it. They count from 1.
     pub crash: Option<(u64, OnCrash)>,
+    /// What somebody does between a device's proof and its use.
+    pub meddle: Option<OnProof>,
 }
 
 /// A provider with faults.
@@ -199,6 +205,10 @@ impl Provider for Faulty {
         self.read("DescribeInstanceTypes", self.inner.instance_types(names)).await
     }
 
+    async fn lookup(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError> {
+        self.read("DescribeSubnets", self.inner.lookup(lookup)).await
+    }
+
     async fn create_volume(&self, request: &CreateVolume) -> Result<VolumeView, ProviderError> {
         self.change("CreateVolume", self.inner.create_volume(request)).await
     }
@@ -230,7 +240,11 @@ impl Provider for Faulty {
     }
 
     async fn device(&self, id: &VolumeId) -> Result<DeviceFacts, ProviderError> {
-        self.inner.device(id).await
+        let facts = self.inner.device(id).await?;
+        if let Some(meddle) = &self.faults.meddle {
+            meddle(&facts);
+        }
+        Ok(facts)
     }
 
     async fn is_released(&self, id: &VolumeId) -> Result<bool, ProviderError> {

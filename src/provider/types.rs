@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Architecture, BootMode, ClientToken, Digest, Hypervisor, VolumeType};
+use crate::model::{
+    Architecture, BootMode, ClientToken, CpuCredits, Digest, FileNode, Hypervisor, InstanceOptions,
+    MetadataOptions, PlacementSpec, VolumeType,
+};
 
 /// Tags by key.
 pub type TagMap = BTreeMap<String, String>;
@@ -136,19 +139,27 @@ pub struct Filter {
     pub ids: BTreeSet<String>,
     /// These tags with these values.
     pub tags: TagMap,
+    /// Tags with these keys, whatever their values.
+    pub tag_keys: BTreeSet<String>,
 }
 
 impl Filter {
     /// By one id.
     #[must_use]
     pub fn id(id: impl fmt::Display) -> Self {
-        Self { ids: BTreeSet::from([id.to_string()]), tags: TagMap::new() }
+        Self { ids: BTreeSet::from([id.to_string()]), ..Self::default() }
     }
 
     /// By one tag.
     #[must_use]
     pub fn tag(key: &str, value: impl fmt::Display) -> Self {
-        Self { ids: BTreeSet::new(), tags: TagMap::from([(key.to_owned(), value.to_string())]) }
+        Self { tags: TagMap::from([(key.to_owned(), value.to_string())]), ..Self::default() }
+    }
+
+    /// By one tag's key.
+    #[must_use]
+    pub fn tag_key(key: &str) -> Self {
+        Self { tag_keys: BTreeSet::from([key.to_owned()]), ..Self::default() }
     }
 }
 
@@ -190,6 +201,9 @@ pub struct InstanceTypeFacts {
     /// The most volumes that it takes at once, its root included and beside one network interface,
     /// when that is known.
     pub max_volumes: Option<u32>,
+    /// The most network interfaces, when that is known.
+    #[serde(default)]
+    pub max_interfaces: Option<u32>,
     /// EBS bandwidth in MiB/s that it can always have, when it is known.
     pub ebs_bandwidth: Option<u32>,
 }
@@ -311,6 +325,8 @@ pub struct DeviceFacts {
     pub size: u64,
     /// A regular file (holes of a fresh one read as zeros).
     pub is_file: bool,
+    /// Which device or file the path led to when it was proven.
+    pub node: FileNode,
     /// What shows that it is that volume, to be looked at again once it is open: a name may be
     /// given to another device in between, but not while it is held open.
     pub proof: Option<DeviceProof>,
@@ -371,6 +387,9 @@ pub struct RunInstance {
     pub key_name: Option<String>,
     /// Instance profile.
     pub iam_instance_profile: Option<String>,
+    /// What else EC2 is told of it.
+    #[serde(default, skip_serializing_if = "InstanceOptions::is_default")]
+    pub options: InstanceOptions,
     /// Its tags.
     pub tags: TagMap,
     /// `local`: what the console shows when the guest is up.
@@ -391,6 +410,21 @@ pub struct ModifyInstance {
     pub security_group_ids: Option<Vec<String>>,
     /// Termination protection.
     pub termination_protection: Option<bool>,
+    /// Its metadata service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<MetadataOptions>,
+    /// What it does without CPU credits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_credits: Option<CpuCredits>,
+    /// Metrics each minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<bool>,
+    /// Where it runs (stopped only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PlacementSpec>,
+    /// Whether EC2 refuses to stop it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disable_api_stop: Option<bool>,
     /// Device name to whether its volume dies with the instance.
     pub delete_on_termination: BTreeMap<String, bool>,
     /// `local`: what the console shows when the guest is up.
@@ -450,6 +484,9 @@ pub struct InstanceView {
     pub boot_mode: BootMode,
     /// Whether EC2 refuses to terminate it.
     pub termination_protection: bool,
+    /// What else EC2 says of it. Its interfaces are all that it has, described in full.
+    #[serde(default, skip_serializing_if = "InstanceOptions::is_default")]
+    pub options: InstanceOptions,
     /// Its tags.
     pub tags: TagMap,
 }

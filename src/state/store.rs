@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::error::StateError;
 use super::files;
@@ -57,6 +58,8 @@ struct Inner {
     writing: bool,
     /// The first failure to write; afterwards nothing can be recorded.
     failed: Option<String>,
+    /// When the run recorded something last whose journal was found.
+    cut_off: Option<SystemTime>,
 }
 
 impl Store {
@@ -113,9 +116,12 @@ impl Store {
             buffer: Vec::new(),
             writing: false,
             failed: None,
+            cut_off: None,
         };
         if let Some(replay) = replay {
+            let at = std::fs::metadata(&paths.journal).and_then(|facts| facts.modified());
             inner.resume(paths, replay)?;
+            inner.cut_off = Some(at.unwrap_or_else(|_| SystemTime::now()));
         }
         Ok(Self { paths: paths.clone(), inner: Mutex::new(inner), written: Condvar::new() })
     }
@@ -158,6 +164,25 @@ impl Store {
     #[must_use]
     pub fn pending(&self) -> Vec<Intent> {
         self.lock().pending.values().cloned().collect()
+    }
+
+    /// When the run before recorded something last, if it did not come to its end.
+    #[must_use]
+    pub fn cut_off(&self) -> Option<SystemTime> {
+        self.lock().cut_off
+    }
+
+    /// Addresses of what was made, or made anew, since the state file was written.
+    #[must_use]
+    pub fn made(&self) -> Vec<Address> {
+        let inner = self.lock();
+        let before = inner.base.as_ref().map(|base| &base.resources);
+        let is_new = |address: &Address, resource: &Resource| {
+            let known = before.and_then(|before| before.get(address));
+            known.is_none_or(|known| known.id() != resource.id())
+        };
+        let made = inner.state.resources.iter().filter(|(address, resource)| is_new(address, resource));
+        made.map(|(address, _)| address.clone()).collect()
     }
 
     /// Where its files are.

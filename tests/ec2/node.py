@@ -7,8 +7,10 @@ Xen by the name it was attached under. With `loops` the device is a block device
 the file.
 
 `surprise` is what somebody else does to a volume before its first attachment: "table" (writes a
-partition table), "mounted" (mounts a filesystem on it), "larger" (the device is not the volume's
-size). A copy of what is then on it is kept beside it.
+partition table), "filesystem", "lvm", "swap" (makes one of these on it), "mounted" (mounts a
+filesystem on it), "busy" (holds the device exclusively, as device-mapper and md do), "larger",
+"smaller" (the device is not the volume's size), "twins" (another device has its serial number),
+"model" (the device is no EBS volume). A copy of what is then on it is kept beside it.
 """
 
 import os
@@ -27,7 +29,7 @@ def run(*command):
 class Node:
     def __init__(self, directory, nitro, loops=False):
         self.root = Path(directory)
-        self.nitro, self.loops, self.surprise = nitro, loops, None
+        self.nitro, self.loops, self.surprise, self.held = nitro, loops, None, []
         for name in ("dev", "sys/block", "volumes"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
 
@@ -80,8 +82,9 @@ class Node:
             name = "xvd" + device.removeprefix("/dev/").removeprefix("xvd").removeprefix("sd")
         node, number = self.root / "dev" / name, "259:0"
         (self.root / "volumes" / f"{volume}.device").write_text(name)
-        if self.surprise == "larger":
-            os.truncate(self._rest(volume), os.stat(self._rest(volume)).st_size + (1 << 20))
+        if self.surprise in ("larger", "smaller"):
+            by = (1 if self.surprise == "larger" else -1) << 20
+            os.truncate(self._rest(volume), os.stat(self._rest(volume)).st_size + by)
         if self.loops:
             loop = run("losetup", "--find", "--show", str(self._rest(volume)))
             device = os.stat(loop).st_rdev
@@ -95,13 +98,19 @@ class Node:
         (block / "dev").write_text(number + "\n")
         if self.nitro:
             (block / "device/serial").write_text(volume.replace("-", "", 1) + "\n")
-            (block / "device/model").write_text(MODEL.ljust(40) + "\n")
+            model = "Amazon EC2 NVMe Instance Storage" if self.surprise == "model" else MODEL
+            (block / "device/model").write_text(model.ljust(40) + "\n")
+        if self.surprise == "twins":
+            shutil.copytree(block, self.root / "sys/block/nvme999n1")
 
     def detach(self, volume):
         name = self._name(volume)
         if name is None:
             return
         shutil.rmtree(self.root / "sys/block" / name)
+        shutil.rmtree(self.root / "sys/block/nvme999n1", ignore_errors=True)
+        while self.held:
+            os.close(self.held.pop())
         if self.loops:
             (self.root / "dev" / name).unlink()
             if os.path.ismount(self.root / "mounted"):
@@ -114,6 +123,17 @@ class Node:
     def surprised(self, volume, loop):
         if self.surprise == "table":
             subprocess.run(["sfdisk", "--quiet", loop], input="label: gpt\n,,\n", text=True, check=True)
+        elif self.surprise == "filesystem":
+            run("mkfs.ext4", "-q", "-F", loop)
+        elif self.surprise == "lvm":
+            # Its label and metadata area, as lvm2's sources have them, without a daemon or a lock.
+            with open(loop, "r+b") as device:
+                device.seek(512)
+                device.write(b"LABELONE" + bytes([1, 0, 0, 0, 0, 0, 0, 0]) + bytes(8) + b"LVM2 001")
+        elif self.surprise == "swap":
+            run("mkswap", loop)
+        elif self.surprise == "busy":
+            self.held.append(os.open(loop, os.O_RDONLY | os.O_EXCL))
         elif self.surprise == "mounted":
             run("mkfs.ext4", "-q", "-F", loop)
             (self.root / "mounted").mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ completes everything at once.
 
 import base64
 import ipaddress
+import math
 import threading
 import time
 
@@ -15,17 +16,13 @@ import moto.ec2.models as ec2_models
 from moto.core.utils import utcnow
 
 import wire
+import options
 from images import Images
 from node import Node
+from options import Options
+from volumes import Volumes, check_device_name
 from wire import EC2Error
 
-# EBS, "Amazon EBS volume types": GiB, IOPS by type.
-SIZES = {
-    "gp2": (1, 16384), "gp3": (1, 65536), "io1": (4, 16384), "io2": (4, 65536),
-    "st1": (125, 16384), "sc1": (125, 16384), "standard": (1, 1024),
-}
-IOPS = {"gp3": (3000, 80000, 500), "io1": (100, 64000, 50), "io2": (100, 256000, 1000)}
-TOKEN_ACTIONS = {"CreateVolume": "volumeId", "RunInstances": "instanceId"}
 # What DescribeInstanceTypes says, by name: looking through all of them takes long.
 TYPES = {}
 CONSOLE = "Linux version 6.1\r\nDebian GNU/Linux 12 web ttyS0\r\n\r\nweb login: "
@@ -47,13 +44,20 @@ def slot(device):
     return name
 
 
-class Cloud(Images):
+class Cloud(Images, Options, Volumes):
     def __init__(self, account, region):
+        super().__init__()
         self.account, self.region = account, region
         self.lock = threading.RLock()
         self.delay = 0.0
         self.hide = 0
         self.page = 0
+        # States that are never left.
+        self.stuck = set()
+        # Which call ends its caller: {"at", "after", "pid"}.
+        self.kill = None
+        # Whether client tokens are forgotten, as they are after a day.
+        self.forgets = False
         self.impaired = set()
         self.console = CONSOLE
         self.screenshot = True
@@ -71,6 +75,8 @@ class Cloud(Images):
         self.checking = {}
         # id → how many calls do not know it yet
         self.hidden = {}
+        # instance → options that moto does not keep
+        self.options = {}
         self.access_node = None
         self.node = None
 
@@ -92,15 +98,17 @@ class Cloud(Images):
             raise not_found_instance(id)
         return instance
 
-    def _until(self):
-        return time.monotonic() + self.delay
+    def _until(self, state=None):
+        return math.inf if state in self.stuck else time.monotonic() + self.delay
 
     def pass_through(self, id, state):
-        self.passing[id] = (state, self._until())
+        self.passing[id] = (state, self._until(state))
 
     def state(self, id, settled):
         state, until = self.passing.get(id, (settled, 0))
-        return state if time.monotonic() < until else settled
+        # What was stuck goes on when nothing is stuck any more.
+        is_so = time.monotonic() < until and (until < math.inf or state in self.stuck)
+        return state if is_so else settled
 
     def volume_state(self, volume):
         return self.state(volume.id, "in-use" if self.attachment(volume) else "available")
@@ -108,11 +116,13 @@ class Cloud(Images):
     def attachment(self, volume):
         """(instance, device, state, delete on termination) of a volume, None when it is free."""
         held = self.detaching.get(volume.id)
-        if held and time.monotonic() < held[3]:
+        if held and time.monotonic() < held[3] and (held[3] < math.inf or "detaching" in self.stuck):
             return held[0], held[1], "detaching", held[2]
         if volume.attachment is None:
             return None
-        state = "attaching" if time.monotonic() < self.attaching.get(volume.id, 0) else "attached"
+        until = self.attaching.get(volume.id, 0)
+        is_attaching = time.monotonic() < until and (until < math.inf or "attaching" in self.stuck)
+        state = "attaching" if is_attaching else "attached"
         instance, device = volume.attachment.instance, volume.attachment.device
         return instance.id, device, state, instance.block_device_mapping[device].delete_on_termination
 
@@ -153,7 +163,7 @@ class Cloud(Images):
         """API, "Ensuring idempotency in Amazon EC2 API requests": the same token with the same
         parameters gives what the first call made, with others an error."""
         token = call.get("ClientToken")
-        if token is None:
+        if token is None or self.forgets:
             return None
         known = self.tokens.get((call.action, token))
         if known is None:
@@ -183,25 +193,6 @@ class Cloud(Images):
         if zone not in {zone.name for zone in self.backend.describe_availability_zones([])}:
             raise EC2Error("InvalidZone.NotFound", f"The zone '{zone}' does not exist.")
 
-    def check_shape(self, kind, size, iops, throughput):
-        """EBS, "Amazon EBS volume types"; API, CreateVolume."""
-        least, most = SIZES[kind]
-        if not least <= size <= most:
-            raise EC2Error("InvalidParameterValue", f"Volume of {size}GiB is not valid for {kind}: {least} to {most}")
-        if kind in ("io1", "io2") and iops is None:
-            raise EC2Error("MissingParameter", "The parameter iops must be specified for io1 and io2 volumes.")
-        if iops is not None and kind not in IOPS:
-            raise EC2Error("InvalidParameterCombination", f"The parameter iops is not supported for {kind} volumes.")
-        if iops is not None:
-            low, high, ratio = IOPS[kind]
-            if not low <= iops <= high or (iops > low and iops > ratio * size):
-                raise EC2Error("InvalidParameterValue", f"Volume iops of {iops} is not valid.")
-        if throughput is not None:
-            if kind != "gp3":
-                raise EC2Error("InvalidParameterCombination", f"The parameter throughput is not supported for {kind}.")
-            if not 125 <= throughput <= 2000 or throughput > (iops or 3000) // 4:
-                raise EC2Error("InvalidParameterValue", f"Throughput (MiBps) {throughput} is not valid.")
-
     def number(self, call, name):
         value = call.get(name)
         return None if value is None else int(value)
@@ -217,20 +208,6 @@ class Cloud(Images):
         self.check_shape(kind, int(call.get("Size", 0)), self.number(call, "Iops"), self.number(call, "Throughput"))
         return None
 
-    def before_ModifyVolume(self, call):
-        volume = self.volume(call.get("VolumeId"))
-        size = self.number(call, "Size") or volume.size
-        if size < volume.size:
-            # API, ModifyVolume: a volume only grows.
-            raise EC2Error("InvalidParameterValue",
-                           f"New size cannot be smaller than existing size: {size}GiB < {volume.size}GiB")
-        kind = call.get("VolumeType", volume.volume_type)
-        same = kind == volume.volume_type
-        iops = self.number(call, "Iops") or (volume.iops if same and kind in IOPS else None)
-        throughput = self.number(call, "Throughput") or (volume.throughput if same else None)
-        self.check_shape(kind, size, iops, throughput)
-        return None
-
     def before_DeleteVolume(self, call):
         volume = self.volume(call.get("VolumeId"))
         attached = self.attachment(volume)
@@ -238,12 +215,14 @@ class Cloud(Images):
             raise EC2Error("VolumeInUse", f"Volume {volume.id} is currently attached to {attached[0]}")
         if self.volume_state(volume) == "creating":
             raise EC2Error("IncorrectState", f"Volume '{volume.id}' is being created.")
+        self.begin_deletion(volume.id)
         return None
 
     def before_AttachVolume(self, call):
         """API, AttachVolume and error codes; EBS, "Attach an Amazon EBS volume"."""
         volume, instance = self.volume(call.get("VolumeId")), self.instance(call.get("InstanceId"))
         device = call.get("Device")
+        check_device_name(device)
         attached = self.attachment(volume)
         if attached:
             raise EC2Error("VolumeInUse", f"{volume.id} is already attached to an instance")
@@ -258,7 +237,9 @@ class Cloud(Images):
         if any(slot(taken) == slot(device) for _, taken in holding):
             raise EC2Error("InvalidDevice.InUse",
                            f"Invalid value '{device}' for unixDevice. Attachment point {device} is already in use")
-        if len(holding) >= 28:
+        # guide, "Amazon EBS volume limits for Amazon EC2 instances": by type; 39 on Xen.
+        most = self.type(instance.instance_type).get("EbsInfo", {}).get("MaximumEbsAttachments") or 39
+        if len(holding) >= most:
             raise EC2Error("AttachmentLimitExceeded", f"{instance.id} has {len(holding)} volumes attached")
         return None
 
@@ -319,6 +300,10 @@ class Cloud(Images):
                            f"The instance type {call.get('InstanceType')} does not support {ami.boot_mode}.")
         for number in range(1, 4):
             self.check_tags(call.tags(f"TagSpecification.{number}.Tag"))
+        options.checked(self, call)
+        call.ami, call.info = ami, info
+        if options.check_interfaces(self, call):
+            return None
         subnet = self.subnet_of(call)
         address = call.get("PrivateIpAddress")
         if address:
@@ -331,7 +316,6 @@ class Cloud(Images):
         call.params["SubnetId"] = subnet.id
         call.params.pop("Placement.AvailabilityZone", None)
         self.map_image(call, ami)
-        call.ami, call.info = ami, info
         return None
 
     def subnet_of(self, call):
@@ -365,7 +349,12 @@ class Cloud(Images):
 
     def before_StopInstances(self, call):
         for id in call.list("InstanceId"):
-            state = self.instance_state(self.instance(id))
+            instance = self.instance(id)
+            if instance.disable_api_stop in (True, "true"):
+                raise EC2Error("OperationNotPermitted",
+                               f"The instance '{id}' may not be stopped. Modify its 'disableApiStop' instance "
+                               "attribute and try again.")
+            state = self.instance_state(instance)
             if state in ("pending", "shutting-down", "terminated"):
                 raise EC2Error("IncorrectInstanceState",
                                f"The instance '{id}' is not in a state from which it can be stopped.")
@@ -511,30 +500,18 @@ class Cloud(Images):
         if self.node:
             self.node.create(id, volume.size)
 
-    def derive_iops(self, volume):
-        if volume.volume_type == "gp2":
-            volume.iops, volume.throughput = min(max(100, 3 * volume.size), 16000), None
-        elif volume.volume_type not in IOPS:
-            volume.iops = volume.throughput = None
-
-    def after_ModifyVolume(self, call, root):
-        volume = self.volume(call.get("VolumeId"))
-        self.derive_iops(volume)
-        if self.node:
-            self.node.grow(volume.id, volume.size)
-
     def after_DeleteVolume(self, call, root):
         if self.node:
             self.node.delete(call.get("VolumeId"))
 
     def after_AttachVolume(self, call, root):
-        self.attaching[call.get("VolumeId")] = self._until()
+        self.attaching[call.get("VolumeId")] = self._until("attaching")
         if self.node and call.get("InstanceId") == self.access_node:
             self.node.attach(call.get("VolumeId"), call.get("Device"))
 
     def after_DetachVolume(self, call, root):
         id = call.get("VolumeId")
-        self.detaching[id] = (call.get("InstanceId"), call.get("Device"), call.deleting, self._until())
+        self.detaching[id] = (call.get("InstanceId"), call.get("Device"), call.deleting, self._until("detaching"))
         if self.node:
             self.node.detach(id)
 
@@ -558,6 +535,7 @@ class Cloud(Images):
                 self.node.create(volume.id, volume.size)
         instance.replant_ami = call.ami
         self.fill_image_volumes(instance, call.ami)
+        options.launched(self, call, id)
         self.pass_through(id, "pending")
         self.checking[id] = self._until() + self.delay
         self.remember(call, id)
@@ -607,6 +585,8 @@ class Cloud(Images):
         return mode or ("uefi" if arm else "legacy-bios")
 
     def lay_over(self, call, root):
+        if call.action == "DescribeVolumes":
+            self.add_deleting(call, root)
         for item in wire.items(root, "volumeSet")[0]:
             self.lay_over_volume(item)
         if call.action == "CreateVolume":
@@ -655,6 +635,7 @@ class Cloud(Images):
         if ami and ami.boot_mode:
             wire.set_text(item, "bootMode", ami.boot_mode)
         wire.set_text(item, "currentInstanceBootMode", self.boot_mode(instance))
+        options.lay_over(self, item, instance.id)
         # A volume on its way out is still described.
         if state != "terminated":
             described = {wire.text(entry, "deviceName") for entry in wire.items(item, "blockDeviceMapping")[0]}

@@ -7,6 +7,10 @@ access key, so that tests do not see each other.
 PUT  /_cloud/KEY        makes the cloud of an access key, or changes its settings; JSON:
     delay       seconds that each change of state takes
     hide        how many calls do not know a new id yet
+    stuck       states that are never left, as long as this is set
+    forgets     whether client tokens are forgotten
+    kill        {"at", "after", "pid"}: the n-th call from now ends the process whose id the file `pid`
+                holds, by kill -9, before its effect or after it and before its reply
     page        most items of one page, whatever is asked for
     type, zone  of the access node
     devices     directory in which the access node's devices and sysfs are imitated (node.py)
@@ -25,6 +29,7 @@ import io
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -109,7 +114,16 @@ class Server:
             # API, error codes.
             error = EC2Error("AuthFailure", "AWS was not able to validate the provided access credentials", 401)
             return self.answer(start_response, error.status, error.body())
+        if "HTTP_X_AMZ_TARGET" in environ:
+            return self.json(cloud, environ, body, start_response)
         return self.serve(cloud, Call(body.decode()), environ, start_response)
+
+    def json(self, cloud, environ, body, start_response):
+        """Services that speak JSON (KMS) are moto's as they are."""
+        action = environ["HTTP_X_AMZ_TARGET"].rpartition(".")[2]
+        status, answer = self.ask_moto(environ, cloud.account, body, environ.get("CONTENT_TYPE"))
+        cloud.calls.append({"action": action, "params": json.loads(body or b"{}"), "status": status})
+        return self.answer(start_response, status, answer, environ.get("CONTENT_TYPE"))
 
     def sts(self, environ, key, body, start_response):
         """Assumed roles are keys like any other: they see the cloud of who took the role."""
@@ -138,8 +152,10 @@ class Server:
         with cloud.lock:
             if is_new:
                 self.make_access_node(environ, cloud, settings)
-            for name in ("delay", "hide", "page"):
+            for name in ("delay", "hide", "page", "forgets"):
                 setattr(cloud, name, settings.get(name, getattr(cloud, name)))
+            cloud.stuck = set(settings.get("stuck", cloud.stuck))
+            cloud.kill = settings.get("kill")
             cloud.impaired = set(settings.get("impaired", cloud.impaired))
             if "surprise" in settings:
                 cloud.node.surprise = settings["surprise"]
@@ -177,6 +193,10 @@ class Server:
         cloud.calls.append(record)
         with cloud.lock:
             fault = cloud.faults.draw(call.action)
+            killed = self.is_last(cloud)
+            if killed and not killed["after"]:
+                record["status"] = "killed"
+                self.kill(killed, environ)
             try:
                 if fault == "throttled":
                     # API, "Request throttling for the Amazon EC2 API": 503.
@@ -187,12 +207,30 @@ class Server:
             except EC2Error as error:
                 status, body = error.status, error.body()
         record["status"] = status
+        if killed:
+            self.kill(killed, environ)
         if fault == "lost" and status == 200:
             record["status"] = "lost"
             # The effect is there; nobody hears of it.
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError
         return self.answer(start_response, status, body)
+
+    @staticmethod
+    def is_last(cloud):
+        """Counts a call; what ends its caller now."""
+        if cloud.kill is None:
+            return None
+        cloud.kill["at"] -= 1
+        return None if cloud.kill["at"] > 0 else cloud.kill
+
+    @staticmethod
+    def kill(killed, environ):
+        """What the caller still sends on its other connections goes nowhere either."""
+        if killed["at"] == 0:
+            os.kill(int(Path(killed["pid"]).read_text()), signal.SIGKILL)
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        raise ConnectionResetError
 
     def perform(self, cloud, call, environ):
         token, most = call.params.pop("NextToken", None), call.params.pop("MaxResults", None)
@@ -229,13 +267,13 @@ class Server:
         _, body = self.ask_moto(environ, cloud.account, call.body())
         return wire.parse(body)
 
-    def ask_moto(self, environ, account, body):
+    def ask_moto(self, environ, account, body, kind="application/x-www-form-urlencoded; charset=utf-8"):
         asked = {name: value for name, value in environ.items() if name.startswith(("SERVER_", "wsgi.", "HTTP_"))}
         asked.setdefault("HTTP_AUTHORIZATION",
                          f"AWS4-HMAC-SHA256 Credential=k/20260101/{REGION}/ec2/aws4_request, SignedHeaders=h, Signature=s")
         asked.update({
             "REQUEST_METHOD": "POST", "PATH_INFO": "/", "SCRIPT_NAME": "", "QUERY_STRING": "",
-            "CONTENT_TYPE": "application/x-www-form-urlencoded; charset=utf-8", "CONTENT_LENGTH": str(len(body)),
+            "CONTENT_TYPE": kind, "CONTENT_LENGTH": str(len(body)),
             "wsgi.input": io.BytesIO(body), "HTTP_X_MOTO_ACCOUNT_ID": account,
         })
         asked.pop("HTTP_TRANSFER_ENCODING", None)

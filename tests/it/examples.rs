@@ -36,6 +36,7 @@ fn every_example_is_valid() {
         ("fleet", &["db.vmdk", "web-eu.vmdk", "web-us.vmdk"]),
         ("rehearsal", &["app.qcow2"]),
         ("drill", &["web01.vmdk"]),
+        ("ec2", &["db.vmdk"]),
     ];
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut found: Vec<_> = fs::read_dir(&examples)
@@ -55,6 +56,35 @@ fn every_example_is_valid() {
         }
         replant(directory.path(), ["validate"]).success();
     }
+}
+
+/// What is named for EC2 is rehearsed where nothing of it exists.
+#[test]
+fn the_example_for_ec2_is_rehearsed() {
+    let directory = tempfile::tempdir().unwrap();
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ec2"), directory.path());
+    fs::create_dir(directory.path().join("backups")).unwrap();
+    backup(&directory.path().join("backups/db.vmdk"));
+    // Its disk is empty: nothing is there to be prepared.
+    let path = directory.path().join("main.replant.hcl");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("  monitoring ", "  guest { drivers = \"none\" }\n  monitoring ")).unwrap();
+    let plan = replant(directory.path(), ["plan", "--rehearse", "--out", "ec2.plan"]).success();
+    for wanted in [
+        "data.subnet.app: subnet-0",
+        "data.security_group.of[\"backup\"]: sg-0",
+        "data.kms_key.restore: ",
+        "\"1.subnet_id\" ",
+        "group_name = \"databases\"",
+        "\"172.31.0.15\"",
+        "http_put_response_hop_limit = 2",
+        "cpu_credits = \"unlimited\"",
+    ] {
+        assert!(plan.stdout.contains(wanted), "{wanted}: {}", plan.stdout);
+    }
+    replant(directory.path(), ["apply", "--rehearse", "ec2.plan"]).success();
+    replant(directory.path(), ["plan", "--rehearse", "--detailed-exitcode"]).code(0);
+    replant(directory.path(), ["destroy", "--rehearse", "--auto-approve"]).success();
 }
 
 /// `-C` with a relative path: everything is below the configuration's directory, once.

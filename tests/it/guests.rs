@@ -9,7 +9,9 @@ mod xen;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::support::guests::{boot_disks_from_nvme, guest};
+use replant::model::{FirstBoot, GuestChanges, IdentityPolicy};
+
+use crate::support::guests::{boot_disks_from_nvme, boot_disks_until, guest};
 use crate::support::replant;
 use check::{Disks, Untouched};
 
@@ -93,11 +95,37 @@ matrix! {
     debian_11_on_old_xfs: "bios-xfs4", Untouched::Fails("");
     debian_12_on_raid_1: "bios-raid1", Untouched::Fails("ALERT!");
     debian_12_on_jfs_with_a_second_disk: "bios-jfs", Untouched::Fails("ALERT!");
-    debian_12_by_grub_legacy: "legacy-ext2", Untouched::Fails("ALERT!");
+    debian_12_by_grub_legacy_and_its_init: "legacy-ext2", Untouched::Fails("ALERT!");
     debian_12_for_clouds: "cloud-ext4", Untouched::BootsAlone;
     debian_testing_by_uefi_in_many_partitions: "uefi-usr", Untouched::Fails("UEFI Interactive Shell");
     debian_testing_by_boot_loader_entries: "bls-btrfs", Untouched::Fails("");
     debian_unstable_on_volumes_over_disks: "lvm-disks", Untouched::Fails("");
+}
+
+/// System V's init runs a `first_boot` script, and its SSH server has keys of its own.
+#[test]
+#[ignore = "make test-matrix"]
+fn debian_12_by_its_init_runs_a_script_once() {
+    let guest = guest("legacy-ext2");
+    let script = b"#!/bin/sh\n\
+        echo \"script has address: $(hostname -I)\"\n\
+        echo \"script has keys: $(ls /etc/ssh/ssh_host_*_key | wc -l)\"\n\
+        echo \"script has init: $(cat /proc/1/comm), $(grep -c first-boot /etc/inittab) of it\"\n";
+    let changes = GuestChanges {
+        identity: IdentityPolicy::New,
+        first_boot: Some(FirstBoot { script: script.to_vec().into(), timeout: 60 }),
+        ..GuestChanges::default()
+    };
+    let disks = Disks::changed(&guest.vmdks(), &changes);
+    let boot = boot_disks_until(&disks.paths(), "bios", "replant: the first_boot script ended with code");
+    check::came_up(&guest, &boot);
+    let shown = &boot.console;
+    assert!(shown.contains("first_boot script ended with code 0"), "{shown}");
+    assert!(shown.contains("script has address: 10.0.2.15"), "{shown}");
+    assert!(shown.contains("script has keys: 3"), "{shown}");
+    assert!(shown.contains("script has init: init, 0 of it"), "{shown}");
+    disks.need_nothing_more();
+    disks.are_clean(&guest);
 }
 
 /// Everything that a test needs is made by the builder; two at once make one guest.

@@ -23,6 +23,7 @@ mod remote;
 mod running;
 mod sandbox;
 mod scenarios;
+mod seeds;
 mod state;
 mod support;
 mod ui;

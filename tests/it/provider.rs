@@ -11,3 +11,9 @@ mod faulty;
 mod guest;
 mod images;
 mod local;
+mod options;
+
+#[cfg(feature = "aws")]
+pub use aws::Restore;
+#[cfg(feature = "aws")]
+pub use ec2::REGION;

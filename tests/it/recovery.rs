@@ -1,37 +1,49 @@
-//! Stories of lost states, leftovers, and what existed before: `state rebuild`, `sweep`, `import`.
+//! Stories of lost states, leftovers, and what existed before: `state rebuild`, `sweep`, `import`,
+//! volumes that are quicker while they are written.
+
+mod place;
 
 use std::fs;
 
 use serde_json::Value;
 
-use crate::support::Workspace;
-use crate::support::booting::{LOGIN, Machines, bootable, configuration, started};
+use crate::support::booting::LOGIN;
 use crate::support::workspace::text;
+use place::{Place, running, stories};
 
-const STOPPED: &str = r#"
-instance "web" {
-  image         = "web.raw"
-  instance_type = "m6i.large"
-  private_ip    = "10.20.1.15"
-  state         = "stopped"
-  guest { drivers = "none" }
-  disk "root" {}
-  disk "data" { size = 1 }
-  tags = { Name = "web" }
-}
-"#;
-
-fn stopped() -> Workspace {
-    let workspace = Workspace::new(STOPPED);
-    workspace.raw_image("web.raw", 3, 1);
-    workspace.apply().success();
-    workspace
+stories! {
+    a_lost_state_is_rebuilt_and_then_there_is_nothing_to_do
+    an_old_state_learns_that_its_guest_has_run
+    which_workspace_is_asked_where_it_is_not_clear
+    leftovers_that_never_ran_are_swept_and_nothing_else
+    what_a_guest_ran_from_is_never_swept
+    a_volume_that_was_let_go_belongs_to_nobody
+    an_instance_is_imported_with_its_volumes_and_then_there_is_nothing_to_do
+    a_volume_of_another_workspace_is_taken_over_only_when_that_is_said
+    a_volume_is_quicker_while_it_is_written_and_lowered_also_after_a_crash
 }
 
-fn lose_the_state(workspace: &Workspace) {
-    for name in ["replant.state.json", "replant.state.json.backup", "replant.state.journal"] {
-        let _ = fs::remove_file(workspace.path().join(name));
-    }
+fn machine(place: &impl Place, number: u8) -> String {
+    format!(
+        "instance \"web\" {{\n  image = \"web.raw\"\n  instance_type = \"m6i.large\"\n  private_ip = \"{}\"\n  state = \"stopped\"\n  guest {{ drivers = \"none\" }}\n  disk \"root\" {{}}\n  disk \"data\" {{ size = 1 }}\n  tags = {{ Name = \"web\" }}\n}}\n",
+        place.address(number)
+    )
+}
+
+fn stopped<P: Place>() -> P {
+    let place = P::new();
+    place.configure(&machine(&place, 15));
+    place.workspace().raw_image("web.raw", 3, 1);
+    place.apply().success();
+    place
+}
+
+fn started<P: Place>(more: &str) -> P {
+    let place = P::new();
+    place.configure(&running(more));
+    place.bootable("web.raw", LOGIN);
+    place.apply().success();
+    place
 }
 
 /// What is in a state but what only the run that wrote it could know.
@@ -47,73 +59,68 @@ fn comparable(state: &Value) -> Value {
     resources
 }
 
-#[test]
-fn a_lost_state_is_rebuilt_and_then_there_is_nothing_to_do() {
-    let guarded = started("  disk \"root\" {}\n  disk \"data\" { size = 1 }\n  tags = { Name = \"web\" }");
-    let workspace = &guarded.0;
-    let before = workspace.state();
-    lose_the_state(workspace);
-    let plan = workspace.run(&["plan", "--detailed-exitcode"]).code(2);
+fn a_lost_state_is_rebuilt_and_then_there_is_nothing_to_do<P: Place>() {
+    let place: P = started("  disk \"root\" {}\n  disk \"data\" { size = 1 }\n  tags = { Name = \"web\" }");
+    let before = place.state();
+    place.lose_the_state();
+    let plan = place.run(&["plan", "--detailed-exitcode"]).code(2);
     assert!(plan.stdout.contains("1 to restore"), "{}", plan.stdout);
 
-    workspace.run(&["state", "rebuild"]).code(1);
-    assert!(!workspace.path().join("replant.state.json").exists(), "nobody said yes");
-    let rebuilt = workspace.run(&["state", "rebuild", "--auto-approve"]).success();
+    place.run(&["state", "rebuild"]).code(1);
+    assert!(!place.workspace().path().join("replant.state.json").exists(), "nobody said yes");
+    let rebuilt = place.run(&["state", "rebuild", "--auto-approve"]).success();
     assert!(rebuilt.stdout.contains("+ instance.web.volume.data = vol-"), "{}", rebuilt.stdout);
-    let after = workspace.state();
+    let after = place.state();
     assert_eq!(after["lineage"], before["lineage"]);
     assert_eq!(comparable(&after), comparable(&before));
-    let plan = workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+    let plan = place.run(&["plan", "--detailed-exitcode"]).code(0);
     assert!(plan.stdout.contains("No changes."), "{}", plan.stdout);
-    let again = workspace.run(&["state", "rebuild", "--auto-approve"]).success();
+    let again = place.run(&["state", "rebuild", "--auto-approve"]).success();
     assert!(again.stdout.contains("The state knows all"), "{}", again.stdout);
 
-    workspace.run(&["destroy", "--auto-approve"]).success();
-    assert_eq!((workspace.volumes().len(), workspace.instances().len()), (0, 0));
+    place.run(&["destroy", "--auto-approve"]).success();
+    assert_eq!(place.left(), (0, 0));
 }
 
 /// The danger of an old state: it would write a backup over what a guest has written since.
-#[test]
-fn an_old_state_learns_that_its_guest_has_run() {
-    let guarded = Machines(Workspace::new(&configuration("  state = \"stopped\"")));
-    let workspace = &guarded.0;
-    bootable(workspace, "web.raw", LOGIN);
-    workspace.apply().success();
-    let old = fs::read(workspace.path().join("replant.state.json")).unwrap();
-    workspace.configure(&configuration(""));
-    workspace.apply().success();
-    let newest = workspace.state();
-    fs::write(workspace.path().join("replant.state.json"), old).unwrap();
-    let _ = fs::remove_file(workspace.path().join("replant.state.journal"));
-    assert_eq!(workspace.state()["resources"]["instance.web.volume.root"]["started"], false);
+fn an_old_state_learns_that_its_guest_has_run<P: Place>() {
+    let place = P::new();
+    place.configure(&running("  state = \"stopped\""));
+    place.bootable("web.raw", LOGIN);
+    place.apply().success();
+    let old = fs::read(place.workspace().path().join("replant.state.json")).unwrap();
+    place.configure(&running(""));
+    place.apply().success();
+    let newest = place.state();
+    fs::write(place.workspace().path().join("replant.state.json"), old).unwrap();
+    let _ = fs::remove_file(place.workspace().path().join("replant.state.journal"));
+    assert_eq!(place.state()["resources"]["instance.web.volume.root"]["started"], false);
 
-    let rebuilt = workspace.run(&["state", "rebuild", "--auto-approve"]).success();
+    let rebuilt = place.run(&["state", "rebuild", "--auto-approve"]).success();
     assert!(rebuilt.stdout.contains("~ instance.web.volume.root = vol-"), "{}", rebuilt.stdout);
-    let state = workspace.state();
+    let state = place.state();
     for address in ["instance.web", "instance.web.volume.root"] {
         assert_eq!(state["resources"][address]["id"], newest["resources"][address]["id"]);
     }
     assert_eq!(state["resources"]["instance.web.volume.root"]["started"], true);
     assert_eq!(state["resources"]["instance.web"]["phase"], "started");
-    bootable(workspace, "web.raw", "\r\nnewer login: ");
-    let plan = workspace.run(&["plan"]).success();
+    place.bootable("web.raw", "\r\nnewer login: ");
+    let plan = place.run(&["plan"]).success();
     assert!(plan.stdout.contains("it is not written again"), "{}", plan.stdout);
 }
 
-#[test]
-fn which_workspace_is_asked_where_it_is_not_clear() {
-    let first = stopped();
-    let cloud = first.path().join(".replant/cloud");
-    let same = format!("provider \"local\" {{\n  directory = \"{}\"\n}}\n{STOPPED}", cloud.display());
-    let second = Workspace::new(&same.replace("10.20.1.15", "10.20.1.16"));
-    second.raw_image("web.raw", 3, 2);
+fn which_workspace_is_asked_where_it_is_not_clear<P: Place>() {
+    let first: P = stopped();
+    let second = first.beside();
+    second.configure(&machine(&second, 16));
+    second.workspace().raw_image("web.raw", 3, 2);
     second.apply().success();
     let lineage = text(&second.state(), "lineage").to_owned();
-    lose_the_state(&second);
+    second.lose_the_state();
     let asked = second.run(&["state", "rebuild", "--auto-approve"]).code(1);
     assert!(asked.stderr.contains("rebuild::which") && asked.stderr.contains(&lineage), "{}", asked.stderr);
     second.run(&["state", "rebuild", "--auto-approve", "--lineage", &lineage]).success();
-    assert_eq!(second.state()["resources"]["instance.web"]["private_ip"], "10.20.1.16");
+    assert_eq!(second.state()["resources"]["instance.web"]["private_ip"], second.address(16));
     // What no guest ever ran from is written anew, since nobody knows what is on it.
     let plan = second.run(&["plan", "--detailed-exitcode"]).code(2);
     assert!(plan.stdout.contains("its content is not written"), "{}", plan.stdout);
@@ -122,87 +129,77 @@ fn which_workspace_is_asked_where_it_is_not_clear() {
     assert!(other.stderr.contains("state::has_lineage"), "{}", other.stderr);
 }
 
-#[test]
-fn leftovers_that_never_ran_are_swept_and_nothing_else() {
-    let workspace = stopped();
-    let clean = workspace.run(&["sweep"]).success();
+fn leftovers_that_never_ran_are_swept_and_nothing_else<P: Place>() {
+    let place: P = stopped();
+    let clean = place.run(&["sweep"]).success();
     assert!(clean.stdout.contains("Nothing but what the state knows"), "{}", clean.stdout);
-    workspace.run(&["state", "rm", "instance.web"]).success();
-    let listed = workspace.run(&["sweep"]).success();
+    place.run(&["state", "rm", "instance.web"]).success();
+    let listed = place.run(&["sweep"]).success();
     assert!(listed.stdout.contains("3 resources in no state"), "{}", listed.stdout);
     assert!(listed.stdout.contains("made for instance.web.volume.data, 1 GiB"), "{}", listed.stdout);
-    let json: Value = serde_json::from_str(&workspace.run(&["sweep", "--json"]).success().stdout).unwrap();
+    let json: Value = serde_json::from_str(&place.run(&["sweep", "--json"]).success().stdout).unwrap();
     assert_eq!((json["version"].as_u64(), json["strays"].as_array().map(Vec::len)), (Some(1), Some(3)));
-    let asked = workspace.run(&["sweep", "--remove"]).code(1);
+    let asked = place.run(&["sweep", "--remove"]).code(1);
     assert!(asked.stderr.contains("apply::not_approved"), "{}", asked.stderr);
-    assert_eq!(workspace.volumes().len(), 2);
-    workspace.run(&["sweep", "--remove", "--auto-approve"]).success();
-    assert_eq!((workspace.volumes().len(), workspace.instances().len()), (0, 0));
+    assert_eq!(place.left().0, 2);
+    place.run(&["sweep", "--remove", "--auto-approve"]).success();
+    assert_eq!(place.left(), (0, 0));
 }
 
-#[test]
-fn what_a_guest_ran_from_is_never_swept() {
-    let guarded = started("  disk \"root\" { final_snapshot = true }");
-    let workspace = &guarded.0;
-    workspace.run(&["state", "rm", "instance.web"]).success();
-    let listed = workspace.run(&["sweep"]).success();
+fn what_a_guest_ran_from_is_never_swept<P: Place>() {
+    let place: P = started("  disk \"root\" { final_snapshot = true }");
+    place.run(&["state", "rm", "instance.web"]).success();
+    let listed = place.run(&["sweep"]).success();
     assert!(listed.stdout.contains("a restored guest has run in it"), "{}", listed.stdout);
     assert!(listed.stdout.contains("a guest has run from it"), "{}", listed.stdout);
     assert!(!listed.stdout.contains("replant sweep --remove"), "{}", listed.stdout);
-    workspace.run(&["sweep", "--remove", "--auto-approve"]).success();
-    assert_eq!((workspace.volumes().len(), workspace.instances().len()), (1, 1));
+    place.run(&["sweep", "--remove", "--auto-approve"]).success();
+    assert_eq!(place.left(), (1, 1));
 
-    workspace.run(&["state", "rebuild", "--auto-approve"]).success();
-    workspace.run(&["destroy", "--auto-approve"]).success();
-    let listed = workspace.run(&["sweep"]).success();
+    place.run(&["state", "rebuild", "--auto-approve"]).success();
+    place.run(&["destroy", "--auto-approve"]).success();
+    let listed = place.run(&["sweep"]).success();
     assert!(listed.stdout.contains("it keeps the data of a volume that was destroyed"), "{}", listed.stdout);
 }
 
-#[test]
-fn a_volume_that_was_let_go_belongs_to_nobody() {
+fn a_volume_that_was_let_go_belongs_to_nobody<P: Place>() {
     let kept = "disk \"data\" {\n    size = 1\n    delete_on_termination = false\n  }";
-    let workspace = Workspace::new(&STOPPED.replace("disk \"data\" { size = 1 }", kept));
-    workspace.raw_image("web.raw", 3, 1);
-    workspace.apply().success();
-    workspace.run(&["destroy", "--auto-approve"]).success();
-    assert_eq!(workspace.volumes().len(), 1);
-    let listed = workspace.run(&["sweep"]).success();
+    let place = P::new();
+    place.configure(&machine(&place, 15).replace("disk \"data\" { size = 1 }", kept));
+    place.workspace().raw_image("web.raw", 3, 1);
+    place.apply().success();
+    place.run(&["destroy", "--auto-approve"]).success();
+    assert_eq!(place.left().0, 1);
+    let listed = place.run(&["sweep"]).success();
     assert!(listed.stdout.contains("Nothing but what the state knows"), "{}", listed.stdout);
 }
 
-#[test]
-fn an_instance_is_imported_with_its_volumes_and_then_there_is_nothing_to_do() {
-    let guarded = started("  disk \"root\" {}\n  disk \"data\" { size = 1 }");
-    let workspace = &guarded.0;
-    let before = workspace.state();
+fn an_instance_is_imported_with_its_volumes_and_then_there_is_nothing_to_do<P: Place>() {
+    let place: P = started("  disk \"root\" {}\n  disk \"data\" { size = 1 }");
+    let before = place.state();
     let id = text(&before["resources"]["instance.web"], "id").to_owned();
-    let known = workspace.run(&["import", "instance.web", &id]).code(1);
+    let known = place.run(&["import", "instance.web", &id]).code(1);
     assert!(known.stderr.contains("import::known"), "{}", known.stderr);
-    workspace.run(&["state", "rm", "instance.web"]).success();
+    place.run(&["state", "rm", "instance.web"]).success();
 
-    let missing = workspace.run(&["import", "instance.web", "i-00000000000000000"]).code(1);
+    let missing = place.run(&["import", "instance.web", "i-00000000000000000"]).code(1);
     assert!(missing.stderr.contains("import::not_found"), "{}", missing.stderr);
-    let unknown = workspace.run(&["import", "instance.db", &id]).code(1);
+    let unknown = place.run(&["import", "instance.db", &id]).code(1);
     assert!(unknown.stderr.contains("import::not_configured"), "{}", unknown.stderr);
-    let wrong = workspace.run(&["import", "instance.web", &id, "--disk", "logs=vol-0"]).code(1);
+    let wrong = place.run(&["import", "instance.web", &id, "--disk", "logs=vol-0"]).code(1);
     assert!(wrong.stderr.contains("import::no_such_disk"), "{}", wrong.stderr);
-    let imported = workspace.run(&["import", "instance.web", &id]).success();
+    let imported = place.run(&["import", "instance.web", &id]).success();
     assert!(imported.stdout.contains("instance.web.volume.data is vol-"), "{}", imported.stdout);
-    assert_eq!(comparable(&workspace.state()), comparable(&before));
-    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+    assert_eq!(comparable(&place.state()), comparable(&before));
+    place.run(&["plan", "--detailed-exitcode"]).code(0);
 }
 
-#[test]
-fn a_volume_of_another_workspace_is_taken_over_only_when_that_is_said() {
-    let first = stopped();
+fn a_volume_of_another_workspace_is_taken_over_only_when_that_is_said<P: Place>() {
+    let first: P = stopped();
     let volume = text(&first.state()["resources"]["instance.web.volume.data"], "id").to_owned();
-    let cloud = first.path().join(".replant/cloud");
-    let second = Workspace::new(&format!(
-        "provider \"local\" {{\n  directory = \"{}\"\n}}\n{}",
-        cloud.display(),
-        STOPPED.replace("\"stopped\"", "\"standby\"")
-    ));
-    second.raw_image("web.raw", 3, 2);
+    let second = first.beside();
+    second.configure(&machine(&second, 16).replace("\"stopped\"", "\"standby\""));
+    second.workspace().raw_image("web.raw", 3, 2);
     let address = "instance.web.volume.data";
     let refused = second.run(&["import", address, &volume]).code(1);
     assert!(refused.stderr.contains("import::other_workspace"), "{}", refused.stderr);
@@ -215,4 +212,16 @@ fn a_volume_of_another_workspace_is_taken_over_only_when_that_is_said() {
         (text(&state["resources"][address], "id"), &state["resources"][address]["started"]),
         (volume.as_str(), &Value::Bool(true))
     );
+}
+
+fn a_volume_is_quicker_while_it_is_written_and_lowered_also_after_a_crash<P: Place>() {
+    let place = P::new();
+    place.configure(&running(
+        "  state = \"stopped\"\n  disk \"root\" {\n    throughput = 250\n    restore_throughput = 750\n    restore_iops = 6000\n    size = 20\n  }",
+    ));
+    place.bootable("web.raw", LOGIN);
+    let applied = place.apply().success();
+    assert!(applied.stdout.contains("its performance lowered"), "{}", applied.both());
+    assert_eq!(place.performance("instance.web.volume.root"), (3000, 250));
+    place.run(&["plan", "--detailed-exitcode"]).code(0);
 }

@@ -5,6 +5,7 @@ mod commands;
 mod evil;
 mod filesystems;
 mod findings;
+mod growth;
 pub mod guests;
 mod hostile;
 mod jailed;

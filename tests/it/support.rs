@@ -2,7 +2,9 @@
 
 pub mod booting;
 pub mod command;
+pub mod driver;
 pub mod guests;
+pub mod seeds;
 
 #[allow(unused_imports)]
 pub use command::{Output, replant};

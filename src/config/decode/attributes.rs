@@ -97,11 +97,17 @@ impl Decoder<'_, '_> {
     }
 
     pub(super) fn not_yet_known(&mut self, place: Place, name: &str) {
+        if self.evaluator.unread.get() {
+            // It may be known once the data sources are read.
+            self.sink.unknown.insert(format!("{}{name}", self.prefix));
+            return;
+        }
+        let does = if &*self.block.kind == "data" { "looked up" } else { "made" };
         self.error(
             place,
             "config::unknown_at_plan",
             "a value must be known while planning",
-            &format!("`{name}` decides what is made, and this value is known only after apply."),
+            &format!("`{name}` decides what is {does}, and this value is known only after apply."),
             "use a variable or a configured value; ids and unset addresses exist only after apply",
         );
     }
@@ -122,6 +128,21 @@ impl Decoder<'_, '_> {
             return None;
         }
         Some((text, place))
+    }
+
+    /// A regular expression that can be used.
+    pub(super) fn check_pattern(&mut self, name: &str, pattern: &str, place: Place) {
+        if let Err(error) = regex::RegexBuilder::new(pattern).size_limit(4 << 20).build() {
+            let text = error.to_string();
+            let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            self.error(
+                place,
+                "config::invalid_pattern",
+                "a regular expression is not valid",
+                &format!("`{name}`: {last}."),
+                "mend the pattern; in quotes a backslash is written twice",
+            );
+        }
     }
 
     fn empty(&mut self, name: &str, place: Place) {
@@ -208,6 +229,20 @@ impl Decoder<'_, '_> {
                 _ => None,
             })
             .collect()
+    }
+
+    /// A list of texts that are known while planning.
+    pub(super) fn strings(&mut self, name: &str) -> Option<(Vec<String>, Place)> {
+        let (value, place) = self.value(name, &Type::List(Box::new(Type::String)), false)?;
+        if value.any_unknown() {
+            self.not_yet_known(place, name);
+            return None;
+        }
+        let texts = value.elements().unwrap_or_default().iter().filter_map(|element| match &element.kind {
+            Kind::String(text) => Some(text.to_string()),
+            _ => None,
+        });
+        Some((texts.collect(), place))
     }
 
     /// A map of texts that are known while planning.

@@ -28,6 +28,7 @@ impl Decoder<'_, '_> {
         let network = self.word("network", &network).unwrap_or_default();
         let drivers = self.word("drivers", &drivers).unwrap_or_default();
         let identity = self.word("identity", &identity).unwrap_or_default();
+        let accept = self.accepted(drivers);
         let hostname = self.hostname();
         self.refuse_sensitive();
         let block = self.block;
@@ -41,7 +42,41 @@ impl Decoder<'_, '_> {
         }
         let changes = GuestChanges { identity, hostname, files, first_boot };
         self.check_changes(drivers, &changes);
-        GuestSpec { network, drivers, changes }
+        GuestSpec { network, drivers, accept, changes }
+    }
+
+    /// Codes of findings, as a plan shows them or without their area.
+    fn accepted(&mut self, drivers: DriversPolicy) -> Vec<String> {
+        let Some((codes, place)) = self.strings("accept") else { return Vec::new() };
+        if drivers == DriversPolicy::None && !codes.is_empty() {
+            self.error(
+                place,
+                "config::accept_without_findings",
+                "findings are accepted of a guest that is not looked into",
+                "`drivers = \"none\"` writes the disk as it is: there are no findings.",
+                "remove `accept`, or `drivers = \"none\"`",
+            );
+        }
+        let mut accepted = Vec::new();
+        for code in codes {
+            let word = ["guest::", "disk::"].iter().find_map(|area| code.strip_prefix(area)).unwrap_or(&code);
+            let is_word = |word: &str| {
+                !word.is_empty()
+                    && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            };
+            if is_word(word) {
+                accepted.push(word.to_owned());
+            } else {
+                self.error(
+                    place,
+                    "config::invalid_finding",
+                    "this is no code of a finding",
+                    &format!("`accept` holds {code:?}. Codes are lower-case words, joined by underscores."),
+                    "copy the code from the plan, as in accept = [\"ena_missing\"]",
+                );
+            }
+        }
+        accepted
     }
 
     /// Decodes a block inside this one; what it says must not be sensitive.

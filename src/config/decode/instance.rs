@@ -1,8 +1,7 @@
 //! The `instance` block.
 
-use std::net::Ipv4Addr;
-
 use super::attributes::{Decoder, Sink};
+use super::options::{Primary, options};
 use crate::config::ast::Block;
 use crate::config::expression::{Evaluator, Scope};
 use crate::config::limits;
@@ -24,9 +23,7 @@ pub(in crate::config) fn instance(
     let mut decoder = Decoder { evaluator, scope, block, prefix: String::new(), sink };
     let image = decoder.image("image_format", "image_snapshot").map(|(image, _)| image);
     let instance_type = decoder.instance_type().unwrap_or_default();
-    let subnet_id = decoder.late_string("subnet_id").map(|(id, _)| id);
-    let private_ip = decoder.private_ip();
-    let security_group_ids = decoder.late_strings("security_group_ids");
+    let own = decoder.primary();
     let key_name = decoder.late_string("key_name").map(|(name, _)| name);
     let iam_instance_profile = decoder.late_string("iam_instance_profile").map(|(name, _)| name);
     let user_data = decoder.late_string("user_data").map(|(text, _)| text);
@@ -36,6 +33,9 @@ pub(in crate::config) fn instance(
     let tags = decoder.tags();
     limits::tags(&mut decoder, &tags);
     limits::user_data(&mut decoder, user_data.as_deref());
+    let (options, primary) = options(evaluator, block, scope, sink, &instance_type);
+    let Primary { subnet_id, private_ip, security_group_ids } = primary.unwrap_or(own);
+    let mut decoder = Decoder { evaluator, scope, block, prefix: String::new(), sink };
     let has_image = block.attribute("image").is_some();
     if !has_image && block.blocks("disk").next().is_none() {
         decoder.error(
@@ -81,6 +81,7 @@ pub(in crate::config) fn instance(
         iam_instance_profile,
         user_data,
         termination_protection,
+        options,
         state,
         guest,
         launch,
@@ -102,7 +103,8 @@ impl Decoder<'_, '_> {
         self.block.attribute("instance_type")?;
         let before = self.sink.diagnostics.len();
         let Some((text, place)) = self.string("instance_type") else {
-            if self.sink.diagnostics.len() == before && self.evaluates("instance_type") {
+            let is_unread = self.sink.unknown.contains("instance_type");
+            if !is_unread && self.sink.diagnostics.len() == before && self.evaluates("instance_type") {
                 self.error(
                     self.block.place,
                     "config::missing_attribute",
@@ -139,23 +141,6 @@ impl Decoder<'_, '_> {
             .is_some_and(|attribute| self.evaluator.attribute_value(&attribute.expr, self.scope).is_ok())
     }
 
-    fn private_ip(&mut self) -> Option<Ipv4Addr> {
-        let (text, place) = self.late_string("private_ip")?;
-        let parsed: Option<Ipv4Addr> = text.parse().ok();
-        let usable = parsed.filter(|ip| {
-            !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast() && !ip.is_broadcast()
-        });
-        if usable.is_none() {
-            let detail = match parsed {
-                Some(_) => "`private_ip` is an address that no machine can have.",
-                None => "`private_ip` is an IPv4 address of four numbers.",
-            };
-            let help = "write one of the subnet's addresses, as in \"10.20.1.15\", or leave it out";
-            self.error(place, "config::invalid_address", "an IP address is not valid", detail, help);
-        }
-        usable
-    }
-
     fn launch(&mut self) -> LaunchSpec {
         let methods = [("swap", LaunchMethod::Swap), ("image", LaunchMethod::Image)];
         let modes = [BootMode::LegacyBios, BootMode::Uefi].map(|mode| (mode.as_str(), mode));
@@ -175,17 +160,7 @@ impl Decoder<'_, '_> {
         });
         let boot_mode = self.word("boot_mode", &modes);
         let console_pattern = self.string("console_pattern").map(|(pattern, place)| {
-            if let Err(error) = regex::RegexBuilder::new(&pattern).size_limit(4 << 20).build() {
-                let text = error.to_string();
-                let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                self.error(
-                    place,
-                    "config::invalid_pattern",
-                    "a regular expression is not valid",
-                    &format!("`console_pattern`: {last}."),
-                    "mend the pattern; in quotes a backslash is written twice",
-                );
-            }
+            self.check_pattern("console_pattern", &pattern, place);
             pattern
         });
         let boot_timeout = self.whole("boot_timeout", 1, 86_400, " seconds");

@@ -12,6 +12,7 @@ use super::super::block::{ALIGN, BLOCK, Buffer, is_zero};
 use super::super::retry;
 use super::TargetError;
 use super::device;
+use crate::model::FileNode;
 
 /// What a target is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,20 @@ impl Target {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Relaxed)
+    }
+
+    /// Whether what was opened is this very file or device.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(crate) fn is(&self, node: FileNode) -> Result<bool, TargetError> {
+        let inspect = |source| TargetError::Inspect { path: self.parts.path.clone(), source };
+        for file in [Some(&self.parts.buffered), self.parts.direct.as_ref()].into_iter().flatten() {
+            if FileNode::of(&file.metadata().map_err(inspect)?) != node {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Checks that it is still as large as it was when it was opened, and large enough for a disk

@@ -383,8 +383,34 @@ pub fn unused_space(disk: &str, bytes: u64) -> Finding {
     )
 }
 
+/// Why a disk's filesystem is not made larger, and what the user can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoGrowth {
+    /// Why, as a part of a sentence.
+    pub why: String,
+    /// What makes it larger.
+    pub how: &'static str,
+}
+
+impl NoGrowth {
+    /// For a logical volume of a kind that LVM itself has to extend.
+    pub const BY_LVM: &str = "Leave `grow` out, let the partition grow in the restored guest (growpart), and then LVM (of a thin volume, extend the pool first):\npvresize /dev/PARTITION && lvextend --resizefs -l +100%FREE GROUP/VOLUME";
+    /// For the members of an array.
+    pub const BY_MDADM: &str = "Leave `grow` out, let the partitions of all members grow in the restored guest (growpart), then the array and its filesystem (`resize2fs`, `xfs_growfs`):\nmdadm --grow --size=max /dev/md0";
+    /// ext2 has no journal, which growing while it is mounted takes.
+    pub const OF_EXT2: &str = "Make it ext3 in the guest and its fstab before it is backed up, and it grows here:\ntune2fs -j /dev/PARTITION";
+    /// JFS grows by its own kernel's driver only.
+    pub const OF_JFS: &str = "Leave `grow` out, let the partition grow in the restored guest (growpart), and then JFS:\nmount -o remount,resize /";
+}
+
+impl<T: Into<String>> From<T> for NoGrowth {
+    fn from(why: T) -> Self {
+        Self { why: why.into(), how: "Grow it in the restored guest, or leave `grow` out." }
+    }
+}
+
 /// A disk that is to grow cannot.
-pub fn cannot_grow(disk: &str, why: &str) -> Finding {
+pub fn cannot_grow(disk: &str, no: &NoGrowth) -> Finding {
     seen(
         advised(
             finding(
@@ -392,8 +418,8 @@ pub fn cannot_grow(disk: &str, why: &str) -> Finding {
                 "cannot_grow",
                 "A disk's filesystem cannot be made larger offline",
             ),
-            "Grow it in the restored guest, or leave `grow` out.",
+            no.how,
         ),
-        format!("disk {disk}: {why}"),
+        format!("disk {disk}: {}", no.why),
     )
 }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::boot::entries::Kernel;
-use super::initramfs::addition::{self, version};
+use super::initramfs::addition::{self, Addition, version};
+use super::initramfs::archive::Archive;
 use super::initramfs::hint::Generator;
-use super::initramfs::unpack::{Archive, unpack};
+use super::initramfs::setting::{Setting, Settings};
+use super::initramfs::unpack::unpack;
 use super::modules::{DRIVERS, ModuleSet};
 use super::recipe::Extended;
 use crate::guest::draft::Draft;
@@ -70,7 +72,10 @@ pub fn look(
             );
         }
         looked.places.push(
-            DRIVERS.iter().map(|(driver, _)| ((*driver).to_owned(), place(set, archive, driver))).collect(),
+            DRIVERS
+                .iter()
+                .map(|(driver, _)| ((*driver).to_owned(), place(tree, set, archive, driver)))
+                .collect(),
         );
     }
     Ok(looked)
@@ -104,50 +109,72 @@ fn read(tree: &Tree, path: &str, findings: &mut Findings) -> Result<Option<Archi
     }
 }
 
-fn place(set: &ModuleSet, archive: Option<&Archive>, driver: &str) -> DriverPlace {
+fn place(tree: &Tree, set: &ModuleSet, archive: Option<&Archive>, driver: &str) -> DriverPlace {
     if set.is_builtin(driver) {
         DriverPlace::BuiltIn
     } else if archive.is_some_and(|archive| addition::holds(archive, driver)) {
         DriverPlace::Initramfs
-    } else if set.path(driver).is_some() {
+    } else if set.has_file(tree, driver) {
         DriverPlace::Root
     } else {
         DriverPlace::Missing
     }
 }
 
-/// Drafts the segments for every kernel whose initramfs lacks the hypervisor's disk driver.
+/// The kernels of a guest, and what belongs to each.
+#[derive(Debug)]
+pub struct Kernels<'k> {
+    /// Those that the boot loader lists, the default first.
+    pub listed: &'k [Kernel],
+    /// Release → its modules.
+    pub sets: &'k BTreeMap<String, ModuleSet>,
+    /// Path → initramfs.
+    pub archives: BTreeMap<String, Archive>,
+    /// What has to change in them.
+    pub settings: Settings,
+}
+
+/// Drafts the segments for every kernel whose initramfs lacks the hypervisor's disk driver, or has
+/// settings that must change.
 ///
 /// # Errors
 /// When the free space cannot be learned.
 pub fn draft(
     draft: &mut Draft<'_>,
-    kernels: &[Kernel],
-    sets: &BTreeMap<String, ModuleSet>,
-    mut archives: BTreeMap<String, Archive>,
+    kernels: Kernels<'_>,
     hypervisor: Hypervisor,
     findings: &mut Findings,
 ) -> Result<Vec<Extended>, GuestError> {
+    let Kernels { listed, sets, mut archives, mut settings } = kernels;
+    let tree = draft.tree();
     let mut extended: Vec<Extended> = Vec::new();
     // Device of a filesystem → bytes that the recipe adds to it.
     let mut added: BTreeMap<u64, u64> = BTreeMap::new();
-    for (index, kernel) in kernels.iter().enumerate() {
+    for (index, kernel) in listed.iter().enumerate() {
         let Some(set) = sets.get(&kernel.release) else { continue };
         let archive = kernel.initramfs.as_ref().and_then(|path| archives.get(path));
         let needed = match hypervisor {
             Hypervisor::Nitro => "nvme",
             Hypervisor::Xen => "xen-blkfront",
         };
-        report(kernel, set, archive, hypervisor, index == 0, findings);
-        if place(set, archive, needed) != DriverPlace::Root {
+        report(tree, kernel, set, archive, hypervisor, index == 0, findings);
+        let (Some(path), Some(archive)) = (&kernel.initramfs, archive) else { continue };
+        let mut missing: Vec<&str> = DISK_DRIVERS.to_vec();
+        missing.retain(|driver| place(tree, set, Some(archive), driver) == DriverPlace::Root);
+        if place(tree, set, Some(archive), needed) != DriverPlace::Root {
+            missing.clear();
+        }
+        let mut changed = settings.remove(path).unwrap_or_default();
+        if addition::goes_before(archive, set).is_some() {
+            let hinted = !missing.is_empty() && Generator::of(archive) != Generator::Other;
+            for setting in changed.drain(..).filter(|setting| !(setting.only_drivers && hinted)) {
+                findings.push(setting.stuck);
+            }
+        }
+        if missing.is_empty() && changed.is_empty() {
             continue;
         }
-        let (Some(path), Some(archive)) = (&kernel.initramfs, archive) else { continue };
-        let missing: Vec<&str> = DISK_DRIVERS
-            .into_iter()
-            .filter(|driver| place(set, Some(archive), driver) == DriverPlace::Root)
-            .collect();
-        let addition = match addition::make(draft.tree(), archive, set, &missing) {
+        let addition = match addition::make(draft.tree(), archive, set, &missing, &changed) {
             Ok(addition) => addition,
             Err(error) => {
                 findings.push(
@@ -161,12 +188,39 @@ pub fn draft(
         if !fits(draft.tree(), path, addition.bytes.len() as u64, &mut added, findings)? {
             continue;
         }
-        findings.push(
-            informs("initramfs_without_disk_driver", "an initramfs lacks the driver of the instance's disks")
+        if !missing.is_empty() {
+            findings.push(
+                informs(
+                    "initramfs_without_disk_driver",
+                    "an initramfs lacks the driver of the instance's disks",
+                )
                 .seen(format!("{path}: {} only in {}", missing.join(", "), set.directory))
                 .remedy("the drivers and what they need are added to it"),
-        );
-        let purpose = format!(
+            );
+        }
+        let purpose = purpose(&addition, archive, &changed);
+        let is_changed = |member: &String| changed.iter().any(|setting| setting.member == *member);
+        let added = addition.members.iter().filter(|(member, _)| !is_changed(member));
+        let lines = added.map(|(member, length)| match length {
+            Some(length) => format!("+ {member} ({length} bytes)"),
+            None => format!("+ {member}/"),
+        });
+        let lines = lines.chain(changed.iter().flat_map(Setting::lines)).collect();
+        draft.extend(path, archive.length, addition.offset, addition.bytes.clone(), purpose, lines);
+        for setting in changed {
+            findings.push(setting.mended);
+        }
+        if let Some(before) = archives.remove(path) {
+            extended.push(Extended { path: path.clone(), before, addition });
+        }
+    }
+    Ok(extended)
+}
+
+fn purpose(addition: &Addition, archive: &Archive, changed: &[Setting]) -> String {
+    let mut purposes = Vec::new();
+    if !addition.drivers.is_empty() {
+        purposes.push(format!(
             "{} {} and {}",
             if addition.appends(archive) { "append" } else { "insert" },
             addition.drivers.join(", "),
@@ -175,21 +229,18 @@ pub fn draft(
                 1 => "1 module that they need".to_owned(),
                 count => format!("{count} modules that they need"),
             }
-        );
-        let lines = addition.members.iter().map(|(member, length)| match length {
-            Some(length) => format!("+ {member} ({length} bytes)"),
-            None => format!("+ {member}/"),
-        });
-        draft.extend(path, archive.length, addition.offset, addition.bytes.clone(), purpose, lines.collect());
-        if let Some(before) = archives.remove(path) {
-            extended.push(Extended { path: path.clone(), before, addition });
-        }
+        ));
     }
-    Ok(extended)
+    if !changed.is_empty() {
+        let members: Vec<&str> = changed.iter().map(|setting| setting.member.as_str()).collect();
+        purposes.push(format!("change {}", members.join(", ")));
+    }
+    purposes.join("; ")
 }
 
 /// What the drivers of one kernel mean for the restored machine.
 fn report(
+    tree: &Tree,
     kernel: &Kernel,
     set: &ModuleSet,
     archive: Option<&Archive>,
@@ -202,7 +253,7 @@ fn report(
         Hypervisor::Xen => ("xen-blkfront", "xen-netfront"),
     };
     let seen = format!("{} ({})", kernel.image, kernel.release);
-    let missing = |driver| place(set, archive, driver) == DriverPlace::Missing;
+    let missing = |driver| place(tree, set, archive, driver) == DriverPlace::Missing;
     let weigh =
         |code: &str, summary: &str| if is_default { blocks(code, summary) } else { warns(code, summary) };
     if missing(disk) {
@@ -215,7 +266,7 @@ fn report(
                     Hypervisor::Xen => "Install the distribution's full kernel in the guest, or choose a Nitro instance type.",
                 }),
         );
-    } else if place(set, archive, disk) == DriverPlace::Root && kernel.initramfs.is_none() {
+    } else if place(tree, set, archive, disk) == DriverPlace::Root && kernel.initramfs.is_none() {
         findings.push(
             weigh(
                 "initramfs_missing",
@@ -228,12 +279,15 @@ fn report(
     if missing(network) && (network == "ena" || missing("ena")) {
         let code = if network == "ena" { "ena_missing" } else { "xen_netfront_missing" };
         findings.push(
-            warns(
+            weigh(
                 code,
-                format!("a kernel has no {network} driver, without which the instance has no network"),
+                &format!("a kernel has no {network} driver, without which the instance has no network"),
             )
             .seen(seen)
-            .advice("Install a kernel that has it, or choose an instance type of the other hypervisor."),
+            .advice(match hypervisor {
+                Hypervisor::Nitro => "Choose a Xen instance type (t2, m4, c4, r4), or install a kernel that has it (RHEL and CentOS from 7.4, SLES from 12 SP2, Debian from 9, Ubuntu from 16.04 or linux-aws) or AWS's driver in the guest. Without a network only the EC2 serial console reaches the machine.",
+                Hypervisor::Xen => "Choose a Nitro instance type, or install the distribution's full kernel in the guest. Without a network only the console's output shows what the machine does.",
+            }),
         );
     }
 }
@@ -371,7 +425,7 @@ fn in_initrd_modules(text: &str, drivers: &BTreeSet<&str>) -> Option<String> {
 /// a slow volume never turns into an I/O error), as an argument. `None` without NVMe.
 #[must_use]
 pub fn timeout(tree: &Tree, set: &ModuleSet) -> Option<String> {
-    if place(set, None, "nvme") == DriverPlace::Missing {
+    if place(tree, set, None, "nvme") == DriverPlace::Missing {
         return None;
     }
     let version = version(&set.release).unwrap_or((0, 0));

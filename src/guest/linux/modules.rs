@@ -117,6 +117,13 @@ impl ModuleSet {
         self.modules.get(&module_name(driver)).map(|module| module.path.as_str())
     }
 
+    /// Whether a module's file is there: an index may name a link of `weak-updates` whose kernel is
+    /// gone.
+    #[must_use]
+    pub fn has_file(&self, tree: &Tree, driver: &str) -> bool {
+        self.path(driver).is_some_and(|path| tree.is_file(&self.located(tree, path)))
+    }
+
     /// A module's place in depmod's order.
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {

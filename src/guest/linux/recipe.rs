@@ -10,18 +10,22 @@ use super::boot::entries::{Kernel, Loader};
 use super::boot::leftovers;
 use super::boot::review;
 use super::changes::{files, first_boot, hostname, identity};
+use super::drivers::Kernels;
 use super::initramfs::addition::{Addition, AdditionError};
-use super::initramfs::unpack::{Archive, unpack};
+use super::initramfs::archive::Archive;
+use super::initramfs::setting::Settings;
+use super::initramfs::unpack::{unpack, unpack_behind};
 use super::modules::ModuleSet;
 use super::network::policy;
+use super::network::udev;
 use super::release::{self, Release};
-use super::{drivers, mounts, storage, system};
+use super::{drivers, modprobe, mounts, storage, system};
 use crate::guest::draft::Draft;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::prepare::GuestError;
 use crate::guest::report::{DiskFacts, GuestFacts, KernelFacts, RecipeInputs};
 use crate::guest::tree::{Tree, TreeError};
-use crate::model::{Architecture, Firmware, IdentityPolicy};
+use crate::model::{Architecture, Digest, Firmware, IdentityPolicy};
 
 /// What was found and drafted.
 #[derive(Debug)]
@@ -43,12 +47,26 @@ pub struct Extended {
 }
 
 impl Prepared {
-    /// Reads every extended initramfs back from the guest, strictly as the kernel unpacks it.
+    /// Reads every extended initramfs back from the guest, strictly as the kernel unpacks it. What
+    /// stands before the addition was unpacked when the guest was looked at: that it is the same by
+    /// its digest is enough where nothing behind it can change how it is read.
     ///
     /// # Errors
     /// [`GuestError::Initramfs`].
     pub fn check_written(&self, tree: &Tree) -> Result<(), GuestError> {
-        self.check(|extended| Ok(Box::new(tree.open_file(&extended.path)?)))
+        self.check(|extended| {
+            let file = tree.open_file(&extended.path)?;
+            if !extended.is_behind() {
+                return Ok(unpack(file, &|_| false).map_err(AdditionError::ReadBack));
+            }
+            let mut start = (&file).take(extended.before.length);
+            let digest = digest(&mut start)
+                .map_err(|source| TreeError::Read { path: extended.path.clone(), source })?;
+            if digest != extended.before.digest {
+                return Ok(Err(AdditionError::Changed));
+            }
+            Ok(unpack_behind(&extended.before, &file).map_err(AdditionError::ReadBack))
+        })
     }
 
     /// The same before anything is written, on what would be.
@@ -59,25 +77,50 @@ impl Prepared {
         self.check(|extended| {
             let old = || tree.open_file(&extended.path);
             let offset = extended.addition.offset;
-            let ours = Cursor::new(extended.addition.bytes.clone());
-            if extended.addition.appends(&extended.before) {
-                return Ok(Box::new(old()?.chain(ours)));
-            }
-            let mut tail = old()?;
-            std::io::Seek::seek(&mut tail, std::io::SeekFrom::Start(offset))
-                .map_err(|source| TreeError::Read { path: extended.path.clone(), source })?;
-            Ok(Box::new(old()?.take(offset).chain(ours).chain(tail)))
+            let ours = Cursor::new(&extended.addition.bytes);
+            let read = if extended.is_behind() {
+                unpack_behind(&extended.before, ours)
+            } else {
+                let mut tail = old()?;
+                std::io::Seek::seek(&mut tail, std::io::SeekFrom::Start(offset))
+                    .map_err(|source| TreeError::Read { path: extended.path.clone(), source })?;
+                unpack(old()?.take(offset).chain(ours).chain(tail), &|_| false)
+            };
+            Ok(read.map_err(AdditionError::ReadBack))
         })
     }
 
-    fn check(&self, open: impl Fn(&Extended) -> Result<Box<dyn Read>, TreeError>) -> Result<(), GuestError> {
+    fn check(
+        &self,
+        read: impl Fn(&Extended) -> Result<Result<Archive, AdditionError>, TreeError>,
+    ) -> Result<(), GuestError> {
         for extended in &self.extended {
             let failed = |source| GuestError::Initramfs { path: extended.path.clone(), source };
-            let after =
-                unpack(open(extended)?, &|_| false).map_err(AdditionError::ReadBack).map_err(failed)?;
+            let after = read(extended)?.map_err(failed)?;
             extended.addition.check(&extended.before, &after).map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+impl Extended {
+    /// Whether the addition goes behind an archive that it cannot change.
+    fn is_behind(&self) -> bool {
+        self.addition.appends(&self.before) && self.before.is_closed()
+    }
+}
+
+fn digest(source: &mut impl Read) -> std::io::Result<Digest> {
+    let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; 256 << 10]);
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(Digest(*hasher.finalize().as_bytes())),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -107,15 +150,17 @@ pub fn make(
     let looked = drivers::look(tree, &loader.kernels, &sets, findings)?;
     let default_arguments = loader.kernels.first().map_or("", |kernel| kernel.arguments.as_str());
     let root = arguments::value(default_arguments, "root").unwrap_or_default();
-    storage::prepare(draft, disks, root, &looked.archives, inputs.hypervisor, findings)?;
-    let extended =
-        drivers::draft(draft, &loader.kernels, &sets, looked.archives, inputs.hypervisor, findings)?;
+    let mut settings = Settings::new();
+    let archives = &looked.archives;
+    storage::prepare(draft, disks, root, archives, inputs.hypervisor, &mut settings, findings)?;
+    modprobe::prepare(draft, archives, inputs.hypervisor, &mut settings, findings)?;
+    let kernels = Kernels { listed: &loader.kernels, sets: &sets, archives: looked.archives, settings };
+    let extended = drivers::draft(draft, kernels, inputs.hypervisor, findings)?;
     drivers::keep_for_updates(draft, &extended)?;
 
     mounts::prepare(draft, disks, findings)?;
 
-    // Before systemd 197 (EL6, SLES 11) the kernel's names are what there is.
-    let old_names = !tree.exists("/lib/systemd/systemd") && !tree.exists("/usr/lib/systemd/systemd");
+    let old_names = udev::keeps_kernel_names(tree);
     let plain_names = old_names || arguments::split(default_arguments).contains(&"net.ifnames=0");
     let network = policy::prepare(draft, findings, release, inputs.hypervisor, plain_names)?;
 
@@ -135,6 +180,7 @@ pub fn make(
         first_boot::prepare(draft, script, findings)?;
     }
     files::place_all(draft, &claims, findings)?;
+    system::label(draft, findings)?;
     let around = Surroundings {
         addresses: &network.addresses,
         policy: inputs.network,
@@ -144,6 +190,7 @@ pub fn make(
     access::inspect(draft, &around, findings)?;
     system::inspect(draft, disks, architecture, ways, &around, findings)?;
     system::room(draft, findings)?;
+    system::review(draft, findings)?;
 
     let facts = GuestFacts {
         family: "linux".to_owned(),

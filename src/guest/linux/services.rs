@@ -2,6 +2,8 @@
 
 use crate::guest::tree::{Kind, Tree};
 
+/// Most targets (`*.wants`) of a directory that are looked at.
+const MOST_TARGETS: usize = 1024;
 /// Where units are, the administrator's own first (systemd.unit(5)).
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// The runlevels that machines come up in: 2 on Debian, 3 and 5 elsewhere.
@@ -85,7 +87,8 @@ fn wanted(tree: &Tree, unit: &str) -> bool {
         let entries = tree.list(directory).unwrap_or_default().entries;
         let mut wants = entries
             .iter()
-            .filter(|entry| entry.name.ends_with(".wants") || entry.name.ends_with(".requires"));
+            .filter(|entry| entry.name.ends_with(".wants") || entry.name.ends_with(".requires"))
+            .take(MOST_TARGETS);
         wants.any(|entry| {
             let path = format!("{directory}/{}/{unit}", entry.name);
             matches!(tree.symlink_metadata(&path), Ok(Some(_)))

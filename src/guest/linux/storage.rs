@@ -7,7 +7,8 @@ use std::ops::Range;
 use regex::RegexBuilder;
 
 use super::devices::{self, Device};
-use super::initramfs::unpack::Archive;
+use super::initramfs::archive::Archive;
+use super::initramfs::setting::{Setting, Settings};
 use super::network::policy::enabled;
 use crate::guest::draft::Draft;
 use crate::guest::findings::{Findings, blocks, informs, warns};
@@ -30,8 +31,8 @@ const MOST_LISTS: usize = 64;
 /// Most bytes that a compiled pattern of a guest's may take.
 const PATTERN: usize = 1 << 20;
 
-/// Edits the settings and says where that is not enough: an initramfs that finds the root by its
-/// own copy of them. `root` is the device that the default kernel is told, `archives` are the
+/// Edits the settings, and says which of the archives' copies are to be changed: an initramfs finds
+/// the root by its own. `root` is the device that the default kernel is told, `archives` are the
 /// initramfs files by path.
 ///
 /// # Errors
@@ -42,10 +43,12 @@ pub fn prepare(
     root: &str,
     archives: &BTreeMap<String, Archive>,
     hypervisor: Hypervisor,
+    settings: &mut Settings,
     findings: &mut Findings,
 ) -> Result<(), TreeError> {
-    lvm(draft, disks, root, archives, hypervisor, findings)?;
-    arrays(draft, disks, root, archives, findings)?;
+    let inside = Inside { disks, root, archives };
+    lvm(draft, &inside, hypervisor, settings, findings)?;
+    arrays(draft, &inside, settings, findings)?;
     resume(draft, disks, findings)?;
     multipath(draft, root, findings);
     Ok(())
@@ -64,23 +67,29 @@ fn holds(disks: &[DiskFacts], kinds: &[&str]) -> bool {
         .any(|partition| kinds.contains(&partition.content.as_str()))
 }
 
-/// The copies of a file in the initramfs archives: path of the archive, and the copy's text.
-fn copies<'a>(
-    archives: &'a BTreeMap<String, Archive>,
-    path: &'a str,
-) -> impl Iterator<Item = (&'a String, String)> {
-    archives.iter().filter_map(move |(archive_path, archive)| {
-        let content = archive.content(path.trim_start_matches('/'))?;
-        Some((archive_path, String::from_utf8_lossy(content).into_owned()))
-    })
+/// What an initramfs finds the root by.
+struct Inside<'i> {
+    disks: &'i [DiskFacts],
+    root: &'i str,
+    archives: &'i BTreeMap<String, Archive>,
+}
+
+impl Inside<'_> {
+    /// The copies of a file in the initramfs archives: path of the archive, the copy's own, its text.
+    fn copies(&self, path: &str) -> impl Iterator<Item = (&String, String, &str)> {
+        self.archives.iter().filter_map(move |(archive_path, archive)| {
+            let member = archive.resolve(path.trim_start_matches('/'))?;
+            let text = std::str::from_utf8(archive.kept.get(&member)?).ok()?;
+            Some((archive_path, member, text))
+        })
+    }
 }
 
 fn lvm(
     draft: &mut Draft<'_>,
-    disks: &[DiskFacts],
-    root: &str,
-    archives: &BTreeMap<String, Archive>,
+    inside: &Inside<'_>,
     hypervisor: Hypervisor,
+    settings: &mut Settings,
     findings: &mut Findings,
 ) -> Result<(), TreeError> {
     const SUMMARY: &str = "LVM's filter leaves out the instance's disks";
@@ -91,7 +100,7 @@ fn lvm(
     if let Some(text) = draft.text(LVM)
         && let Some((line, edited)) = opened_filters(&text, device)
     {
-        let evidence = text.lines().nth(line as usize - 1).unwrap_or_default();
+        let evidence = nth(&text, line);
         findings.push(
             informs("lvm_filter", SUMMARY)
                 .at(LVM, line, evidence)
@@ -99,29 +108,37 @@ fn lvm(
         );
         draft.write(LVM, edited.into_bytes(), 0o644, "let LVM find its volumes on the instance's disks")?;
     }
+    let Inside { disks, root, .. } = *inside;
     let on_logical = root.starts_with("/dev/mapper/")
         || (root.starts_with("/dev/") && root.matches('/').count() == 3 && !root.starts_with("/dev/disk/"))
         || devices::find(disks, root, "/", None) == Device::Stable && !is_on(disks, root);
     if !holds(disks, &["lvm2"]) || !on_logical {
         return Ok(());
     }
-    for (path, text) in copies(archives, LVM) {
-        if let Some((line, _)) = opened_filters(&text, device) {
-            let evidence = text.lines().nth(line as usize - 1).unwrap_or_default();
-            findings.push(
-                blocks(
-                    "lvm_filter_in_initramfs",
-                    "LVM's filter in the initramfs leaves out the instance's disks",
-                )
-                .at(&format!("{path}: {LVM}"), line, evidence)
-                .advice(
-                    "Let it accept /dev/nvme and /dev/xvd in the guest's lvm.conf, make the initramfs again \
-                             (update-initramfs -u or dracut -f) and back the guest up.",
-                ),
-            );
-        }
+    for (path, member, text) in inside.copies(LVM) {
+        const SUMMARY: &str = "LVM's filter in the initramfs leaves out the instance's disks";
+        let Some((line, after)) = opened_filters(text, device) else { continue };
+        let (place, evidence) = (format!("{path}: {LVM}"), nth(text, line));
+        settings.entry(path.clone()).or_default().push(Setting {
+            member,
+            before: text.to_owned(),
+            after,
+            only_drivers: false,
+            mended: informs("lvm_filter_in_initramfs", SUMMARY)
+                .at(&place, line, evidence)
+                .remedy("they are added to what it accepts, in the initramfs too"),
+            stuck: blocks("lvm_filter_in_initramfs", SUMMARY).at(&place, line, evidence).advice(
+                "Let it accept /dev/nvme and /dev/xvd in the guest's lvm.conf, make the initramfs again \
+                 (update-initramfs -u or dracut -f) and back the guest up.",
+            ),
+        });
     }
     Ok(())
+}
+
+/// A line of a text, from 1.
+fn nth(text: &str, line: u32) -> &str {
+    text.lines().nth((line as usize).saturating_sub(1)).unwrap_or_default()
 }
 
 /// Whether one of the partitions has the UUID or label that a name says.
@@ -218,9 +235,8 @@ fn accepts(patterns: &[&str], device: &str) -> bool {
 
 fn arrays(
     draft: &mut Draft<'_>,
-    disks: &[DiskFacts],
-    root: &str,
-    archives: &BTreeMap<String, Archive>,
+    inside: &Inside<'_>,
+    settings: &mut Settings,
     findings: &mut Findings,
 ) -> Result<(), TreeError> {
     const SUMMARY: &str = "mdadm looks for arrays on the old machine's disks only";
@@ -228,7 +244,7 @@ fn arrays(
         if let Some(text) = draft.text(path)
             && let Some((line, edited)) = opened_devices(&text)
         {
-            let evidence = text.lines().nth(line as usize - 1).unwrap_or_default();
+            let evidence = nth(&text, line);
             findings.push(
                 informs("mdadm_devices", SUMMARY)
                     .at(path, line, evidence)
@@ -241,25 +257,28 @@ fn arrays(
                 "let mdadm find its arrays on the instance's disks",
             )?;
         }
+        let Inside { disks, root, .. } = *inside;
         let on_array = root.starts_with("/dev/md") || (!is_on(disks, root) && !root.starts_with("/dev/sd"));
         if !holds(disks, &["md", "raid"]) || !on_array {
             continue;
         }
-        for (archive, text) in copies(archives, path) {
-            if let Some((line, _)) = opened_devices(&text) {
-                let evidence = text.lines().nth(line as usize - 1).unwrap_or_default();
-                findings.push(
-                    blocks(
-                        "mdadm_devices_in_initramfs",
-                        "mdadm in the initramfs looks for arrays on the old machine's disks only",
-                    )
-                    .at(&format!("{archive}: {path}"), line, evidence)
-                    .advice(
-                        "Write `DEVICE partitions` into the guest's mdadm.conf, make the initramfs again \
-                                 (update-initramfs -u or dracut -f) and back the guest up.",
-                    ),
-                );
-            }
+        for (archive, member, text) in inside.copies(path) {
+            const SUMMARY: &str = "mdadm in the initramfs looks for arrays on the old machine's disks only";
+            let Some((line, after)) = opened_devices(text) else { continue };
+            let (place, evidence) = (format!("{archive}: {path}"), nth(text, line));
+            settings.entry(archive.clone()).or_default().push(Setting {
+                member,
+                before: text.to_owned(),
+                after,
+                only_drivers: false,
+                mended: informs("mdadm_devices_in_initramfs", SUMMARY)
+                    .at(&place, line, evidence)
+                    .remedy("it looks at all disks, in the initramfs too"),
+                stuck: blocks("mdadm_devices_in_initramfs", SUMMARY).at(&place, line, evidence).advice(
+                    "Write `DEVICE partitions` into the guest's mdadm.conf, make the initramfs again \
+                     (update-initramfs -u or dracut -f) and back the guest up.",
+                ),
+            });
         }
     }
     Ok(())

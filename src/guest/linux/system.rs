@@ -5,7 +5,9 @@ mod edits;
 mod look;
 mod room;
 mod ties;
+mod whole;
 
 pub use edits::prepare;
 pub use look::{inspect, root_filesystem};
 pub use room::room;
+pub use whole::{label, review};

@@ -113,3 +113,61 @@ fn append_insert_rename_remove() {
     let space = tree.space("/etc/not-there").unwrap();
     assert!(space.free > 0 && space.block >= 512 && !space.read_only);
 }
+
+/// A file is rewritten in place: its other names, its attributes and its access list stay.
+#[test]
+fn a_rewritten_file_keeps_what_hangs_on_it() {
+    let (directory, tree) = guest();
+    let path = directory.path().join("root/etc/fstab");
+    fs::write(&path, "old").unwrap();
+    fs::hard_link(&path, directory.path().join("root/etc/other")).unwrap();
+    let set = |name: &str, value: &[u8]| rustix::fs::setxattr(&path, name, value, XattrFlags::empty());
+    // POSIX.1e: version 2; owner rw, user 1000 r, group r, mask r, others none.
+    let entry = |tag: u16, permissions: u16, id: u32| {
+        [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    let none = u32::MAX;
+    let entries =
+        [entry(1, 6, none), entry(2, 4, 1000), entry(4, 4, none), entry(16, 4, none), entry(32, 0, none)];
+    let list = [2_u32.to_le_bytes().to_vec(), entries.concat()].concat();
+    set("system.posix_acl_access", &list).unwrap();
+    // As many as the filesystem takes: tmpfs and XFS take thousands, ext4 a block full.
+    let mut kept = 0;
+    while kept < 2000 && set(&format!("user.bomb-{kept}"), &[b'x'; 64]).is_ok() {
+        kept += 1;
+    }
+    assert!(kept > 10);
+    tree.write("/etc/fstab", b"new", 0o600).unwrap();
+    assert_eq!(fs::read(directory.path().join("root/etc/other")).unwrap(), b"new");
+    assert_eq!(tree.metadata("/etc/fstab").unwrap().unwrap().names, 2);
+    let get = |name: &str| {
+        let mut value = vec![0; 4096];
+        let length = rustix::fs::getxattr(&path, name, value.as_mut_slice()).unwrap();
+        value.truncate(length);
+        value
+    };
+    for index in 0..kept {
+        assert_eq!(get(&format!("user.bomb-{index}")), [b'x'; 64]);
+    }
+    assert_eq!(get("system.posix_acl_access"), list);
+    // A label that is longer than any of SELinux's is none to copy.
+    let long = directory.path().join("root/etc/long");
+    fs::write(&long, "").unwrap();
+    rustix::fs::setxattr(&long, SELINUX, &[b'y'; 2000], XattrFlags::empty()).unwrap();
+    assert_eq!(tree.selinux_label("/etc/long"), None);
+}
+
+#[test]
+fn of_a_directory_without_end_a_part_is_seen() {
+    let (directory, tree) = guest();
+    let many = directory.path().join("root/many");
+    fs::create_dir(&many).unwrap();
+    for index in 0..DIRECTORY_MAX + 100 {
+        fs::write(many.join(index.to_string()), "").unwrap();
+    }
+    let listing = tree.list("/many").unwrap();
+    assert_eq!((listing.entries.len(), listing.skipped), (DIRECTORY_MAX, 100));
+    assert_eq!(tree.list("/many").unwrap(), listing);
+    assert!(tree.list("/etc").unwrap().entries.is_empty());
+    assert_eq!(tree.listed_in_part(), ["/many"]);
+}

@@ -212,6 +212,7 @@ mod tests {
             vcpus: 2,
             memory: 8192,
             max_volumes: None,
+            max_interfaces: None,
             ebs_bandwidth: None,
         }
     }

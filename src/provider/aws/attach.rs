@@ -27,8 +27,9 @@ impl Cloud {
         if !may_be_done(&failed) {
             return Err(failed.into());
         }
-        let now = self.volume(id).await?.and_then(|view| view.attachment);
-        let is_so = now.is_some_and(|attachment| {
+        // Where nobody can tell, what the call came to stays open.
+        let Ok(now) = self.volume(id).await else { return Err(failed.into()) };
+        let is_so = now.and_then(|view| view.attachment).is_some_and(|attachment| {
             attachment.instance_id == *instance
                 && attachment.state != DETACHING
                 && slots::slot(&attachment.device) == slots::slot(device)
@@ -74,8 +75,8 @@ impl Cloud {
         if !may_be_done(&failed) && !is_missing && failed.error.kind != ProviderErrorKind::InvalidParameter {
             return Err(failed.into());
         }
-        let view = self.volume(id).await?.ok_or_else(|| not_found(OPERATION, id))?;
-        match view.attachment {
+        let Ok(view) = self.volume(id).await else { return Err(failed.into()) };
+        match view.ok_or_else(|| not_found(OPERATION, id))?.attachment {
             None => Ok(()),
             Some(AttachmentView { instance_id, .. }) if instance_id != *instance => Err(ProviderError::new(
                 OPERATION,

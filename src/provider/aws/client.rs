@@ -18,18 +18,18 @@ use tokio::sync::OnceCell;
 
 use super::errors;
 use super::fresh::Fresh;
-use crate::model::{AccessNodeSpec, AwsProviderSpec};
+use crate::model::{AccessNodeSpec, AwsProviderSpec, CpuCredits};
 use crate::provider::types::{InstanceId, InstanceTypeFacts, ProviderError};
 
 /// The first pause before a call is repeated; the SDK doubles it, up to [`LONGEST_PAUSE`], and
 /// takes a random part of it (AWS's advice against calls that come together again).
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause. With the default of ten attempts a call is given up after about a minute.
-const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// For a TCP connection to EC2.
 const CONNECT: Duration = Duration::from_secs(5);
 /// For one attempt. EC2 answers within seconds; DescribeImages over many images is the slowest.
-const ATTEMPT: Duration = Duration::from_secs(60);
+pub(super) const ATTEMPT: Duration = Duration::from_secs(60);
 
 /// EC2, as the configuration names it.
 #[derive(Debug)]
@@ -38,9 +38,17 @@ pub(super) struct Cloud {
     pub(super) access_node: AccessNodeSpec,
     pub(super) fresh: Fresh,
     given: Option<Credentials>,
-    client: OnceCell<Client>,
+    connection: OnceCell<Connection>,
     pub(super) node: OnceCell<InstanceId>,
     known: Mutex<Known>,
+}
+
+/// What every call needs.
+#[derive(Debug)]
+pub(super) struct Connection {
+    client: Client,
+    pub(super) region: Region,
+    pub(super) credentials: SharedCredentialsProvider,
 }
 
 /// What saves calls, and nothing else.
@@ -50,6 +58,10 @@ pub(super) struct Known {
     pub(super) types: BTreeMap<String, InstanceTypeFacts>,
     /// Whether EC2 refuses to terminate an instance.
     pub(super) protected: HashMap<String, bool>,
+    /// Whether EC2 refuses to stop an instance.
+    pub(super) unstoppable: HashMap<String, bool>,
+    /// What a burstable instance does without credits.
+    pub(super) credits: HashMap<String, CpuCredits>,
     /// Public images by what they were asked for.
     pub(super) images: HashMap<String, Vec<aws_sdk_ec2::types::Image>>,
     /// Seconds that an instance may take to come up.
@@ -67,7 +79,7 @@ impl Cloud {
             access_node,
             fresh: Fresh::default(),
             given,
-            client: OnceCell::new(),
+            connection: OnceCell::new(),
             node: OnceCell::new(),
             known: Mutex::default(),
         }
@@ -83,7 +95,15 @@ impl Cloud {
     /// # Errors
     /// No region, no credentials.
     pub(super) async fn ec2(&self) -> Result<&Client, ProviderError> {
-        self.client.get_or_try_init(|| self.connect()).await
+        Ok(&self.connection().await?.client)
+    }
+
+    /// Region and credentials, for the calls that are not EC2's.
+    ///
+    /// # Errors
+    /// No region, no credentials.
+    pub(super) async fn connection(&self) -> Result<&Connection, ProviderError> {
+        self.connection.get_or_try_init(|| self.connect()).await
     }
 
     async fn load(&self) -> SdkConfig {
@@ -112,14 +132,14 @@ impl Cloud {
         loader.load().await
     }
 
-    async fn connect(&self) -> Result<Client, ProviderError> {
+    async fn connect(&self) -> Result<Connection, ProviderError> {
         let base = self.load().await;
-        if base.region().is_none() {
+        let Some(region) = base.region().cloned() else {
             return Err(errors::connection(
                 "RegionMissing",
                 "neither the configuration nor the environment, the profile or this machine names a region",
             ));
-        }
+        };
         let credentials = match &self.spec.assume_role {
             None => base.credentials_provider(),
             Some(role) => {
@@ -137,11 +157,11 @@ impl Cloud {
         };
         // Asked once here, so that what is wrong with them is said as such.
         credentials.provide_credentials().await.map_err(|error| errors::credentials("Connect", &error))?;
-        let mut config = aws_sdk_ec2::config::Builder::from(&base).credentials_provider(credentials);
+        let mut config = aws_sdk_ec2::config::Builder::from(&base).credentials_provider(credentials.clone());
         if let Some(url) = &self.spec.endpoint_url {
             config = config.endpoint_url(url);
         }
-        Ok(Client::from_conf(config.build()))
+        Ok(Connection { client: Client::from_conf(config.build()), region, credentials })
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::client::Cloud;
 use super::imds;
 use super::volumes::not_found;
-use crate::model::{GIB, Hypervisor};
+use crate::model::{FileNode, GIB, Hypervisor};
 use crate::provider::slots;
 use crate::provider::types::{DeviceFacts, DeviceProof, ProviderError, ProviderErrorKind, VolumeId};
 
@@ -63,14 +63,21 @@ impl Cloud {
                 format!("no device is proven to be {id}: {why}"),
             )
         };
-        let view = self.volume(id).await?.ok_or_else(|| not_found(OPERATION, id))?;
         let node = self.node_id().await?;
-        let Some(attachment) = view.attachment.filter(|attachment| attachment.instance_id == node) else {
-            return Err(refused(format!("it is not attached to the access node {node}")));
+        let deadline = Instant::now() + APPEARS;
+        let (view, attachment) = loop {
+            let mut view = self.volume(id).await?.ok_or_else(|| not_found(OPERATION, id))?;
+            let attachment = view.attachment.take().filter(|attachment| attachment.instance_id == node);
+            match attachment {
+                Some(attachment) if attachment.state == "attached" => break (view, attachment),
+                // Not every answer of EC2 is the newest one.
+                Some(attachment) if attachment.state == "attaching" && Instant::now() < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Some(attachment) => return Err(refused(format!("it is {}", attachment.state))),
+                None => return Err(refused(format!("it is not attached to the access node {node}"))),
+            }
         };
-        if attachment.state != "attached" {
-            return Err(refused(format!("it is {}", attachment.state)));
-        }
         // The access node's own root never has such a name.
         let slot = slots::slot(&attachment.device)
             .filter(|slot| super::access::all_slots().any(|name| name == *slot));
@@ -89,7 +96,6 @@ impl Cloud {
         let wanted = Wanted { id: id.clone(), slot, hypervisor, size: view.size.saturating_mul(GIB) };
         let places =
             Places { devices: self.spec.device_directory.clone(), sysfs: self.spec.sysfs_directory.clone() };
-        let deadline = Instant::now() + APPEARS;
         loop {
             let (asked, looked) = (wanted.clone(), places.clone());
             let found = tokio::task::spawn_blocking(move || find(&looked, &asked)).await;
@@ -150,7 +156,8 @@ fn find(places: &Places, wanted: &Wanted) -> Result<DeviceFacts, Doubt> {
     if size != wanted.size {
         return Err(wrong(format!("has {size} bytes, the volume {}", wanted.size)));
     }
-    Ok(DeviceFacts { volume_id: wanted.id.clone(), path, size, is_file, proof: Some(proof) })
+    let node = FileNode::of(&facts);
+    Ok(DeviceFacts { volume_id: wanted.id.clone(), path, size, is_file, node, proof: Some(proof) })
 }
 
 fn size_of(path: &Path) -> io::Result<u64> {

@@ -44,18 +44,42 @@ impl Fresh {
     }
 
     /// Calls until what it names is known, as long as one of these ids is new.
-    pub(super) async fn settled<T, F>(&self, ids: &[&str], mut call: impl FnMut() -> F) -> Result<T, Failed>
+    pub(super) async fn settled<T, F>(&self, ids: &[&str], call: impl FnMut() -> F) -> Result<T, Failed>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
+        self.repeated(ids, false, call).await
+    }
+
+    /// As [`Self::settled`], for a call that ends what it names: once an attempt may have taken
+    /// effect unseen, that it does not exist is the end that was wanted.
+    pub(super) async fn settled_or_gone<F>(&self, id: &str, call: impl FnMut() -> F) -> Result<(), Failed>
+    where
+        F: Future<Output = Result<(), Failed>>,
+    {
+        let ended = self.repeated(&[id], true, call).await;
+        self.forget(id);
+        match ended {
+            Err(failed) if failed.is_unknown && failed.error.kind == ProviderErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn repeated<T, F>(&self, ids: &[&str], ends: bool, mut call: impl FnMut() -> F) -> Result<T, Failed>
     where
         F: Future<Output = Result<T, Failed>>,
     {
         let mut pause = FIRST;
+        let mut unknown = false;
         loop {
-            let failed = match call().await {
+            let mut failed = match call().await {
                 Ok(value) => return Ok(value),
                 Err(failed) => failed,
             };
+            unknown |= failed.is_unknown;
+            failed.is_unknown = unknown;
             let is_early = failed.error.kind == ProviderErrorKind::NotFound
-                && !failed.is_unknown
+                && !(ends && unknown)
                 && ids.iter().any(|id| names(&failed.error.code, id) && self.is_new(id));
             if !is_early {
                 return Err(failed);

@@ -1,5 +1,6 @@
 //! DescribeInstances; starting, stopping, terminating.
 
+use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput;
 use aws_sdk_ec2::types as sdk;
 
 use super::call::send;
@@ -51,7 +52,12 @@ impl Cloud {
         instance: &sdk::Instance,
     ) -> Result<InstanceView, ProviderError> {
         let mut view = views::instance(instance, false)?;
-        view.termination_protection = !view.state.is_ending() && self.is_protected(&view.id).await?;
+        if view.state.is_ending() {
+            return Ok(view);
+        }
+        view.termination_protection = self.is_protected(&view.id).await?;
+        view.options.disable_api_stop = self.is_unstoppable(&view.id).await?;
+        view.options.cpu_credits = self.credits(&view.id, &view.instance_type).await?;
         Ok(view)
     }
 
@@ -60,21 +66,39 @@ impl Cloud {
         if let Some(known) = self.known(|known| known.protected.get(&id.0).copied()) {
             return Ok(known);
         }
-        let ec2 = self.ec2().await?;
-        let call = ec2
-            .describe_instance_attribute()
-            .instance_id(&id.0)
-            .attribute(sdk::InstanceAttributeName::DisableApiTermination);
-        let answer =
-            self.fresh.settled(&[&id.0], || async { send!("DescribeInstanceAttribute", call.clone()) }).await;
-        let protected = match answer {
-            Ok(answer) => answer.disable_api_termination().and_then(|value| value.value()).unwrap_or(false),
-            // It ended between the two calls.
-            Err(failed) if failed.error.kind == ProviderErrorKind::NotFound => return Ok(false),
-            Err(failed) => return Err(failed.into()),
-        };
+        let answer = self.attribute(id, sdk::InstanceAttributeName::DisableApiTermination).await?;
+        let Some(answer) = answer else { return Ok(false) };
+        let protected = answer.disable_api_termination().and_then(|value| value.value()).unwrap_or(false);
         self.known(|known| known.protected.insert(id.0.clone(), protected));
         Ok(protected)
+    }
+
+    /// As [`Self::is_protected`], from being stopped.
+    async fn is_unstoppable(&self, id: &InstanceId) -> Result<bool, ProviderError> {
+        if let Some(known) = self.known(|known| known.unstoppable.get(&id.0).copied()) {
+            return Ok(known);
+        }
+        let answer = self.attribute(id, sdk::InstanceAttributeName::DisableApiStop).await?;
+        let Some(answer) = answer else { return Ok(false) };
+        let protected = answer.disable_api_stop().and_then(|value| value.value()).unwrap_or(false);
+        self.known(|known| known.unstoppable.insert(id.0.clone(), protected));
+        Ok(protected)
+    }
+
+    /// One attribute of an instance; `None` when it ended between two calls.
+    async fn attribute(
+        &self,
+        id: &InstanceId,
+        name: sdk::InstanceAttributeName,
+    ) -> Result<Option<DescribeInstanceAttributeOutput>, ProviderError> {
+        let call = self.ec2().await?.describe_instance_attribute().instance_id(&id.0).attribute(name);
+        let answer =
+            self.fresh.settled(&[&id.0], || async { send!("DescribeInstanceAttribute", call.clone()) }).await;
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(failed) if failed.error.kind == ProviderErrorKind::NotFound => Ok(None),
+            Err(failed) => Err(failed.into()),
+        }
     }
 
     pub(super) async fn start_instance(&self, id: &InstanceId) -> Result<(), ProviderError> {

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::call::{Failed, send};
 use super::client::Cloud;
+use super::options;
 use super::views;
 use crate::model::Architecture;
 use crate::provider::types::{
@@ -53,7 +54,8 @@ impl Cloud {
         if made.state().and_then(sdk::InstanceState::name) == Some(&sdk::InstanceStateName::Terminated) {
             return Err(terminated(request, id));
         }
-        self.instance_view(&made).await
+        // Nothing is asked from here on: a question that failed would look as if nothing was made.
+        views::instance(&made, false)
     }
 
     /// The image of the instance that a token made.
@@ -97,29 +99,16 @@ fn check_type(request: &RunInstance, facts: &InstanceTypeFacts) -> Result<(), Pr
 /// image has it from the beginning.
 fn stub(call: RunInstancesFluentBuilder, request: &RunInstance, image: &str) -> RunInstancesFluentBuilder {
     let tags = TAGGED.into_iter().filter_map(|kind| views::tag_specification(kind, &request.tags)).collect();
-    let metadata = sdk::InstanceMetadataOptionsRequest::builder()
-        .http_endpoint(sdk::InstanceMetadataEndpointState::Enabled)
-        .http_tokens(sdk::HttpTokensState::Required)
-        .build();
-    let mut call = call
+    let mut call = options::launched(call, request)
         .client_token(&request.token.0)
         .image_id(image)
         .instance_type(sdk::InstanceType::from(request.instance_type.as_str()))
         .min_count(1)
         .max_count(1)
-        .metadata_options(metadata)
         .instance_initiated_shutdown_behavior(sdk::ShutdownBehavior::Stop)
         .set_user_data(request.user_data.as_ref().map(|text| STANDARD.encode(text)))
-        .set_subnet_id(request.subnet_id.clone())
-        .set_private_ip_address(request.private_ip.map(|address| address.to_string()))
         .set_key_name(request.key_name.clone())
         .set_tag_specifications(Some(tags));
-    if !request.security_group_ids.is_empty() {
-        call = call.set_security_group_ids(Some(request.security_group_ids.clone()));
-    }
-    if request.subnet_id.is_none() {
-        call = call.placement(sdk::Placement::builder().availability_zone(&request.zone).build());
-    }
     if let Some(profile) = &request.iam_instance_profile {
         let builder = sdk::IamInstanceProfileSpecification::builder();
         let is_arn = profile.starts_with("arn:");

@@ -42,6 +42,13 @@ impl Cloud {
             self.change(id, |call| call.disable_api_termination(value.clone())).await?;
             self.known(|known| known.protected.insert(id.0.clone(), protected));
         }
+        if let Some(protected) = request.disable_api_stop {
+            self.known(|known| known.unstoppable.remove(&id.0));
+            let value = sdk::AttributeBooleanValue::builder().value(protected).build();
+            self.change(id, |call| call.disable_api_stop(value.clone())).await?;
+            self.known(|known| known.unstoppable.insert(id.0.clone(), protected));
+        }
+        self.modify_options(id, request).await?;
         self.keep_or_delete(id, &request.delete_on_termination).await
     }
 

@@ -84,6 +84,10 @@ fn facts(info: &sdk::InstanceTypeInfo) -> Option<InstanceTypeFacts> {
         // Where network interfaces take from the same limit, EC2 has counted the first (seen: 27 for the
         // types that the documentation gives 28 attachments).
         max_volumes: ebs.and_then(|ebs| u32::try_from(ebs.maximum_ebs_attachments()?).ok()),
+        max_interfaces: info
+            .network_info()
+            .and_then(sdk::NetworkInfo::maximum_network_interfaces)
+            .and_then(|most| u32::try_from(most).ok()),
         // EC2 says megabits of 10^6 a second.
         ebs_bandwidth: bandwidth
             .map(|megabits| u32::try_from((u64::from(megabits) * 125_000) >> 20).unwrap_or(0)),

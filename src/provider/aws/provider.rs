@@ -9,7 +9,7 @@ use aws_sdk_ec2::config::Credentials;
 
 use super::client::Cloud;
 use crate::diagnostic::Diagnostic;
-use crate::model::{AccessNodeSpec, AwsProviderSpec};
+use crate::model::{AccessNodeSpec, AwsProviderSpec, Found, Lookup};
 use crate::provider::Provider;
 use crate::provider::types::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, ImageId, ImageView,
@@ -62,6 +62,10 @@ impl Provider for AwsProvider {
         names: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, InstanceTypeFacts>, ProviderError> {
         self.cloud.instance_types(names).await
+    }
+
+    async fn lookup(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError> {
+        self.cloud.lookup(lookup).await
     }
 
     async fn create_volume(&self, request: &CreateVolume) -> Result<VolumeView, ProviderError> {

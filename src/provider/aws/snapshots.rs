@@ -36,7 +36,8 @@ impl Cloud {
         };
         if failed.is_unknown {
             for _ in 0..LOOKS {
-                if let Some(made) = self.snapshot_of(request).await? {
+                // A look that fails is none: what the call came to stays open.
+                if let Ok(Some(made)) = self.snapshot_of(request).await {
                     return Ok(made);
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -135,12 +136,9 @@ impl Cloud {
     pub(super) async fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), ProviderError> {
         let ec2 = self.ec2().await?;
         let call = ec2.delete_snapshot().snapshot_id(&id.0);
-        let deleted =
-            self.fresh.settled(&[&id.0], || async { send!("DeleteSnapshot", call.clone()).map(drop) }).await;
-        self.fresh.forget(&id.0);
-        match deleted {
-            Err(failed) if failed.is_unknown && failed.error.kind == ProviderErrorKind::NotFound => Ok(()),
-            other => other.map_err(ProviderError::from),
-        }
+        self.fresh
+            .settled_or_gone(&id.0, || async { send!("DeleteSnapshot", call.clone()).map(drop) })
+            .await?;
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use aws_sdk_ec2::types as sdk;
 
+use super::options;
 use crate::model::{BootMode, VolumeType};
 use crate::provider::types::{
     AttachmentView, ImageId, ImageState, ImageView, InstanceId, InstanceState, InstanceView, ProviderError,
@@ -254,6 +255,7 @@ pub(super) fn instance(instance: &sdk::Instance, protected: bool) -> Result<Inst
         volumes: if state == InstanceState::Terminated { BTreeMap::new() } else { volumes },
         boot_mode: boot_mode(instance),
         termination_protection: protected,
+        options: options::described(instance),
         tags: tags(instance.tags()),
     })
 }

@@ -17,10 +17,13 @@ pub(super) const PAGE: i32 = 500;
 /// The filters of a request, split so that none has too many values. An id that does not exist is
 /// no error in a filter, as it is in a list of ids.
 pub(super) fn filters(id_filter: &str, filter: &Filter) -> Vec<Vec<sdk::Filter>> {
+    let keys =
+        filter.tag_keys.iter().map(|key| sdk::Filter::builder().name("tag-key").values(escaped(key)).build());
     let tags: Vec<sdk::Filter> = filter
         .tags
         .iter()
         .map(|(key, value)| sdk::Filter::builder().name(format!("tag:{key}")).values(escaped(value)).build())
+        .chain(keys)
         .collect();
     if filter.ids.is_empty() {
         return vec![tags];
@@ -135,22 +138,36 @@ impl Cloud {
             .set_volume_type(request.volume_type.map(views::volume_type))
             .set_iops(small(request.iops, "iops", OPERATION)?)
             .set_throughput(small(request.throughput, "throughput", OPERATION)?);
-        self.fresh.settled(&[&id.0], || async { send!("ModifyVolume", call.clone()).map(drop) }).await?;
-        Ok(())
+        let modified =
+            self.fresh.settled(&[&id.0], || async { send!("ModifyVolume", call.clone()).map(drop) }).await;
+        let Err(failed) = modified else { return Ok(()) };
+        // One change at a time, and few a day: an attempt whose reply was lost forbids the next.
+        if !may_be_done(&failed) && !failed.is("VolumeModificationRateExceeded") {
+            return Err(failed.into());
+        }
+        match self.volume(id).await {
+            Ok(Some(view)) if is_so(&view, request) => Ok(()),
+            _ => Err(failed.into()),
+        }
     }
 
     pub(super) async fn delete_volume(&self, id: &VolumeId) -> Result<(), ProviderError> {
         let ec2 = self.ec2().await?;
         let call = ec2.delete_volume().volume_id(&id.0);
-        let deleted =
-            self.fresh.settled(&[&id.0], || async { send!("DeleteVolume", call.clone()).map(drop) }).await;
-        self.fresh.forget(&id.0);
-        match deleted {
-            // An attempt whose reply was lost has deleted it.
-            Err(failed) if failed.is_unknown && failed.error.kind == ProviderErrorKind::NotFound => Ok(()),
-            other => other.map_err(ProviderError::from),
-        }
+        self.fresh.settled_or_gone(&id.0, || async { send!("DeleteVolume", call.clone()).map(drop) }).await?;
+        Ok(())
     }
+}
+
+/// Whether a volume is what a change makes of it.
+fn is_so(view: &VolumeView, request: &ModifyVolume) -> bool {
+    fn same<T: PartialEq>(wanted: Option<T>, is: Option<T>) -> bool {
+        wanted.is_none() || wanted == is
+    }
+    same(request.size, Some(view.size))
+        && same(request.volume_type, Some(view.volume_type))
+        && same(request.iops, view.iops)
+        && same(request.throughput, view.throughput)
 }
 
 /// What EC2 says of a volume that it does not know.
@@ -178,6 +195,7 @@ mod tests {
         let filter = Filter {
             ids: (0..450).map(|n| format!("vol-{n:017x}")).collect(),
             tags: TagMap::from([("a".to_owned(), "1*?\\".to_owned())]),
+            ..Filter::default()
         };
         let made = filters("volume-id", &filter);
         assert_eq!(made.len(), 3);

@@ -15,7 +15,7 @@ use super::record::{
 use super::rules;
 use super::settings::Settings;
 use super::store::{MACHINES, Store, remove_file};
-use crate::model::{AccessNodeSpec, BootMode, LocalProviderSpec};
+use crate::model::{AccessNodeSpec, BootMode, InstanceOptions, LocalProviderSpec};
 use crate::provider::types::{InstanceId, ProviderError};
 
 /// The type that the access node says it has: it is this machine.
@@ -171,6 +171,7 @@ impl Desk<'_> {
             root_device: "/dev/xvda".to_owned(),
             stub_root: None,
             image_volumes: Vec::new(),
+            options: InstanceOptions::default(),
             slots: std::collections::BTreeMap::new(),
             termination_protection: true,
             console_pattern: None,

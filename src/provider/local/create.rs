@@ -8,6 +8,7 @@ use super::cloud::Desk;
 use super::failure::Failure;
 use super::id;
 use super::instance_types::instance_type;
+use super::options;
 use super::record::{
     AttachmentPhase, AttachmentRecord, InstancePhase, InstanceRecord, NameRecord, Record, VolumePhase,
     VolumeRecord,
@@ -16,7 +17,7 @@ use super::rules::{self, Shape};
 use super::settle::token_key;
 use super::store::{ADDRESSES, TOKENS, remove_file, temporary};
 use super::views::volume_view;
-use crate::model::{Architecture, ClientToken, Digest, GIB, VolumeType};
+use crate::model::{Architecture, ClientToken, Digest, GIB, InstanceOptions, VolumeType};
 use crate::provider::types::{CreateVolume, InstanceId, InstanceView, RunInstance, VolumeId, VolumeView};
 
 /// GiB of a stub's root volume, as most base AMIs have.
@@ -125,6 +126,7 @@ impl Desk<'_> {
             }
             return self.instance_view(&made);
         }
+        self.check_interfaces(&request.options)?;
         if let Some(image) = &request.image_id {
             return self.run_image(request, image, id);
         }
@@ -147,6 +149,8 @@ impl Desk<'_> {
             stub_root: Some(stub_root),
             image_volumes: Vec::new(),
             termination_protection: false,
+            // The swap stops it.
+            options: InstanceOptions { disable_api_stop: false, ..request.options.clone() },
             console_pattern: request.console_pattern.clone(),
             boot_timeout: request.boot_timeout,
             boot: None,
@@ -201,6 +205,7 @@ impl Desk<'_> {
             ));
         }
         rules::security_groups(&request.security_group_ids)?;
+        options::check(&request.options, name, facts.max_interfaces)?;
         if let Some(pattern) = &request.console_pattern {
             rules::pattern(pattern)?;
         }

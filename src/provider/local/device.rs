@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use super::cloud::Desk;
 use super::failure::Failure;
 use super::record::{AttachmentPhase, VolumeRecord};
-use crate::model::GIB;
+use crate::model::{FileNode, GIB};
 use crate::provider::types::{DeviceFacts, VolumeId};
 
 impl Desk<'_> {
@@ -57,7 +57,8 @@ impl Desk<'_> {
         if is_locked(&file).map_err(|error| refused(format!("cannot ask for its locks: {error}")))? {
             return Err(refused("another process has it locked".to_owned()));
         }
-        Ok(DeviceFacts { volume_id: id.clone(), path, size, is_file: true, proof: None })
+        let node = FileNode::of(&facts);
+        Ok(DeviceFacts { volume_id: id.clone(), path, size, is_file: true, node, proof: None })
     }
 }
 

@@ -15,7 +15,7 @@ use super::rules::{self, Shape};
 use super::snapshots::copy_sparse;
 use super::store::{remove_file, temporary};
 use super::views::tagged;
-use crate::model::{Architecture, GIB};
+use crate::model::{Architecture, GIB, InstanceOptions};
 use crate::provider::types::{
     Filter, ImageId, ImageMapping, ImageState, ImageView, InstanceId, InstanceView, RegisterImage,
     RunInstance, SnapshotId, SnapshotState, VolumeId,
@@ -176,6 +176,8 @@ impl Desk<'_> {
             stub_root: None,
             image_volumes,
             termination_protection: false,
+            // Set after the launch.
+            options: InstanceOptions { disable_api_stop: false, ..request.options.clone() },
             console_pattern: request.console_pattern.clone(),
             boot_timeout: request.boot_timeout,
             boot: None,

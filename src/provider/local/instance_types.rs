@@ -259,7 +259,24 @@ fn facts(
         vcpus,
         memory,
         max_volumes: (hypervisor == Hypervisor::Nitro).then_some(NITRO_VOLUMES),
+        max_interfaces: Some(max_interfaces(name)),
         ebs_bandwidth: None,
+    }
+}
+
+/// The most network interfaces of a size (EC2 User Guide, "Maximum IP addresses per network
+/// interface"; some families have fewer or more).
+fn max_interfaces(name: &str) -> u32 {
+    let (family, size) = name.split_once('.').unwrap_or_default();
+    match size {
+        "nano" | "micro" => 2,
+        "small" => 3,
+        "medium" if family.starts_with('t') => 3,
+        "medium" => 2,
+        "large" => 3,
+        "xlarge" | "2xlarge" => 4,
+        "4xlarge" | "8xlarge" | "9xlarge" | "10xlarge" | "12xlarge" => 8,
+        _ => 15,
     }
 }
 

@@ -82,6 +82,14 @@ impl Desk<'_> {
                 ));
             }
         }
+        if instance.options.disable_api_stop {
+            return Err(Failure::state(
+                "OperationNotPermitted",
+                format!(
+                    "The instance '{id}' may not be stopped. Modify its 'disableApiStop' instance attribute and try again."
+                ),
+            ));
+        }
         instance.phase = InstancePhase::Stopping;
         instance.since = self.now;
         self.store.write(&instance)?;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::cloud::Desk;
 use super::failure::Failure;
 use super::instance_types::instance_type;
+use super::options;
 use super::record::{ImageRecord, InstancePhase, Record, SnapshotRecord, VolumePhase, VolumeRecord};
 use super::rules::{self, Shape};
 use crate::model::VolumeType;
@@ -121,6 +122,7 @@ impl Desk<'_> {
         instance.termination_protection =
             request.termination_protection.unwrap_or(instance.termination_protection);
 
+        options::change(&mut instance, request)?;
         let attached = self.attached(&instance)?;
         let mut changed: Vec<VolumeRecord> = Vec::new();
         for (device, delete) in &request.delete_on_termination {

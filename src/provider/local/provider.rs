@@ -13,7 +13,7 @@ use super::instance_types::instance_type;
 use super::record::{InstanceRecord, Record};
 use super::settings::Settings;
 use crate::diagnostic::Diagnostic;
-use crate::model::{AccessNodeSpec, LocalProviderSpec};
+use crate::model::{AccessNodeSpec, Found, LocalProviderSpec, Lookup};
 use crate::provider::Provider;
 use crate::provider::types::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, ImageId, ImageView,
@@ -102,6 +102,11 @@ impl Provider for LocalProvider {
         names: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, InstanceTypeFacts>, ProviderError> {
         Ok(names.iter().filter_map(|name| Some((name.clone(), instance_type(name)?))).collect())
+    }
+
+    async fn lookup(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError> {
+        let lookup = lookup.clone();
+        self.call("DescribeSubnets", move |desk| desk.lookup(&lookup)).await
     }
 
     async fn create_volume(&self, request: &CreateVolume) -> Result<VolumeView, ProviderError> {

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::id::is_id;
-use crate::model::{BootMode, ClientToken, VolumeType};
+use crate::model::{BootMode, ClientToken, InstanceOptions, VolumeType};
 use crate::provider::types::{
     CreateSnapshot, CreateVolume, ImageId, ImageMapping, InstanceId, RegisterImage, RunInstance, SnapshotId,
     TagMap, VolumeId,
@@ -169,6 +169,8 @@ pub(super) struct InstanceRecord {
     /// hint that is written before the volume's record, which decides.
     pub(super) slots: BTreeMap<String, VolumeId>,
     pub(super) termination_protection: bool,
+    #[serde(default, skip_serializing_if = "InstanceOptions::is_default")]
+    pub(super) options: InstanceOptions,
     pub(super) console_pattern: Option<String>,
     /// Seconds.
     pub(super) boot_timeout: Option<u32>,

@@ -15,6 +15,7 @@ use crate::provider::types::{
 /// Whether a filter's tags are all there.
 pub(super) fn tagged(filter: &Filter, tags: &TagMap) -> bool {
     filter.tags.iter().all(|(key, value)| tags.get(key) == Some(value))
+        && filter.tag_keys.iter().all(|key| tags.contains_key(key))
 }
 
 impl Desk<'_> {
@@ -111,6 +112,7 @@ impl Desk<'_> {
                 .collect(),
             boot_mode: instance.boot_mode,
             termination_protection: instance.termination_protection,
+            options: instance.options.clone(),
             tags: instance.tags.clone(),
         })
     }

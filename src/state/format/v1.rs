@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, Architecture, BootMode, Digest, InstanceAddress, Location, VolumeType};
+use crate::model::{
+    Address, Architecture, BootMode, Digest, InstanceAddress, InstanceOptions, Location, VolumeType,
+};
 use crate::provider::{
     CreateSnapshot, CreateVolume, ImageId, InstanceId, ModifyInstance, ModifyVolume, RegisterImage,
     RunInstance, SnapshotId, TagMap, VolumeId, VolumeShape,
@@ -266,6 +268,9 @@ pub struct InstanceResource {
     pub user_data: Option<Digest>,
     /// Termination protection.
     pub termination_protection: bool,
+    /// What else EC2 was told of it, as configured.
+    #[serde(default, skip_serializing_if = "InstanceOptions::is_default")]
+    pub options: InstanceOptions,
     /// `running` or `stopped`, as last brought.
     pub state: String,
     /// Its disks in order, the root first.

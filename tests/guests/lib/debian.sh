@@ -7,7 +7,7 @@ HOSTNAME_=web01
 # before any package is installed, so that the one run of the initramfs generator already sees them.
 install_debian() {
     local mirror=${REPLANT_DEBIAN_MIRROR:-http://deb.debian.org/debian} include
-    include=$KERNEL_PACKAGE,systemd-sysv,udev,dbus,login,openssh-server,iproute2,kmod,less
+    include=$KERNEL_PACKAGE,$(init_package),udev,dbus,login,openssh-server,iproute2,kmod,less
     include+=$(printf ',%s' "${PACKAGES[@]}")
     local options=(--variant=minbase --mode=root --format=directory --quiet --include="$include"
         # Caches of mirrors lag behind: a list that is no longer new is signed all the same.
@@ -17,12 +17,19 @@ install_debian() {
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*'
         --dpkgopt=force-confold --dpkgopt=force-unsafe-io
         --skip=download/empty --skip=essential/unlink
-        --setup-hook="mkdir -p \"\$1/var/cache/apt/archives\"; cp '$cache/packages/'*.deb \"\$1/var/cache/apt/archives/\" 2>/dev/null || true"
+        --setup-hook="mkdir -p \"\$1/var/cache/apt/archives\"; cp --link '$cache/packages/'*.deb \"\$1/var/cache/apt/archives/\" 2>/dev/null || true"
         --setup-hook="cp -a '$work/overlay/.' \"\$1/\""
         --customize-hook="'$here/lib/keep-packages' \"\$1/var/cache/apt/archives\" '$cache/packages'")
     mmdebstrap "${options[@]}" "$SUITE" "$tree" "deb $mirror $SUITE main" >&2
     # The newest, where a release has several.
     KERNEL=$(find "$tree/lib/modules/" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -V | tail -n 1)
+}
+
+init_package() {
+    case $INIT in
+        systemd) echo systemd-sysv ;;
+        sysvinit) echo sysvinit-core ;;
+    esac
 }
 
 # What every guest has: a host name, root's password, the fstab of its layout, its network, and something to say.
@@ -32,6 +39,8 @@ configure_common() {
     echo "root:$PASSWORD" | chroot "$tree" chpasswd
     echo "Restored guests are known by this file." >"$tree/root/README"
     layout_fstab >"$tree/etc/fstab"
+    # mmdebstrap may leave that of the machine that builds the guest.
+    [ -L "$tree/etc/resolv.conf" ] || echo 'nameserver 192.168.40.2' >"$tree/etc/resolv.conf"
     "network_$NETWORK"
     say_on_console
 }
@@ -60,6 +69,10 @@ done
 } >/dev/console
 SAY
     chmod 755 "$tree/usr/local/sbin/say"
+    "say_by_$INIT"
+}
+
+say_by_systemd() {
     cat >"$tree/etc/systemd/system/say.service" <<'UNIT'
 [Unit]
 Description=What this guest came to
@@ -72,4 +85,12 @@ ExecStart=/usr/local/sbin/say
 WantedBy=multi-user.target
 UNIT
     chroot "$tree" systemctl --quiet enable say.service
+}
+
+# Its table starts what systemd knows by itself: a prompt on the serial console.
+say_by_sysvinit() {
+    cat >>"$tree/etc/inittab" <<'TABLE'
+T0:2345:respawn:/sbin/getty -L ttyS0 115200 vt100
+say:2345:once:/usr/local/sbin/say
+TABLE
 }

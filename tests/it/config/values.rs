@@ -126,6 +126,7 @@ fn what_is_wanted_in_a_guest_arrives() {
           instance_type = "m6i.large"
           guest {
             identity = "new"
+            accept   = ["ena_missing", "disk::raid"]
             hostname = "web-${each.key}.example.com"
             file "/etc/motd.d/50 drill.txt" {
               content = "of ${var.site}, ${each.key}\n"
@@ -147,6 +148,7 @@ fn what_is_wanted_in_a_guest_arrives() {
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let (config, evaluated) = found.unwrap();
     let web = &evaluated.instances[&"instance.web[\"b\"]".parse().unwrap()];
+    assert_eq!(web.guest.accept, ["ena_missing", "raid"]);
     let changes = &web.guest.changes;
     assert_eq!(changes.identity, IdentityPolicy::New);
     assert_eq!(changes.hostname.as_deref(), Some("web-b.example.com"));
@@ -213,7 +215,10 @@ output "count" {{ value = length(instance.web.tags) }}
         volumes: BTreeMap::from([("root".into(), VolumeFacts { id: Some("vol-1".into()), size: Some(8) })]),
         ..InstanceFacts::default()
     };
-    let known = KnownFacts { instances: BTreeMap::from([(InstanceAddress::new("db"), facts)]) };
+    let known = KnownFacts {
+        instances: BTreeMap::from([(InstanceAddress::new("db"), facts)]),
+        ..KnownFacts::default()
+    };
     let (applied, diagnostics) = config.evaluate(&known);
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");
     let web = &applied.instances[&InstanceAddress::new("web")];

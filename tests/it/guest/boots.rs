@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 
 use replant::guest::linux::index;
 use replant::guest::linux::initramfs::addition::{self, Addition, AdditionError};
+use replant::guest::linux::initramfs::archive::Archive;
 use replant::guest::linux::initramfs::hint::Generator;
 use replant::guest::linux::initramfs::newc::Writer;
-use replant::guest::linux::initramfs::unpack::{Archive, UnpackError, unpack};
+use replant::guest::linux::initramfs::unpack::{UnpackError, unpack};
 use replant::guest::linux::modules::ModuleSet;
 use replant::guest::tree::Tree;
 
@@ -64,7 +65,7 @@ pub fn read(path: &Path) -> Archive {
 fn addition(kernel: &Kernel, before: &Archive) -> Addition {
     let tree = Tree::open(&kernel.root).unwrap();
     let modules = ModuleSet::load(&tree, &kernel.release).unwrap();
-    addition::make(&tree, before, &modules, &DRIVERS).unwrap()
+    addition::make(&tree, before, &modules, &DRIVERS, &[]).unwrap()
 }
 
 /// Puts our segment into an archive and checks the result with the strict reader.

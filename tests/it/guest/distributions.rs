@@ -9,5 +9,6 @@ mod odd;
 mod real;
 mod red_hat;
 mod red_hat_6;
+mod settings;
 mod suse;
 mod ubuntu;

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use replant::guest::linux::index;
 use replant::guest::linux::initramfs::addition::{self, holds};
+use replant::guest::linux::initramfs::archive::Archive;
 use replant::guest::linux::initramfs::compression::Compression;
 use replant::guest::linux::initramfs::hint::Generator;
-use replant::guest::linux::initramfs::unpack::{Archive, unpack};
+use replant::guest::linux::initramfs::unpack::{unpack, unpack_behind};
 use replant::guest::linux::modules::ModuleSet;
 use replant::guest::tree::Tree;
+use replant::model::Digest;
 
 use super::fixtures::{COMPRESSORS, Kernel, dracut, kernel, mkinitramfs, shell};
 
@@ -30,7 +32,7 @@ fn extend_and_check(kernel: &Kernel, path: &Path) {
     let modules = ModuleSet::load(&tree, &kernel.release).unwrap();
     let before = read(path);
     assert!(!holds(&before, "nvme"));
-    let addition = addition::make(&tree, &before, &modules, &DRIVERS).unwrap();
+    let addition = addition::make(&tree, &before, &modules, &DRIVERS, &[]).unwrap();
     assert!(addition.appends(&before));
     let mut bytes = fs::read(path).unwrap();
     bytes.extend(&addition.bytes);
@@ -104,7 +106,7 @@ fn the_merged_index_is_depmods_byte_for_byte() {
         let before = read(&root.join("old"));
         let tree = Tree::open(&root.join("guest")).unwrap();
         let modules = ModuleSet::load(&tree, &kernel.release).unwrap();
-        let addition = addition::make(&tree, &before, &modules, &DRIVERS).unwrap();
+        let addition = addition::make(&tree, &before, &modules, &DRIVERS, &[]).unwrap();
         fs::write(
             root.join("ours"),
             &addition.bytes[addition.bytes.iter().position(|byte| *byte != 0).unwrap()..],
@@ -132,6 +134,103 @@ fn the_merged_index_is_depmods_byte_for_byte() {
             shell(&format!("cd {} && find lib/modules -name 'nvme{ending}'", root.join("guest").display()));
         assert_eq!(nvme, fs::read(root.join("guest").join(original.trim())).unwrap());
         shell(&format!("rm -rf {}/merged", root.display()));
+    }
+}
+
+/// Vendors' modules of the directories that depmod searches before the kernel's own, by Debian's
+/// order and by Red Hat's, where `weak-updates` links to another kernel's: what depmod prefers is
+/// what is put in, at its own path, and modprobe loads that.
+#[test]
+fn the_module_that_depmod_prefers_is_put_in() {
+    let kernel = kernel();
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    for (place, search) in [
+        ("updates/dkms/nvme.ko", "search updates built-in"),
+        ("extra/nvme/nvme.ko", "search updates extra built-in weak-updates"),
+        ("weak-updates/nvme/nvme.ko", "search weak-updates built-in"),
+        ("kernel/drivers/nvme/host/nvme.ko", "search built-in extra updates"),
+    ] {
+        shell(&format!(
+            r#"cd {root} && rm -rf guest t image needed && mkdir -p guest/lib/modules/{release} guest/etc/depmod.d t && cd {modules}
+            for f in $(cut -d: -f1 modules.dep | grep -E '/(nvme|nvme-core|xen-blkfront|sd_mod|ext4|ena)\.ko') ; do
+                echo $f; grep "^$f:" modules.dep | cut -d: -f2 | tr ' ' '\n'; done | grep . | sort -u > {root}/needed
+            g={root}/guest/lib/modules/{release}; cp modules.order modules.builtin modules.builtin.modinfo $g/
+            cp --parents $(cat {root}/needed) $g/
+            cd $g; own=kernel/drivers/nvme/host/nvme.ko
+            for other in updates/dkms/nvme.ko extra/nvme/nvme.ko; do
+                mkdir -p $(dirname $other); {{ cat $own; echo vendor; }} > $other; done
+            mkdir -p ../6.0.0-1/extra/nvme weak-updates/nvme; {{ cat $own; echo weak; }} > ../6.0.0-1/extra/nvme/nvme.ko
+            ln -s ../../../6.0.0-1/extra/nvme/nvme.ko weak-updates/nvme/nvme.ko
+            case '{place}' in weak*) rm -r updates extra;; extra*) rm -r updates weak-updates;; updates*) rm -r weak-updates;; esac
+            echo '{search}' > {root}/guest/etc/depmod.d/dist.conf
+            depmod -C {root}/guest/etc/depmod.d -b {root}/guest {release}
+            cd {root}/t && mkdir -p conf/conf.d && find . | cpio -o --quiet -H newc | gzip -1 > {root}/image"#,
+            root = root.display(),
+            release = kernel.release,
+            modules = kernel.modules().display(),
+        ));
+        let tree = Tree::open(&root.join("guest")).unwrap();
+        let modules = ModuleSet::load(&tree, &kernel.release).unwrap();
+        assert_eq!(modules.path("nvme"), Some(place));
+        assert!(modules.has_file(&tree, "nvme"));
+        let before = read(&root.join("image"));
+        let addition = addition::make(&tree, &before, &modules, &DRIVERS, &[]).unwrap();
+        let member = format!("lib/modules/{}/{place}", kernel.release);
+        assert!(addition.members.contains_key(&member), "{place}: {:#?}", addition.members);
+        assert_eq!(addition.members.keys().filter(|path| path.ends_with("/nvme.ko")).count(), 1);
+        let mut bytes = fs::read(root.join("image")).unwrap();
+        bytes.extend(&addition.bytes);
+        fs::write(root.join("image"), &bytes).unwrap();
+        let tail = (before.length.next_multiple_of(4) + 4 + 1).to_string();
+        let resolved = shell(&format!(
+            "cd {}/t && tail -c +{tail} ../image | cpio -idu --quiet -H newc && modprobe -S {r} -d $PWD -n -v nvme && \
+             cmp lib/modules/{r}/{place} ../guest/lib/modules/{r}/{place}",
+            root.display(),
+            r = kernel.release,
+        ));
+        assert!(resolved.contains(&format!("{}/{place}", kernel.release)), "{resolved}");
+        // The kernel's own nvme-core is what all of them need.
+        assert!(resolved.contains("kernel/drivers/nvme/host/nvme-core.ko"), "{resolved}");
+    }
+    // Its kernel removed, the link leads nowhere, whatever the index says.
+    let directory = root.join(format!("guest/lib/modules/{}", kernel.release));
+    fs::create_dir_all(directory.join("weak-updates/gone")).unwrap();
+    let to = "/lib/modules/5.0.0/extra/nvme.ko";
+    std::os::unix::fs::symlink(to, directory.join("weak-updates/gone/nvme.ko")).unwrap();
+    fs::write(directory.join("modules.dep"), "weak-updates/gone/nvme.ko:\n").unwrap();
+    let tree = Tree::open(&root.join("guest")).unwrap();
+    assert!(!ModuleSet::load(&tree, &kernel.release).unwrap().has_file(&tree, "nvme"));
+}
+
+/// What is read on from where an archive ended is what a reading of the whole gives, and what is
+/// wrong with an addition is seen.
+#[test]
+fn reading_on_is_reading_it_all() {
+    let kernel = kernel();
+    let directory = tempfile::tempdir().unwrap();
+    let made = directory.path().join("made");
+    mkinitramfs(kernel, "gzip", &WITHOUT, &made);
+    let tree = Tree::open(&kernel.root).unwrap();
+    let modules = ModuleSet::load(&tree, &kernel.release).unwrap();
+    for (name, compressor) in COMPRESSORS {
+        let path = directory.path().join(name);
+        shell(&format!("zcat {} | {compressor} > {}", made.display(), path.display()));
+        let before = read(&path);
+        assert_eq!(before.is_closed(), !["lzma", "lz4", "lzo"].contains(&name), "{name}");
+        let addition = addition::make(&tree, &before, &modules, &DRIVERS, &[]).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        assert_eq!(before.digest, Digest::of(&bytes));
+        bytes.extend(&addition.bytes);
+        if before.is_closed() {
+            let whole = unpack(bytes.as_slice(), &|_| false).unwrap();
+            let behind = unpack_behind(&before, addition.bytes.as_slice()).unwrap();
+            assert_eq!((&behind.members, &behind.segments), (&whole.members, &whole.segments), "{name}");
+            assert_eq!(behind.length, whole.length);
+            // One byte less of padding, and the kernel would stop there.
+            unpack_behind(&before, &addition.bytes[1..]).unwrap_err();
+            unpack_behind(&before, &addition.bytes[..addition.bytes.len() / 2]).unwrap_err();
+        }
     }
 }
 
@@ -206,7 +305,7 @@ fn before_5_11_an_lz4_archive_stays_last() {
     let path = root.join("image");
     let before = read(&path);
     let modules = ModuleSet::load(&Tree::open(&old.root).unwrap(), &old.release).unwrap();
-    let addition = addition::make(&Tree::open(&old.root).unwrap(), &before, &modules, &DRIVERS).unwrap();
+    let addition = addition::make(&Tree::open(&old.root).unwrap(), &before, &modules, &DRIVERS, &[]).unwrap();
     assert!(!addition.appends(&before));
     assert_eq!(addition.offset, before.segments[1].offset);
     let mut bytes = fs::read(&path).unwrap();

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use replant::copy::{self, Cancel, Existing, OverlayOptions, Silent, Target, TargetOptions, WriteOptions};
+use replant::copy::{
+    self, Cancel, Existing, Manifest, OverlayOptions, Silent, Target, TargetOptions, WriteOptions,
+};
 use replant::guest::report::RecipeInputs;
-use replant::image::{self, BlockSource, OpenOptions};
+use replant::image::{self, BlockSource, OpenOptions, Overlay};
 use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
-use replant::sandbox::{Limits, Request, SandboxDisk};
+use replant::sandbox::{Limits, Outcome, Request, SandboxDisk};
 
 use crate::sandbox::machine::in_machine;
 use crate::support::guests::{Boot, Guest, Row};
@@ -82,6 +84,19 @@ impl Disks {
         Self { files, directory }
     }
 
+    /// The same with changes that only a configuration can ask for.
+    #[track_caller]
+    pub fn changed(images: &[PathBuf], changes: &GuestChanges) -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let outcome = in_sandbox(images, changes);
+        let disks = images.iter().zip(&outcome.overlays).enumerate().map(|(index, (image, overlay))| {
+            let file = directory.path().join(format!("disk{index}.raw"));
+            written(image, overlay, &file);
+            file
+        });
+        Self { files: disks.collect(), directory }
+    }
+
     pub fn paths(&self) -> Vec<&Path> {
         self.files.iter().map(PathBuf::as_path).collect()
     }
@@ -140,10 +155,9 @@ fn device(row: &Row) -> String {
     }
 }
 
-/// Written, prepared and taken back, each disk is as its image, by qemu-img's judgement.
+/// What the library makes of a guest.
 #[track_caller]
-pub fn undone(images: &[PathBuf]) {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+fn in_sandbox(images: &[PathBuf], changes: &GuestChanges) -> Outcome {
     let disk = |(index, image): (usize, &PathBuf)| SandboxDisk {
         name: format!("disk{index}"),
         image: image.as_path().into(),
@@ -159,32 +173,41 @@ pub fn undone(images: &[PathBuf]) {
         inputs: RecipeInputs {
             hypervisor: Hypervisor::Nitro,
             network: NetworkPolicy::Dhcp,
-            changes: GuestChanges::default(),
+            changes: changes.clone(),
         },
         limits: Limits::default(),
     });
     assert!(!outcome.report.recipe.edits.is_empty());
+    outcome
+}
+
+/// Writes an image and its overlay to a file.
+#[track_caller]
+fn written(path: &Path, overlay: &Overlay, file: &Path) -> Manifest {
+    let image = image::open(path, &OpenOptions::default()).unwrap();
+    let target = target(file, image.size());
+    let write =
+        WriteOptions { expect: overlay.read_set.clone(), ..WriteOptions::new(image.identity().digest()) };
+    let mut written = copy::write(&image, &target, &write, &Silent, &Cancel::new()).unwrap();
+    let options = OverlayOptions::default();
+    copy::write_overlay(&target, overlay, &image, &mut written.manifest, &options, &Cancel::new()).unwrap();
+    written.manifest
+}
+
+/// It locks what it has open.
+fn target(file: &Path, size: u64) -> Target {
+    let options = TargetOptions { size, create: true, existing: Existing::Keep, ..TargetOptions::default() };
+    Target::open(file, &options).unwrap()
+}
+
+/// Written, prepared and taken back, each disk is as its image, by qemu-img's judgement.
+#[track_caller]
+pub fn undone(images: &[PathBuf]) {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let outcome = in_sandbox(images, &GuestChanges::default());
     let file = directory.path().join("disk.raw");
     for (path, overlay) in images.iter().zip(&outcome.overlays) {
-        let image = image::open(path, &OpenOptions::default()).unwrap();
-        // It locks what it has open.
-        let open = || {
-            let options = TargetOptions {
-                size: image.size(),
-                create: true,
-                existing: Existing::Keep,
-                ..TargetOptions::default()
-            };
-            Target::open(&file, &options).unwrap()
-        };
-        let target = open();
-        let write =
-            WriteOptions { expect: overlay.read_set.clone(), ..WriteOptions::new(image.identity().digest()) };
-        let mut written = copy::write(&image, &target, &write, &Silent, &Cancel::new()).unwrap();
-        let options = OverlayOptions::default();
-        copy::write_overlay(&target, overlay, &image, &mut written.manifest, &options, &Cancel::new())
-            .unwrap();
-        drop(target);
+        let mut manifest = written(path, overlay, &file);
         // 0 says that they are the same, 1 that they differ, else it did not get to compare them.
         let compared = || {
             let mut compare = std::process::Command::new("qemu-img");
@@ -194,7 +217,10 @@ pub fn undone(images: &[PathBuf]) {
         };
         let (code, said) = compared();
         assert_eq!(code, Some(i32::from(!overlay.blocks.is_empty())), "{said}");
-        copy::undo_overlay(&open(), overlay, &image, &mut written.manifest, &Cancel::new()).unwrap();
+        let image = image::open(path, &OpenOptions::default()).unwrap();
+        let target = target(&file, image.size());
+        copy::undo_overlay(&target, overlay, &image, &mut manifest, &Cancel::new()).unwrap();
+        drop(target);
         let (code, said) = compared();
         assert_eq!(code, Some(0), "{}: {said}", path.display());
         std::fs::remove_file(&file).unwrap();

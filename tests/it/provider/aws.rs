@@ -1,7 +1,15 @@
 //! The `aws` provider on moto's EC2 over HTTP.
 
+mod calls;
+mod crash;
+mod declared;
 mod launch;
+mod refusals;
 mod restore;
+mod scale;
+mod seeds;
+mod story;
+mod stuck;
 mod suite;
 mod wire;
 
@@ -14,6 +22,7 @@ use serde_json::json;
 
 use super::conformance::Subject;
 use super::ec2::{Cloud, REGION, SECRET};
+pub use story::Restore;
 
 pub fn spec(cloud: &Cloud) -> AwsProviderSpec {
     AwsProviderSpec {

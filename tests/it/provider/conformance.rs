@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use replant::model::{Architecture, BootMode, ClientToken, VolumeType};
+use replant::model::{Architecture, BootMode, ClientToken, InstanceOptions, VolumeType};
 use replant::provider::{
     CreateSnapshot, CreateVolume, Filter, InstanceId, InstanceState, InstanceView, ModifyInstance,
     ModifyVolume, Provider, ProviderError, ProviderErrorKind, RunInstance, SnapshotState, StatusCheck,
@@ -98,6 +98,7 @@ pub fn run_request(zone: &str) -> RunInstance {
         security_group_ids: Vec::new(),
         key_name: None,
         iam_instance_profile: None,
+        options: InstanceOptions::default(),
         tags: TagMap::new(),
         console_pattern: None,
         boot_timeout: None,
@@ -426,10 +427,10 @@ pub async fn tags_and_filters(subject: &Subject) {
     assert_eq!(ids(&Filter::tag("n", "2")).await, BTreeSet::from([two.clone()]));
     assert_eq!(ids(&Filter::tag("all", "")).await, BTreeSet::from([one.clone(), two.clone()]));
     assert!(ids(&Filter::tag("n", "3")).await.is_empty());
-    let both = Filter { ids: BTreeSet::from([one.0.clone()]), tags: Filter::tag("n", "2").tags };
+    let both = Filter { ids: BTreeSet::from([one.0.clone()]), ..Filter::tag("n", "2") };
     assert!(ids(&both).await.is_empty());
     let missing = BTreeSet::from([one.0.clone(), "vol-00000000000000000".to_owned()]);
-    assert_eq!(ids(&Filter { ids: missing, tags: TagMap::new() }).await, BTreeSet::from([one.clone()]));
+    assert_eq!(ids(&Filter { ids: missing, ..Filter::default() }).await, BTreeSet::from([one.clone()]));
 
     let set = TagMap::from([("n".to_owned(), "3".to_owned())]);
     subject.p().change_tags(&one.0, &set, &BTreeSet::from(["all".to_owned()])).await.unwrap();

@@ -46,7 +46,7 @@ impl Drop for Machines {
 }
 
 /// The suite looks at states between: they must last while a busy machine answers.
-fn subject() -> Subject {
+pub fn subject() -> Subject {
     let base = Machines(TempDir::new().unwrap());
     let settings = Settings { delays: Delays::all(Duration::from_millis(300)), ..Settings::default() };
     let provider = LocalProvider::open_with(&spec(), &access_node(), base.0.path(), settings).unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use super::guests::{MIB, check, cut, disk, filesystem, tool, tree};
+use super::guests::{MIB, bootable, check, cut, disk, filesystem, tool, tree};
 use super::{programs, request, run};
 use crate::support::replant;
 use replant::guest::report::{EditKind, FindingSeverity};
@@ -38,6 +38,33 @@ fn a_guest_is_shown_prepared_and_written() {
     assert!(blocked, "{:?}", report.findings);
     let refused = replant(directory.path(), ["prepare", "guest.raw", "--write", "out.raw"]).code(1);
     assert!(!directory.path().join("out.raw").exists(), "{}", refused.both());
+}
+
+/// Without ENA nobody would reach the machine: it blocks, and the plan says how to go on knowing that.
+#[test]
+fn a_finding_that_blocks_can_be_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let root = bootable(directory.path(), "/dev/sda1 / ext4 defaults 0 1\n");
+    let index = root.join("lib/modules/6.1.0-1-amd64/modules.dep");
+    fs::write(&index, fs::read_to_string(&index).unwrap().replace("kernel/ena.ko:\n", "")).unwrap();
+    filesystem("ext4", &at("fs"), 60, &root);
+    disk(&at("guest.raw"), 62, "label: dos\nstart=2048, size=122880\n", &[(MIB, &at("fs"))]);
+    let configuration = |guest: &str| {
+        let text = format!(
+            "instance \"web\" {{\n  image = \"guest.raw\"\n  instance_type = \"m6i.large\"\n  guest {{\n    {guest}\n  }}\n}}\n"
+        );
+        fs::write(at("main.replant.hcl"), text).unwrap();
+    };
+    configuration("network = \"dhcp\"");
+    let refused = replant(directory.path(), ["plan"]).code(1);
+    assert!(refused.stderr.contains("error[guest::ena_missing]"), "{}", refused.both());
+    assert!(refused.stderr.contains("accept = [\"ena_missing\"]"), "{}", refused.both());
+    assert!(!refused.stderr.contains("nvme_missing"), "{}", refused.both());
+    configuration("accept = [\"guest::ena_missing\"]");
+    let warned = replant(directory.path(), ["plan"]).code(0);
+    assert!(warned.both().contains("warning[guest::ena_missing]"), "{}", warned.both());
+    assert!(warned.stdout.contains("instance.web.drivers"), "{}", warned.both());
 }
 
 #[test]

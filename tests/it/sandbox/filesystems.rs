@@ -159,19 +159,54 @@ fn other_systems_and_encryption_are_findings() {
     let outcome = run(&request(&[&at("dual")]));
     assert!(codes(&outcome).contains(&"disk::dual_boot") && !blocks(&outcome), "{:#?}", outcome.report);
     assert!(!outcome.report.recipe.edits.is_empty());
+    let both = outcome.report.findings.iter().find(|found| found.code == "disk::dual_boot").unwrap();
+    assert!(both.advice.as_ref().unwrap().contains("Make Linux the default"));
+    // It is the loader's menu that decides: Windows first, and nobody is there to choose.
+    let menu = tree.join("boot/grub/grub.cfg");
+    let linux = std::fs::read_to_string(&menu).unwrap();
+    let windows = "menuentry 'Windows' {\n\tinsmod ntfs\n\tset root='hd0,msdos1'\n\tchainloader +1\n}\n";
+    std::fs::write(&menu, format!("{windows}{linux}")).unwrap();
+    super::guests::filesystem("ext4", &at("ext4"), 40, &tree);
+    disk(&at("dual"), 64, script, &[(MIB, &at("ntfs")), (21 * MIB, &at("ext4"))]);
+    let outcome = run(&request(&[&at("dual")]));
+    assert!(codes(&outcome).contains(&"guest::other_system_default") && blocks(&outcome));
+    std::fs::write(&menu, linux).unwrap();
 
     disk(&at("dynamic"), 64, "label: dos\nstart=2048, size=81920, type=42\n", &[(MIB, &at("ntfs"))]);
     let outcome = run(&request(&[&at("dynamic")]));
     assert_eq!(codes(&outcome), ["disk::dynamic_disk"]);
     assert!(blocks(&outcome) && outcome.report.findings[0].advice.is_some());
+}
 
-    let mut luks = vec![0; 20 << 20];
-    luks[..8].copy_from_slice(b"LUKS\xba\xbe\0\x02");
-    std::fs::write(at("luks"), luks).unwrap();
-    disk(&at("encrypted"), 64, "label: dos\nstart=2048, size=40960\n", &[(MIB, &at("luks"))]);
-    let outcome = run(&request(&[&at("encrypted")]));
-    assert_eq!(codes(&outcome), ["disk::encrypted"]);
-    assert!(
-        blocks(&outcome) && outcome.report.findings[0].advice.as_ref().unwrap().contains("serial console")
-    );
+/// What cryptsetup makes: the root beside a plain /boot, and data beside a plain root.
+#[test]
+fn a_luks_root_blocks_and_luks_data_warns() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let tree = bootable(directory.path(), "/dev/sda1 / ext4 defaults 0 1\n");
+    super::guests::filesystem("ext4", &at("ext4"), 40, &tree);
+    super::guests::filesystem("ext4", &at("boot"), 40, &tree.join("boot"));
+    std::fs::write(at("key"), "secret").unwrap();
+    for version in ["luks1", "luks2"] {
+        std::fs::File::create(at(version)).unwrap().set_len(20 * MIB).unwrap();
+        let file = at(version);
+        let options =
+            ["--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--type", version];
+        let key = at("key");
+        let names = [file.to_str().unwrap(), key.to_str().unwrap()];
+        tool("cryptsetup", &[&["luksFormat"][..], &options, &names].concat());
+        let script = "label: dos\nstart=2048, size=81920, bootable\nstart=83968, size=40960\n";
+        disk(&at("root"), 64, script, &[(MIB, &at("boot")), (41 * MIB, &file)]);
+        let outcome = run(&request(&[&at("root")]));
+        let encrypted = outcome.report.findings.iter().find(|found| found.code == "disk::encrypted");
+        let encrypted = encrypted.unwrap_or_else(|| panic!("{:#?}", outcome.report.findings));
+        assert!(blocks(&outcome) && encrypted.evidence[0].contains("partition 2"), "{encrypted:?}");
+        let advice = encrypted.advice.as_ref().unwrap();
+        assert!(advice.contains("serial console") && advice.contains("drivers = \"none\""), "{advice}");
+
+        disk(&at("data"), 64, script, &[(MIB, &at("ext4")), (41 * MIB, &file)]);
+        let outcome = run(&request(&[&at("data")]));
+        assert!(codes(&outcome).contains(&"guest::luks") && !blocks(&outcome), "{:#?}", outcome.report);
+        assert!(!outcome.report.recipe.edits.is_empty());
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use replant::model::{Address, Architecture, BootMode, ClientToken, Digest, VolumeType};
+use replant::model::{Address, Architecture, BootMode, ClientToken, Digest, InstanceOptions, VolumeType};
 use replant::provider::{CreateVolume, InstanceId, VolumeId};
 use replant::state::{
     DriversFacts, ImageFacts, InstanceResource, LaunchPhase, Lock, Operation, Output, Paths, Resource,
@@ -84,6 +84,7 @@ pub fn instance(number: u64) -> Resource {
         iam_instance_profile: None,
         user_data: Some(Digest::of(b"user data")),
         termination_protection: false,
+        options: InstanceOptions::default(),
         state: "running".to_owned(),
         disks: vec!["root".to_owned()],
         tags: BTreeMap::new(),

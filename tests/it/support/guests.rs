@@ -101,11 +101,12 @@ pub fn one_boot() -> MutexGuard<'static, ()> {
 }
 
 impl Boot {
-    fn of(program: &str, arguments: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
+    fn of(program: &str, until: &str, arguments: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
         let _one = one_boot();
         let directory = tempfile::tempdir().expect("a directory");
         let console = directory.path().join("console");
-        let output = Command::new(guests().join(program)).args(arguments(&console)).output();
+        let mut script = Command::new(guests().join(program));
+        let output = script.args(arguments(&console)).env("UNTIL", until).output();
         let output = output.expect("the boot script starts");
         let shown = fs::read(&console).unwrap_or_default();
         Self {
@@ -130,9 +131,14 @@ pub fn boot_from_nvme(image: &Path, firmware: &str) -> Boot {
 
 /// Boots the first of several disks from NVMe, with the others beside it.
 pub fn boot_disks_from_nvme(images: &[&Path], firmware: &str) -> Boot {
-    Boot::of("boot", |console| {
+    boot_disks_until(images, firmware, "")
+}
+
+/// The same, until the console has shown these words, too.
+pub fn boot_disks_until(images: &[&Path], firmware: &str, words: &str) -> Boot {
+    Boot::of("boot", words, |console| {
         let mut arguments: Vec<OsString> = vec![images[0].into(), console.into()];
-        arguments.extend(["600", "nvme", firmware].map(OsString::from));
+        arguments.extend(["1200", "nvme", firmware].map(OsString::from));
         arguments.extend(images[1..].iter().map(OsString::from));
         arguments
     })
@@ -140,7 +146,7 @@ pub fn boot_disks_from_nvme(images: &[&Path], firmware: &str) -> Boot {
 
 /// Boots a kernel and its initramfs under Xen, with a disk as `xvda`.
 pub fn boot_from_xvda(image: &Path, kernel: &Path, initramfs: &Path, arguments: &str) -> Boot {
-    Boot::of("xen", |console| {
+    Boot::of("xen", "", |console| {
         vec![image.into(), console.into(), "1200".into(), kernel.into(), initramfs.into(), arguments.into()]
     })
 }

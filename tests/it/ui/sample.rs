@@ -58,6 +58,7 @@ pub fn empty(mode: Mode) -> Plan {
             zone: "local-1a".to_owned(),
             slots: 21,
         },
+        data: BTreeMap::new(),
         changes: vec![],
         guests: BTreeMap::new(),
         nodes: vec![],

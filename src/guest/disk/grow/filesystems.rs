@@ -33,7 +33,8 @@ pub fn filesystems(
             Err(error) => {
                 let why = format!("the {} of {}: {error}", volume.content.kind, layout.name(*place));
                 let disk = place.disk().and_then(|disk| layout.disks.get(disk));
-                notes.push(findings::cannot_grow(disk.map_or("", |disk| disk.job.name.as_str()), &why));
+                notes
+                    .push(findings::cannot_grow(disk.map_or("", |disk| disk.job.name.as_str()), &why.into()));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 
 use super::tables::Grown;
-use crate::guest::disk::findings;
+use crate::guest::disk::findings::{self, NoGrowth};
 use crate::guest::disk::layout::{Layout, Place, Volume};
 use crate::guest::disk::lvm::activate::{ActivateError, Activation, PhysicalDevice};
 use crate::guest::disk::lvm::extend::{self, ExtendError, Extended};
@@ -37,6 +37,16 @@ pub enum LogicalError {
     Io(#[from] io::Error),
 }
 
+impl LogicalError {
+    fn no_growth(&self) -> NoGrowth {
+        let why = self.to_string();
+        match self {
+            Self::Extend(ExtendError::Kind { .. }) => NoGrowth { why, how: NoGrowth::BY_LVM },
+            _ => why.into(),
+        }
+    }
+}
+
 /// What a larger physical volume means.
 struct Plan<'a> {
     found: &'a FoundGroup,
@@ -49,9 +59,9 @@ struct Plan<'a> {
 /// Looks whether a physical volume of `size` bytes could let a logical volume grow.
 ///
 /// # Errors
-/// Why it could not, in words.
-pub fn plan(layout: &Layout, volume: &Volume, size: u64, root: Option<Place>) -> Result<(), String> {
-    find(layout, volume, size, root).map(|_| ()).map_err(|error| error.to_string())
+/// Why it could not.
+pub fn plan(layout: &Layout, volume: &Volume, size: u64, root: Option<Place>) -> Result<(), NoGrowth> {
+    find(layout, volume, size, root).map(|_| ()).map_err(|error| error.no_growth())
 }
 
 fn find<'a>(
@@ -123,7 +133,7 @@ pub fn extend(
             Err(error) => {
                 let disk = part.place.disk().and_then(|disk| layout.disks.get(disk));
                 let disk = disk.map_or("", |disk| disk.job.name.as_str());
-                notes.push(findings::cannot_grow(disk, &error.to_string()));
+                notes.push(findings::cannot_grow(disk, &error.no_growth()));
             }
         }
     }

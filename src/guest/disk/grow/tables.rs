@@ -5,7 +5,7 @@ use std::io;
 
 use super::logical;
 use super::swap::{self, Moved};
-use crate::guest::disk::findings;
+use crate::guest::disk::findings::{self, NoGrowth};
 use crate::guest::disk::layout::{Disk, Layout, Place, Volume};
 use crate::guest::disk::mbr;
 use crate::guest::disk::table::{self, SECTOR, TableKind};
@@ -122,13 +122,13 @@ fn from_the_end(layout: &Layout, disk: usize) -> Vec<&Volume> {
     volumes
 }
 
-/// What of a disk grows; the text says why nothing does.
-fn target(layout: &Layout, index: usize, root: Option<Place>) -> Result<Target, String> {
+/// What of a disk grows, or why nothing does.
+fn target(layout: &Layout, index: usize, root: Option<Place>) -> Result<Target, NoGrowth> {
     let disk = layout.disks.get(index).ok_or("it is not there")?;
     let volumes = from_the_end(layout, index);
     let mut end = usable_end(disk) / ALIGNMENT * ALIGNMENT;
     let (last, swap) = match volumes.as_slice() {
-        [] => return Err("it has no partition and no filesystem".to_owned()),
+        [] => return Err("it has no partition and no filesystem".into()),
         [swap, last, ..] if swap.content.kind == "swap" => {
             let moved = swap::plan(disk, swap, end)?;
             end = moved.free_until / ALIGNMENT * ALIGNMENT;
@@ -137,25 +137,30 @@ fn target(layout: &Layout, index: usize, root: Option<Place>) -> Result<Target, 
         [last, ..] => (*last, None),
     };
     match last.content.kind {
-        "ext2" => return Err("its last partition holds ext2, which does not grow while mounted".to_owned()),
         "ext3" | "ext4" | "xfs" | "btrfs" => {}
         "lvm2" => {
             let start = last.partition.as_ref().map_or(0, |partition| partition.offset);
             logical::plan(layout, last, end.saturating_sub(start), root)?;
         }
-        "md" => {
-            return Err("its last partition is part of a RAID array; grow the array in the guest \
-                        (mdadm --grow --size=max)"
-                .to_owned());
-        }
-        other => return Err(format!("its last partition holds {other}, not a filesystem that grows")),
+        other => return Err(no_growth(other)),
     }
     let start = last.partition.as_ref().map_or(0, |partition| partition.offset);
     // The end is aligned on the disk, sizes count from the partition's start.
     if end <= start.saturating_add(last.size) {
-        return Err("there is no room behind its last partition".to_owned());
+        return Err("there is no room behind its last partition".into());
     }
     Ok(Target { volume: last.clone(), end, swap })
+}
+
+/// Why a partition with this does not grow.
+fn no_growth(content: &str) -> NoGrowth {
+    let (why, how) = match content {
+        "ext2" => ("holds ext2, which does not grow while mounted".to_owned(), NoGrowth::OF_EXT2),
+        "jfs" => ("holds jfs, which does not grow here".to_owned(), NoGrowth::OF_JFS),
+        "md" => ("is part of a RAID array".to_owned(), NoGrowth::BY_MDADM),
+        other => return format!("its last partition holds {other}, not a filesystem that grows").into(),
+    };
+    NoGrowth { why: format!("its last partition {why}"), how }
 }
 
 fn usable_end(disk: &Disk) -> u64 {

@@ -24,6 +24,8 @@ pub struct Entry {
     pub version: Option<String>,
     /// Whether a hypervisor starts the kernel (Xen's dom0).
     pub hypervisor: bool,
+    /// Whether it starts another boot loader: Windows's, mostly.
+    pub chain: bool,
 }
 
 /// A submenu.
@@ -169,6 +171,11 @@ impl Menu {
                 _ => self.open = None,
             },
             (Dialect::Grub2, "multiboot" | "multiboot2") => self.under_hypervisor(),
+            (Dialect::Grub2, "chainloader" | "ntldr") | (Dialect::Legacy, "chainloader") => {
+                if let Some(entry) = self.open.take() {
+                    self.found.push(Entry { line: number, chain: true, ..entry });
+                }
+            }
             _ => {}
         }
         if let Some((path, arguments)) = kernel_line(line, dialect) {

@@ -54,8 +54,12 @@ fn grub(draft: &mut Draft<'_>, wanted: &Wanted<'_>) -> Result<(), TreeError> {
         files.iter().fold(String::new(), |held, (_, text)| assignment::effective(text, name, &held))
     });
     let missing = arguments::missing(&all, &normal, wanted);
-    // A drop-in that sets the variable anew would undo an addition before it.
-    let holder = files.iter().rposition(|(_, text)| assignment::assigns(text, NAMES[0])).unwrap_or(0);
+    // A drop-in that sets the variable anew would undo an addition before it. A package's drop-in
+    // alone (GRUB is another's, or gone) makes no entries.
+    let holder = files
+        .iter()
+        .rposition(|(_, text)| assignment::assigns(text, NAMES[0]))
+        .or_else(|| files.iter().position(|(path, _)| path == DEFAULTS));
     for (index, (path, text)) in files.into_iter().enumerate() {
         let rewrite = |value: &str| arguments::rewrite(value, wanted.disks);
         let mut edited = text;
@@ -66,7 +70,7 @@ fn grub(draft: &mut Draft<'_>, wanted: &Wanted<'_>) -> Result<(), TreeError> {
             let no = |value: &str| if value == "true" { "false" } else { value }.to_owned();
             edited = assignment::edit(&edited, name, &no);
         }
-        if index == holder {
+        if Some(index) == holder {
             edited = assignment::add(&edited, NAMES[0], &missing);
         }
         draft.write(&path, edited.into_bytes(), 0o644, PURPOSE)?;

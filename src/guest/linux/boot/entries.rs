@@ -64,6 +64,8 @@ pub struct Loader {
     pub dangling: Vec<(String, u32, String)>,
     /// Entries that start a hypervisor: file, line, title, and whether it is the default.
     pub hypervisors: Vec<(String, u32, String, bool)>,
+    /// The default entry, when it starts another boot loader: file, line, title.
+    pub other_default: Option<(String, u32, String)>,
     /// Files that are too long to be read.
     pub too_long: Vec<String>,
     /// Unified kernel images on the EFI system partition.
@@ -251,6 +253,10 @@ impl Loader {
     fn add(&mut self, tree: &Tree, path: String, entry: Entry, is_default: bool) {
         if entry.hypervisor && self.hypervisors.len() < MOST_KERNELS {
             self.hypervisors.push((path.clone(), entry.line, entry.title.clone(), is_default));
+        }
+        // Beside entries of the specification, those of a menu's file have other numbers.
+        if entry.chain && is_default && !self.uses_bls {
+            self.other_default.get_or_insert((path.clone(), entry.line, entry.title.clone()));
         }
         // memtest and chain loaders.
         if !entry.is_linux() && !self.bls.contains(&path) {

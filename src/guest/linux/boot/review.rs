@@ -167,6 +167,16 @@ pub fn inspect(loader: &Loader, disks: &[DiskFacts], findings: &mut Findings) {
             ),
         );
     }
+    if let Some((path, line, title)) = &loader.other_default {
+        findings.push(
+            blocks("other_system_default", "the boot loader starts another system than this one by default")
+                .at(path, *line, title)
+                .advice(
+                    "Nobody sees its menu on EC2, and the other system is not prepared. Make Linux the default in the \
+                     guest (grub-set-default, or GRUB_DEFAULT in /etc/default/grub) and back it up again.",
+                ),
+        );
+    }
     for path in &loader.too_long {
         findings.push(
             warns("boot_menu_too_long", "a file of the boot loader is too long to be read")

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::archive::{Archive, Member};
 use super::compression::Compression;
 use super::hint::{self, Generator};
 use super::newc::Writer;
-use super::unpack::{Archive, Member, UnpackError};
+use super::setting::Setting;
+use super::unpack::UnpackError;
 use crate::guest::linux::index::{self, module_name};
 use crate::guest::linux::modules::{ENDINGS, ModuleSet};
-use crate::guest::linux::storage;
+use crate::guest::linux::{modprobe, storage};
 use crate::guest::tree::{Tree, TreeError};
 
 /// The directory that our own files get in an archive that must not be merged with.
@@ -40,6 +42,9 @@ pub enum AdditionError {
     /// What was made does not read back as the kernel would read it.
     #[error("the extended initramfs does not read back")]
     ReadBack(#[source] UnpackError),
+    /// What stands before the addition is not what it was.
+    #[error("what was in the initramfs is not what it was")]
+    Changed,
     /// Something is missing from what was made.
     #[error("the extended initramfs lacks {path}")]
     Missing {
@@ -107,7 +112,7 @@ pub fn keep(path: &str) -> bool {
     }
     let in_modules = path.starts_with("lib/modules/") || path.starts_with("usr/lib/modules/");
     let index = matches!(path.rsplit('/').next(), Some("modules.dep" | "modules.alias" | "modules.softdep"));
-    (in_modules && index) || storage::is_setting(path)
+    (in_modules && index) || storage::is_setting(path) || modprobe::is_setting(path)
 }
 
 /// Whether an archive holds a module, in whatever packing.
@@ -122,7 +127,17 @@ fn is_module(path: &str, member: &Member) -> bool {
     matches!(member, Member::File(_)) && ENDINGS.iter().any(|ending| file.ends_with(ending))
 }
 
-/// Makes the segment that brings these drivers into an initramfs.
+/// Where a segment must go that may not be the file's last: before 5.11 an lz4 stream must be that.
+/// What stands before it is overwritten by it. `None`: a segment goes to the end.
+#[must_use]
+pub fn goes_before(archive: &Archive, modules: &ModuleSet) -> Option<u64> {
+    let mut segments = archive.segments.iter();
+    let lz4 = segments.rfind(|segment| segment.compression == Some(Compression::Lz4))?;
+    version(&modules.release).is_none_or(|version| version < LZ4_PADDING).then_some(lz4.offset)
+}
+
+/// Makes the segment that brings these drivers into an initramfs, and settings as they are to be
+/// (none where it goes before the archive that has them).
 ///
 /// # Errors
 /// [`AdditionError`].
@@ -131,15 +146,10 @@ pub fn make(
     archive: &Archive,
     modules: &ModuleSet,
     drivers: &[&str],
+    settings: &[Setting],
 ) -> Result<Addition, AdditionError> {
-    // Before 5.11 an lz4 stream must be the last thing in the file; what stands before it is
-    // overwritten by it, so it goes to a directory of its own with an index of its own.
-    let before_lz4 = archive
-        .segments
-        .iter()
-        .rfind(|segment| segment.compression == Some(Compression::Lz4))
-        .filter(|_| version(&modules.release).is_none_or(|version| version < LZ4_PADDING))
-        .map(|segment| segment.offset);
+    // What is overwritten by another archive goes to a directory of its own with an index of its own.
+    let before_lz4 = goes_before(archive, modules);
     let root = if before_lz4.is_some() { OWN } else { "" };
     let maker = Maker { archive, modules, root };
     let mut files = BTreeMap::new();
@@ -157,8 +167,11 @@ pub fn make(
         }
     }
     let brought = files.len();
-    maker.index(&directory, &needed, plain, &mut files)?;
-    if let Some(hint) = Generator::of(archive).hint_path(archive) {
+    if !drivers.is_empty() {
+        maker.index(&directory, &needed, plain, &mut files)?;
+    }
+    let hint = Generator::of(archive).hint_path(archive).filter(|_| !drivers.is_empty());
+    if let Some(hint) = hint {
         let path = maker.resolved(&hint)?;
         let prefix = if root.is_empty() { String::new() } else { format!("/{root}") };
         files.insert(path, hint::script(&prefix, drivers, &loaded).into_bytes());
@@ -167,6 +180,7 @@ pub fn make(
             files.insert(hint::RUN_ALL.to_owned(), list.into_bytes());
         }
     }
+    files.extend(settings.iter().map(|set| (set.member.clone(), set.after.clone().into_bytes())));
     let (bytes, members) =
         maker.segment(files, before_lz4.unwrap_or(archive.length), before_lz4.is_some())?;
     Ok(Addition {

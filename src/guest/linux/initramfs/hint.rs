@@ -1,7 +1,8 @@
 //! Load hints: a few lines of shell that the generator's init sources before it starts udev.
 //! The merged index lets udev find the drivers by itself; the hint is the second way.
 
-use super::unpack::{Archive, Member};
+use super::archive::{Archive, Member};
+use crate::guest::linux::index::module_name;
 
 /// SUSE mkinitrd's list of what its init sources, one script after the other.
 pub const RUN_ALL: &str = "run_all.sh";
@@ -108,6 +109,9 @@ pub fn in_run_all(list: &str, hint: &str) -> Option<String> {
 
 /// The hint: modprobe by the index below `root` (empty for the archive's own), else insmod of
 /// the files in load order. Every line succeeds: the init must go on whatever happens.
+///
+/// What is loaded already is left alone: insmod hands a packed module to the kernel as it is, and
+/// the kernel says "Invalid ELF header magic" before it looks whether it has the module.
 #[must_use]
 pub fn script(root: &str, drivers: &[&str], files: &[String]) -> String {
     let mut text =
@@ -116,11 +120,10 @@ pub fn script(root: &str, drivers: &[&str], files: &[String]) -> String {
     for driver in drivers {
         text.push_str(&format!("modprobe -q {directory}{driver} >/dev/null 2>&1 || :\n"));
     }
-    text.push_str("for replant_module in");
     for file in files {
-        text.push_str(&format!(" \\\n    /{file}"));
+        let loaded = module_name(file);
+        text.push_str(&format!("[ -e /sys/module/{loaded} ] || insmod /{file} >/dev/null 2>&1 || :\n"));
     }
-    text.push_str("\ndo insmod \"$replant_module\" >/dev/null 2>&1 || :; done\nunset replant_module\n");
     text
 }
 
@@ -139,5 +142,30 @@ mod tests {
         assert_eq!(in_run_all("echo nothing\n", "boot/04-replant.sh"), None);
         let without_udev = in_run_all("source boot/84-mount.sh\n", "boot/04-replant.sh").unwrap();
         assert!(without_udev.starts_with("source boot/04-replant.sh\n"));
+    }
+
+    /// Run by a real shell, with programs of ours in the place of kmod's.
+    #[test]
+    fn the_hint_inserts_what_is_not_loaded() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        for program in ["modprobe", "insmod"] {
+            let text = format!("#!/bin/sh\necho {program} \"$@\" >>{}\nexit 1\n", log.display());
+            std::fs::write(directory.path().join(program), text).unwrap();
+            let runs = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(directory.path().join(program), runs).unwrap();
+        }
+        let loaded = std::fs::read_dir("/sys/module").unwrap().next().unwrap().unwrap().file_name();
+        let files =
+            [format!("lib/{}.ko.xz", loaded.to_str().unwrap()), "lib/not-loaded-here.ko.xz".to_owned()];
+        let text = script("/replant", &["nvme"], &files);
+        let status = std::process::Command::new("/bin/sh")
+            .args(["-e", "-c", &text])
+            .env("PATH", directory.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let said = std::fs::read_to_string(log).unwrap();
+        assert_eq!(said, "modprobe -q -d /replant nvme\ninsmod /lib/not-loaded-here.ko.xz\n");
     }
 }

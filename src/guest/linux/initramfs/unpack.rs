@@ -3,12 +3,14 @@
 //! silently stop at is an error here.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
+use super::archive::{Archive, Member, Segment, parts};
 use super::compression::Compression;
 use super::newc::{self, HEADER, Header, TRAILER};
+use crate::model::Digest;
 
 /// Most bytes that all segments together may unpack to: twice the largest initramfs seen in the
 /// field (a rescue image with all firmware, about 500 MB).
@@ -23,8 +25,6 @@ const MOST_KEPT_TOTAL: usize = 32 << 20;
 const MOST_NAMES: usize = 16 << 20;
 /// `PATH_MAX`: longer names are passed over by the kernel.
 const PATH_MAX: u32 = 4096;
-/// How many symbolic links one path may lead through.
-const MOST_LINKS: u32 = 40;
 /// The reading buffer in bytes.
 const BUFFER: usize = 256 << 10;
 /// How many bytes a reader of compressed data can look at before taking them.
@@ -81,104 +81,35 @@ pub enum UnpackError {
     },
 }
 
-/// What a member is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Member {
-    /// A regular file of so many bytes.
-    File(u32),
-    /// A directory.
-    Directory,
-    /// A symbolic link and its target.
-    Symlink(String),
-    /// A device node, FIFO or socket.
-    Other,
-}
-
-/// One segment: a run of uncompressed archive, or one compressed stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segment {
-    /// Where it starts, in bytes.
-    pub offset: u64,
-    /// Where it ends: the byte after its last.
-    pub end: u64,
-    /// Its compression; `None` for a plain archive.
-    pub compression: Option<Compression>,
-    /// How many members it holds.
-    pub members: usize,
-    /// Whether it holds nothing outside `kernel/`: early microcode.
-    pub early: bool,
-}
-
-/// An initramfs as the kernel would have it in memory.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Archive {
-    /// Its segments in order.
-    pub segments: Vec<Segment>,
-    /// Path without a leading slash → what stands there after all segments.
-    pub members: BTreeMap<String, Member>,
-    /// The contents that were asked for.
-    pub kept: BTreeMap<String, Vec<u8>>,
-    /// The file's length in bytes.
-    pub length: u64,
-}
-
-impl Archive {
-    /// The real path of a path: links in it (and at its end) followed inside the archive. What is
-    /// not there is taken as it stands. `None` for a loop.
-    #[must_use]
-    pub fn resolve(&self, path: &str) -> Option<String> {
-        let mut rest: Vec<String> = parts(path).rev().map(str::to_owned).collect();
-        let mut done: Vec<String> = Vec::new();
-        let mut links = 0;
-        while let Some(part) = rest.pop() {
-            if part == ".." {
-                done.pop();
-                continue;
-            }
-            done.push(part);
-            if let Some(Member::Symlink(target)) = self.members.get(&done.join("/")) {
-                links += 1;
-                if links > MOST_LINKS {
-                    return None;
-                }
-                done.pop();
-                if target.starts_with('/') {
-                    done.clear();
-                }
-                rest.extend(parts(target).rev().map(str::to_owned));
-            }
-        }
-        Some(done.join("/"))
-    }
-
-    /// What a path leads to, links followed.
-    #[must_use]
-    pub fn get(&self, path: &str) -> Option<&Member> {
-        self.members.get(&self.resolve(path)?)
-    }
-
-    /// The content of a file, when it was kept, links followed.
-    #[must_use]
-    pub fn content(&self, path: &str) -> Option<&[u8]> {
-        self.kept.get(&self.resolve(path)?).map(Vec::as_slice)
-    }
-}
-
-fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
-    path.split('/').filter(|part| !part.is_empty() && *part != ".")
-}
-
 /// Reads an initramfs, keeping the content of the members that `keep` names.
 ///
 /// # Errors
 /// [`UnpackError`]: what the kernel would stop at, or one of the limits above.
 pub fn unpack(source: impl Read, keep: &dyn Fn(&str) -> bool) -> Result<Archive, UnpackError> {
-    let taken = Rc::new(Cell::new(0));
+    go_on(Archive::default(), source, keep)
+}
+
+/// Reads what was put behind an archive that is closed ([`Archive::is_closed`]), as the kernel goes
+/// on from there; what `before` kept is not kept again. The digest is that of what was read.
+///
+/// # Errors
+/// [`UnpackError`], as for the whole file.
+pub fn unpack_behind(before: &Archive, source: impl Read) -> Result<Archive, UnpackError> {
+    let Archive { segments, members, length, .. } = before.clone();
+    go_on(Archive { segments, members, length, ..Archive::default() }, source, &|_| false)
+}
+
+fn go_on(archive: Archive, source: impl Read, keep: &dyn Fn(&str) -> bool) -> Result<Archive, UnpackError> {
+    let taken = Rc::new(Cell::new(archive.length));
+    let source = Hashed { inner: source, hasher: blake3::Hasher::new() };
     let buffer = vec![0; BUFFER];
     let mut source =
         Counted { inner: source, buffer, start: 0, end: 0, ended: false, taken: Rc::clone(&taken) };
+    // Behind a plain archive the kernel's state machine is still at work, and wants everything at
+    // a multiple of four; behind a compressed one only the next plain archive.
+    let mut behind_plain = archive.segments.last().is_some_and(|segment| segment.compression.is_none());
     let mut unpacker = Unpacker {
-        archive: Archive::default(),
+        archive,
         keep,
         unpacked: 0,
         kept: 0,
@@ -186,9 +117,6 @@ pub fn unpack(source: impl Read, keep: &dyn Fn(&str) -> bool) -> Result<Archive,
         links: HashMap::new(),
         directory: (String::new(), String::new()),
     };
-    // Behind a plain archive the kernel's state machine is still at work, and wants everything at
-    // a multiple of four; behind a compressed one only the next plain archive.
-    let mut behind_plain = false;
     loop {
         let offset = taken.get();
         let start = peek(&mut source, 9).map_err(|source| UnpackError::Read { offset, source })?;
@@ -210,6 +138,7 @@ pub fn unpack(source: impl Read, keep: &dyn Fn(&str) -> bool) -> Result<Archive,
         }
     }
     unpacker.archive.length = taken.get();
+    unpacker.archive.digest = Digest(*source.inner.hasher.finalize().as_bytes());
     Ok(unpacker.archive)
 }
 
@@ -217,6 +146,20 @@ pub fn unpack(source: impl Read, keep: &dyn Fn(&str) -> bool) -> Result<Archive,
 fn peek<R: Read>(source: &mut Counted<R>, count: usize) -> io::Result<Vec<u8>> {
     let bytes = source.fill_buf()?;
     Ok(bytes.get(..count).unwrap_or(bytes).to_vec())
+}
+
+/// A reader that digests what it gives.
+struct Hashed<R> {
+    inner: R,
+    hasher: blake3::Hasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
 }
 
 /// A buffered reader that counts what was taken from it, and shows at least [`LOOK_AHEAD`] bytes

@@ -23,17 +23,20 @@ pub struct Outcome {
     pub stacks: Vec<&'static str>,
 }
 
+/// Most targets (`*.wants`) that are looked at.
+const MOST_TARGETS: usize = 1024;
+
 /// Whether a systemd service is enabled: a link in some target's `wants` or `requires`.
 #[must_use]
 pub fn enabled(tree: &Tree, service: &str) -> bool {
     let directory = "/etc/systemd/system";
     let targets = tree.list(directory).unwrap_or_default().entries;
-    targets.iter().filter(|entry| entry.name.ends_with(".wants") || entry.name.ends_with(".requires")).any(
-        |entry| {
-            let path = format!("{directory}/{}/{service}", entry.name);
-            matches!(tree.symlink_metadata(&path), Ok(Some(_)))
-        },
-    )
+    let targets =
+        targets.iter().filter(|entry| entry.name.ends_with(".wants") || entry.name.ends_with(".requires"));
+    targets.take(MOST_TARGETS).any(|entry| {
+        let path = format!("{directory}/{}/{service}", entry.name);
+        matches!(tree.symlink_metadata(&path), Ok(Some(_)))
+    })
 }
 
 /// Whether a service starts at boot, by systemd or by its System V links.

@@ -4,11 +4,29 @@ use super::interface::Network;
 use crate::guest::draft::Draft;
 use crate::guest::findings::{Findings, informs};
 use crate::guest::linux::release::value;
-use crate::guest::tree::TreeError;
+use crate::guest::tree::{Tree, TreeError};
 
 const RULES: &str = "/etc/udev/rules.d/70-persistent-net.rules";
 const GENERATOR: &str = "75-persistent-net-generator.rules";
 const LINKS: &str = "/etc/systemd/network";
+
+/// What gives network cards other names than the kernel's: udev's rules from 197 and from 209, with
+/// or without systemd as init. Where they are not, systemd itself tells (a rule may have moved).
+const NAMING: [&str; 6] = [
+    "/lib/udev/rules.d/80-net-name-slot.rules",
+    "/usr/lib/udev/rules.d/80-net-name-slot.rules",
+    "/lib/udev/rules.d/80-net-setup-link.rules",
+    "/usr/lib/udev/rules.d/80-net-setup-link.rules",
+    "/lib/systemd/systemd",
+    "/usr/lib/systemd/systemd",
+];
+
+/// Whether network cards keep the kernel's names in this guest whatever its kernel is told (EL6,
+/// SLES 11).
+#[must_use]
+pub fn keeps_kernel_names(tree: &Tree) -> bool {
+    !NAMING.iter().any(|path| tree.exists(path))
+}
 
 /// Blanks the rules (and what would write them again), sets `.link` files of old cards aside.
 ///
@@ -100,4 +118,30 @@ fn blank_generator(draft: &mut Draft<'_>) -> Result<(), TreeError> {
 fn is_rule(line: &str) -> bool {
     let line = line.trim();
     !line.is_empty() && !line.starts_with('#')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn keeps(files: &[&str]) -> bool {
+        let directory = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = directory.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        keeps_kernel_names(&Tree::open(directory.path()).unwrap())
+    }
+
+    /// Debian's udev renames cards under System V's init, too.
+    #[test]
+    fn cards_are_renamed_without_systemd_as_init() {
+        assert!(keeps(&["lib/udev/rules.d/75-persistent-net-generator.rules"]));
+        assert!(!keeps(&["lib/udev/rules.d/80-net-setup-link.rules"]));
+        assert!(!keeps(&["usr/lib/udev/rules.d/80-net-name-slot.rules"]));
+        assert!(!keeps(&["usr/lib/systemd/systemd"]));
+    }
 }

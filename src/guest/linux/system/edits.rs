@@ -26,7 +26,6 @@ pub fn prepare(draft: &mut Draft<'_>, release: &Release, findings: &mut Findings
     lvm_devices(draft, findings)?;
     clock(draft, findings)?;
     swap_files(draft, findings)?;
-    selinux(draft, findings)?;
     if matches!(release.id.as_str(), "rhel" | "centos" | "ol" | "scientific") && release.major() <= 6 {
         findings.push(
             informs("old_release", "the distribution has no more updates").seen(release.product.clone()).advice(
@@ -107,36 +106,6 @@ fn swap_files(draft: &mut Draft<'_>, findings: &mut Findings) -> Result<(), Tree
             signature,
             hibernation::SWAP.to_vec(),
             hibernation::PURPOSE,
-        );
-    }
-    Ok(())
-}
-
-fn selinux(draft: &mut Draft<'_>, findings: &mut Findings) -> Result<(), TreeError> {
-    const RELABEL: &str = "/.autorelabel";
-    let config = draft.text("/etc/selinux/config").unwrap_or_default();
-    let enforcing = value(&config, "SELINUX").as_deref() == Some("enforcing");
-    if enforcing {
-        // Without labels to copy, the guest has to label what was written by itself.
-        let labelled = draft.tree().selinux_label("/etc").is_some();
-        if !labelled && !draft.is_empty() {
-            draft.write(RELABEL, Vec::new(), 0o644, "label the files at the next start")?;
-        }
-        findings.push(
-            informs("selinux", "SELinux is enforcing").seen("/etc/selinux/config: SELINUX=enforcing").remedy(
-                if labelled {
-                    "edited files keep their labels, new ones get their neighbour's"
-                } else {
-                    "the files have no labels; the guest makes them when it first starts, and restarts"
-                },
-            ),
-        );
-    }
-    if draft.tree().exists(RELABEL) && value(&config, "SELINUX").as_deref() != Some("disabled") {
-        findings.push(
-            informs("selinux_relabel", "SELinux labels all files anew at the first boot")
-                .seen("/.autorelabel is there")
-                .advice("The first boot takes some minutes longer and starts a second time by itself."),
         );
     }
     Ok(())

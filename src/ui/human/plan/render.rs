@@ -20,6 +20,7 @@ pub fn render_plan(plan: &Plan, context: usize, color: bool) -> String {
 pub fn render_plan_as(plan: &Plan, context: usize, look: Look) -> String {
     let paint = Paint { color: look.color };
     let mut text = String::new();
+    text.push_str(&data(plan, paint));
     let changed: Vec<&Change> = plan.changes.iter().filter(|change| change.action != Action::NoOp).collect();
     if !changed.is_empty() {
         text.push_str(&legend(plan, &changed, paint));
@@ -47,6 +48,21 @@ pub fn render_plan_as(plan: &Plan, context: usize, look: Look) -> String {
         text.push_str("\n\n");
     }
     text.push_str(&summary(plan, paint));
+    text
+}
+
+/// What was looked up.
+fn data(plan: &Plan, paint: Paint) -> String {
+    if plan.data.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("{}\n", paint.bold("Data sources:"));
+    for (address, read) in &plan.data {
+        let name = read.found.name().filter(|name| *name != read.found.id);
+        let name = name.map(|name| format!(" ({})", harmless(name))).unwrap_or_default();
+        text.push_str(&format!("  {}: {}{name}\n", harmless(address), harmless(&read.found.id)));
+    }
+    text.push('\n');
     text
 }
 

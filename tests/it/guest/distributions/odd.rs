@@ -193,8 +193,8 @@ E
     insta::assert_snapshot!(prepared(&format!("{DEBIAN}{script}"), &disks));
 }
 
-/// LVM and mdadm that look at the old machine's disks only: mended in the root; where the initramfs
-/// has the same settings and the root depends on them, it blocks.
+/// LVM and mdadm that look at the old machine's disks only: mended in the root, and in the initramfs
+/// where the root depends on them.
 #[test]
 fn storage_settings() {
     let script = r##"
@@ -219,15 +219,20 @@ dracut $R .ko boot/initrd.img-$R "gzip -n"; rm -r .initramfs
     let report = |script: &str, disks: &[replant::guest::report::DiskFacts]| {
         let directory = tempfile::tempdir().unwrap();
         build(directory.path(), &format!("{DEBIAN}{script}{inside}"), disks);
-        run(directory.path(), disks, Hypervisor::Nitro, true);
-        run(directory.path(), disks, Hypervisor::Nitro, true)
+        let first = run(directory.path(), disks, Hypervisor::Nitro, true);
+        let again = run(directory.path(), disks, Hypervisor::Nitro, true);
+        assert_eq!(again.recipe.edits, []);
+        for code in ["guest::lvm_filter_in_initramfs", "guest::mdadm_devices_in_initramfs"] {
+            assert!(again.findings.iter().all(|found| found.code != code));
+        }
+        first
     };
     let on_lvm = report(script, &disks);
-    assert_eq!(severity(&on_lvm, "lvm_filter_in_initramfs"), Some(FindingSeverity::Blocks));
+    assert_eq!(severity(&on_lvm, "lvm_filter_in_initramfs"), Some(FindingSeverity::Informs));
     assert_eq!(severity(&on_lvm, "mdadm_devices_in_initramfs"), None);
     disks[0].partitions[1].content = "md".to_owned();
     let on_array = report(&script.replace("root=/dev/mapper/vg-root", "root=/dev/md0"), &disks);
-    assert_eq!(severity(&on_array, "mdadm_devices_in_initramfs"), Some(FindingSeverity::Blocks));
+    assert_eq!(severity(&on_array, "mdadm_devices_in_initramfs"), Some(FindingSeverity::Informs));
     assert_eq!(severity(&on_array, "lvm_filter_in_initramfs"), None);
 }
 

@@ -197,6 +197,32 @@ E",
         &["/etc/sysconfig/SuSEfirewall2:2: FW_SERVICES_EXT_TCP="],
     ),
     advised(
+        "firewall_sources",
+        INFORMS,
+        "on SuSEfirewall2.service; printf 'FW_SERVICES_EXT_TCP=\"http\"\nFW_SERVICES_ACCEPT_EXT=\"10.1.0.0/16,tcp,22\"\n' | put etc/sysconfig/SuSEfirewall2",
+        &["/etc/sysconfig/SuSEfirewall2:2: FW_SERVICES_ACCEPT_EXT="],
+    ),
+    advised(
+        "firewall_tied",
+        WARNS,
+        "put etc/ufw/ufw.conf <<<'ENABLED=yes'; printf '*filter\n:ufw-user-input - [0:0]\n-A ufw-user-input -i ens192 -p tcp --dport 22 -j ACCEPT\nCOMMIT\n' | put etc/ufw/user.rules",
+        &["/etc/ufw/user.rules:3: -A ufw-user-input -i ens192"],
+    ),
+    advised(
+        "firewall_sources",
+        INFORMS,
+        "put etc/ufw/ufw.conf <<<'ENABLED=yes'; printf '*filter\n:ufw-user-input - [0:0]\n-A ufw-user-input -p tcp --dport 22 -s 10.1.0.0/16 -j ACCEPT\nCOMMIT\n' | put etc/ufw/user.rules",
+        &["/etc/ufw/user.rules:3: -A ufw-user-input -p tcp"],
+    ),
+    // IPv4 lets it in.
+    advised(
+        "firewall_ipv6",
+        INFORMS,
+        "on iptables.service ip6tables.service; printf '*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n' | put etc/sysconfig/iptables
+         printf '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p ipv6-icmp -j ACCEPT\n-A INPUT -j REJECT --reject-with icmp6-adm-prohibited\nCOMMIT\n' | put etc/sysconfig/ip6tables",
+        &["/etc/sysconfig/ip6tables:4: -A INPUT -j REJECT"],
+    ),
+    advised(
         "no_login",
         WARNS,
         "rm -r home/admin; put etc/shadow <<<'root:!:19000:0:99999:7:::'",
@@ -246,6 +272,8 @@ fn what_lets_ssh_in_is_not_warned_of() {
         nftables!("    jump admin"),
         nftables!("    tcp dport { 20-25, 443 } counter accept comment \"a # is no comment here\""),
         nftables!("    iifname != \"eth9\" ip saddr 0.0.0.0/0 tcp dport 22 ct state new accept"),
+        "on netfilter-persistent.service; printf '*filter\n:INPUT DROP [0:0]\n-A INPUT -s ::/0 -p tcp --dport 22 -j ACCEPT\nCOMMIT\n' | put etc/iptables/rules.v6",
+        "on SuSEfirewall2.service; put etc/sysconfig/SuSEfirewall2 <<<'FW_SERVICES_ACCEPT_EXT=\"0/0,tcp,22\"'",
         // Rules that nothing loads.
         "put etc/nftables.conf <<<'table inet filter { chain input { type filter hook input priority 0; policy drop; } }'",
         "put etc/ufw/ufw.conf <<<'ENABLED=no'",

@@ -46,7 +46,7 @@ pub const CASES: &[Case] = &[
     advised(
         "drivers_not_added",
         BLOCKS,
-        "rm usr/lib/modules/$R/kernel/drivers/nvme/host/nvme.ko",
+        "rm usr/lib/modules/$R/kernel/drivers/nvme/host/nvme-core.ko",
         &["/boot/initrd.img-6.1.0-18-amd64: "],
     ),
     advised(
@@ -57,9 +57,32 @@ pub const CASES: &[Case] = &[
     ),
     advised(
         "ena_missing",
-        WARNS,
+        BLOCKS,
         "sed -i /ena/d usr/lib/modules/$R/modules.dep",
         &["/boot/vmlinuz-6.1.0-18-amd64 (6.1.0-18-amd64)"],
+    ),
+    // The index names it, and it is gone: a link of weak-updates whose kernel was removed.
+    advised(
+        "ena_missing",
+        BLOCKS,
+        "cd usr/lib/modules/$R; f=$(grep -o '^[^:]*/ena.ko' modules.dep); rm $f; ln -s ../../../../../../6.0.0/extra/ena.ko $f",
+        &["/boot/vmlinuz-6.1.0-18-amd64 (6.1.0-18-amd64)"],
+    ),
+    // Windows beside it, found by os-prober and chosen in /etc/default/grub.
+    advised(
+        "other_system_default",
+        BLOCKS,
+        "printf \"set default='Windows 10 (on /dev/sda1)'\\nmenuentry 'Windows 10 (on /dev/sda1)' --class windows {\\n\\tinsmod ntfs\\n\\tchainloader +1\\n}\\n\" >> boot/grub/grub.cfg",
+        &["/boot/grub/grub.cfg:8: Windows 10 (on /dev/sda1)"],
+    ),
+    mended(
+        "driver_forbidden",
+        WARNS,
+        "put etc/modprobe.d/hardening.conf <<<$'blacklist floppy\nblacklist nvme\ninstall ena /bin/false'",
+        &[
+            "/etc/modprobe.d/hardening.conf:2: blacklist nvme",
+            "/etc/modprobe.d/hardening.conf:3: install ena",
+        ],
     ),
     mended(
         "efi_fallback_missing",

@@ -27,6 +27,17 @@ pub const CASES: &[Case] = &[
         "put etc/selinux/config <<<'SELINUX=enforcing'",
         &["/etc/selinux/config: SELINUX"],
     ),
+    known(
+        "hard_linked",
+        "put etc/default/grub <<<'GRUB_CMDLINE_LINUX=\"\"'; sed -i s/sda9/sda9/ etc/fstab; echo '/dev/sda2 none swap sw 0 0' >> etc/fstab; ln etc/fstab etc/fstab.saved",
+        &["/etc/fstab: 2 names"],
+    ),
+    advised(
+        "directory_too_long",
+        WARNS,
+        "mkdir -p etc/netplan; cd etc/netplan; seq -f %06g.yaml 70000 | xargs touch",
+        &["/etc/netplan: more than 65536 names"],
+    ),
     advised("selinux_relabel", INFORMS, "put .autorelabel <<<''", &["/.autorelabel is there"]),
     mended(
         "clock_local_time",

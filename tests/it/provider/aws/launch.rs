@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::restore::{Restore, boto3, instance};
+use super::story::{Listed, Restore, instance, witness};
 
 const BY_IMAGE: &str = "  launch { method = \"image\" }\n  user_data = \"#!/bin/sh\\n\"\n  disk \"root\" {\n    iops       = 4000\n    throughput = 300\n    size       = 8\n  }\n  disk \"data\" {\n    image = \"data.raw\"\n    type  = \"gp2\"\n    size  = 2\n    delete_on_termination = false\n    encrypted = true\n  }\n";
 
@@ -16,8 +16,8 @@ fn by_image(more: &str) -> String {
 
 /// How many snapshots with tags, and images, boto3 lists.
 fn copies(restore: &Restore) -> (usize, usize) {
-    let listed = boto3(&restore.cloud.key);
-    (listed["snapshots"].as_array().unwrap().len(), listed["images"].as_array().unwrap().len())
+    let images = witness(&restore.cloud.key);
+    (restore.listed().snapshots.len(), images["images"].as_array().unwrap().len())
 }
 
 fn actions(restore: &Restore, from: usize) -> Vec<String> {
@@ -33,7 +33,7 @@ fn a_machine_is_launched_from_its_image_and_destroyed_without_a_trace() {
     let data = restore.workspace.raw_image("data.raw", 5, 2);
     let applied = restore.apply().success();
     assert!(applied.stdout.contains("status checks passed"), "{}", applied.both());
-    let (volumes, instances) = restore.listed();
+    let Listed { volumes, instances, .. } = restore.listed();
     assert_eq!((volumes.len(), instances.len(), copies(&restore)), (2, 1, (2, 1)), "{volumes:#?}");
     restore.assert_holds("instance.web.volume.root", &root);
     restore.assert_holds("instance.web.volume.data", &data);
@@ -83,7 +83,7 @@ fn a_machine_is_launched_from_its_image_and_destroyed_without_a_trace() {
 
     let kept = restore.volume("instance.web.volume.data");
     restore.run(&["destroy", "--auto-approve"]).success();
-    let (volumes, instances) = restore.listed();
+    let Listed { volumes, instances, .. } = restore.listed();
     let ids: Vec<&Value> = volumes.iter().map(|volume| &volume["VolumeId"]).collect();
     assert_eq!((ids, instances.len(), copies(&restore)), (vec![&json!(kept)], 0, (0, 0)));
 }
@@ -105,11 +105,11 @@ fn lost_replies_make_no_second_image_and_no_second_snapshot() {
         }
         assert_eq!(applied.code, 0, "seed {seed}: {}", applied.both());
         restore.cloud.set(&json!({ "faults": {} }));
-        let (volumes, instances) = restore.listed();
+        let Listed { volumes, instances, .. } = restore.listed();
         assert_eq!((volumes.len(), instances.len(), copies(&restore)), (2, 1, (2, 1)), "seed {seed}");
         restore.run(&["plan", "--detailed-exitcode"]).code(0);
         restore.run(&["destroy", "--auto-approve"]).success();
-        assert_eq!((restore.listed().1.len(), copies(&restore)), (0, (0, 0)), "seed {seed}");
+        assert_eq!((restore.listed().instances.len(), copies(&restore)), (0, (0, 0)), "seed {seed}");
     }
 }
 
@@ -151,7 +151,7 @@ fn console_and_screen_are_kept_and_a_failed_start_is_restored_anew() {
     for name in ["console.txt", "screen.jpg"] {
         assert!(failed.stdout.contains(&format!("{first}/{name}")), "{}", failed.both());
     }
-    let (volumes, instances) = restore.listed();
+    let Listed { volumes, instances, .. } = restore.listed();
     assert_eq!((volumes.len(), instances.len()), (1, 1), "everything is left in place");
     let plan = restore.run(&["plan"]).success();
     assert!(plan.stdout.contains("its first start failed"), "{}", plan.stdout);
@@ -164,7 +164,7 @@ fn console_and_screen_are_kept_and_a_failed_start_is_restored_anew() {
     assert_ne!(second, first);
     let kept = restore.workspace.path().join(".replant/evidence").join(&second);
     assert!(kept.join("console.txt").exists() && !kept.join("screen.jpg").exists());
-    assert_eq!(restore.listed().1.len(), 1);
+    assert_eq!(restore.listed().instances.len(), 1);
 }
 
 #[test]
@@ -187,9 +187,8 @@ fn a_final_snapshot_is_taken_once_and_stays() {
         child.wait().unwrap();
     }
     restore.run(&["destroy", "--auto-approve"]).success();
-    let (volumes, instances) = restore.listed();
-    let listed = boto3(&restore.cloud.key);
-    let snapshots = listed["snapshots"].as_array().unwrap();
+    let Listed { volumes, instances, .. } = restore.listed();
+    let snapshots = restore.listed().snapshots;
     assert_eq!((volumes.len(), instances.len(), snapshots.len()), (0, 0, 1), "{snapshots:#?}");
     assert_eq!(snapshots[0]["VolumeId"], volume.as_str());
     let tags = snapshots[0]["Tags"].to_string();

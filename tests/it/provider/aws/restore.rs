@@ -1,120 +1,10 @@
 //! `replant` from plan to destroy with provider "aws".
 
-use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
-
 use serde_json::{Value, json};
 
-use super::super::ec2::{Cloud, REGION, SECRET};
-use crate::support::Workspace;
+use super::super::ec2::{Cloud, REGION};
+use super::story::{Listed, Restore, instance, metadata_service};
 use crate::support::command::Output;
-
-/// An instance without a guest that is looked into.
-pub fn instance(name: &str, more: &str) -> String {
-    format!(
-        "instance \"{name}\" {{\n  image = \"{name}.raw\"\n  instance_type = \"m6i.large\"\n  guest {{ drivers = \"none\" }}\n  tags = {{ Name = \"{name}\" }}\n{more}\n}}\n"
-    )
-}
-
-pub struct Restore {
-    pub cloud: Cloud,
-    pub workspace: Workspace,
-}
-
-impl Restore {
-    pub fn new(settings: Value, provider: &str, instances: &str) -> Self {
-        let cloud = Cloud::new(settings);
-        let workspace = Workspace::new(&(cloud.blocks(provider) + instances));
-        Self { cloud, workspace }
-    }
-
-    pub fn configure(&self, provider: &str, instances: &str) {
-        self.workspace.configure(&(self.cloud.blocks(provider) + instances));
-    }
-
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.workspace.command(arguments);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("AWS_") {
-                command.env_remove(name);
-            }
-        }
-        command.env("AWS_ACCESS_KEY_ID", &self.cloud.key).env("AWS_SECRET_ACCESS_KEY", SECRET);
-        command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", self.workspace.path());
-        command
-    }
-
-    pub fn run(&self, arguments: &[&str]) -> Output {
-        Output::of(self.command(arguments))
-    }
-
-    pub fn apply(&self) -> Output {
-        self.run(&["apply", "--auto-approve"])
-    }
-
-    /// What boto3 lists: volumes and instances that were not there before.
-    pub fn listed(&self) -> (Vec<Value>, Vec<Value>) {
-        let listed = boto3(&self.cloud.key);
-        let gone = ["terminated", "shutting-down"];
-        let not_before = |value: &Value, name: &str| {
-            let id = value[name].as_str().unwrap();
-            id != self.cloud.access_node && !self.cloud.volumes.iter().any(|volume| volume == id)
-        };
-        let all = |kind: &str, name: &str| -> Vec<Value> {
-            let all = listed[kind].as_array().unwrap().iter();
-            all.filter(|value| not_before(value, name)).cloned().collect()
-        };
-        let mut instances = all("instances", "InstanceId");
-        instances.retain(|instance| !gone.contains(&instance["State"]["Name"].as_str().unwrap()));
-        (all("volumes", "VolumeId"), instances)
-    }
-
-    pub fn volume(&self, address: &str) -> String {
-        let state = self.workspace.state();
-        state["resources"][address]["id"]
-            .as_str()
-            .unwrap_or_else(|| panic!("{address} in {state:#}"))
-            .to_owned()
-    }
-
-    #[track_caller]
-    pub fn assert_holds(&self, address: &str, image: &Path) {
-        let volume = self.cloud.content(&self.volume(address));
-        let size = fs::metadata(image).unwrap().len().to_string();
-        let output = Command::new("cmp").args(["-n", &size]).arg(image).arg(&volume).output().unwrap();
-        assert!(output.status.success(), "{address}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// No volume is left on the access node but its own.
-    pub fn assert_no_slot_is_taken(&self) {
-        assert_eq!(fs::read_dir(self.cloud.devices()).unwrap().count(), 0);
-    }
-}
-
-pub fn boto3(key: &str) -> Value {
-    let script = r#"
-import boto3, json, sys
-ec2 = boto3.client("ec2", endpoint_url=sys.argv[1], region_name=sys.argv[2],
-                   aws_access_key_id=sys.argv[3], aws_secret_access_key=sys.argv[4])
-pages = ec2.get_paginator("describe_instances").paginate()
-instances = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
-volumes = [v for page in ec2.get_paginator("describe_volumes").paginate() for v in page["Volumes"]]
-for instance in instances:
-    data = ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
-    instance["UserData"] = data["UserData"].get("Value")
-snapshots = [s for s in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] if s.get("Tags")]
-images = ec2.describe_images(Owners=["self"])["Images"]
-print(json.dumps({"instances": instances, "volumes": volumes, "snapshots": snapshots, "images": images}, default=str))
-"#;
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python");
-    let output =
-        Command::new(python).args(["-c", script, Cloud::url(), REGION, key, SECRET]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 #[test]
 fn a_machine_is_restored_by_the_swap_and_destroyed_without_a_trace() {
@@ -143,7 +33,7 @@ fn a_machine_is_restored_by_the_swap_and_destroyed_without_a_trace() {
     restore.assert_holds("instance.web.volume.data", &data);
     restore.assert_no_slot_is_taken();
 
-    let (volumes, instances) = restore.listed();
+    let Listed { volumes, instances, .. } = restore.listed();
     assert_eq!((volumes.len(), instances.len()), (2, 1), "the stub's own root is gone: {volumes:#?}");
     let web = &instances[0];
     assert_eq!(web["State"]["Name"], "running");
@@ -190,12 +80,12 @@ fn a_machine_is_restored_by_the_swap_and_destroyed_without_a_trace() {
     restore.configure("  default_tags = { Team = \"dr\" }", &changed);
     let updated = restore.apply().success();
     assert!(updated.stdout.contains("Apply complete!"), "{}", updated.both());
-    let (volumes, instances) = restore.listed();
+    let Listed { volumes, instances, .. } = restore.listed();
     assert!(instances[0]["Tags"].to_string().contains("www"));
     assert!(volumes.iter().any(|volume| volume["Size"] == 3 && volume["VolumeType"] == "gp2"));
 
     restore.run(&["destroy", "--auto-approve"]).success();
-    let (volumes, instances) = restore.listed();
+    let Listed { volumes, instances, .. } = restore.listed();
     // What does not end with its instance stays, and nothing else.
     let ids: Vec<&str> = volumes.iter().map(|volume| volume["VolumeId"].as_str().unwrap()).collect();
     assert_eq!((ids, instances.len()), (vec![data_id.as_str()], 0));
@@ -207,19 +97,14 @@ fn many_machines_pass_through_few_slots_with_faults() {
     let names: Vec<String> = (0..6).map(|number| format!("m{number}")).collect();
     let bodies: String = names.iter().map(|name| instance(name, "  state = \"stopped\"")).collect();
     let restore = Restore::new(json!({ "delay": 0.1 }), "", "");
-    let blocks = restore.cloud.blocks("");
-    let blocks = blocks
-        .replace("instance_id =", "max_attachments = 2\n  instance_id =")
-        .replace("{ max", "{\n  max")
-        .replace("\" }\n", "\"\n}\n");
-    restore.workspace.configure(&(blocks + &bodies));
+    restore.configure_slots(2, &bodies);
     for (number, name) in names.iter().enumerate() {
         restore.workspace.raw_image(&format!("{name}.raw"), 4, number as u64 + 1);
     }
     restore.cloud.set(&json!({ "faults": { "seed": 7, "throttled": 40, "unavailable": 20, "lost": 40 } }));
     restore.apply().success();
     restore.cloud.set(&json!({ "faults": {} }));
-    let (volumes, instances) = restore.listed();
+    let Listed { volumes, instances, .. } = restore.listed();
     assert_eq!((volumes.len(), instances.len()), (6, 6), "no twin, no orphan");
     for name in &names {
         let image = restore.workspace.path().join(format!("{name}.raw"));
@@ -228,7 +113,7 @@ fn many_machines_pass_through_few_slots_with_faults() {
     restore.assert_no_slot_is_taken();
     restore.run(&["plan", "--detailed-exitcode"]).code(0);
     restore.run(&["destroy", "--auto-approve"]).success();
-    let (volumes, instances) = restore.listed();
+    let Listed { volumes, instances, .. } = restore.listed();
     assert_eq!((volumes.len(), instances.len()), (0, 0));
 }
 
@@ -244,7 +129,7 @@ fn a_guest_that_does_not_answer_leaves_everything_in_place() {
     for said in ["apply::boot_failed", "no root filesystem", "Unable to mount root fs"] {
         assert!(failed.stdout.contains(said), "{}", failed.both());
     }
-    let (volumes, instances) = restore.listed();
+    let Listed { volumes, instances, .. } = restore.listed();
     assert_eq!((volumes.len(), instances.len()), (1, 1));
     restore.cloud.set(&json!({ "impaired": [] }));
     restore.apply().success();
@@ -266,34 +151,6 @@ fn missing_credentials_are_explained() {
     Output::of(command).success();
 }
 
-/// What somebody else did to the volume before anything of ours was on it.
-#[test]
-fn a_device_that_is_not_blank_not_free_or_not_the_volume_is_not_written() {
-    let restore = Restore::new(json!({ "loops": true }), "", &instance("web", "  state = \"stopped\""));
-    let image = restore.workspace.raw_image("web.raw", 4, 1);
-    for (surprise, said) in [
-        ("table", "a GPT partition table"),
-        ("mounted", "is mounted at"),
-        ("larger", "the volume 1073741824"),
-    ] {
-        restore.cloud.set(&json!({ "surprise": surprise }));
-        let refused = restore.apply().code(1);
-        let shown: String = refused.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(shown.contains(said), "{surprise}: {}", refused.both());
-        let volume = restore.cloud.content(&restore.volume("instance.web.volume.root"));
-        let before = volume.with_extension("before");
-        let same = Command::new("cmp").arg(&before).arg(&volume).output().unwrap();
-        assert!(same.status.success(), "{surprise}: {}", String::from_utf8_lossy(&same.stdout));
-        restore.assert_no_slot_is_taken();
-        restore.cloud.set(&json!({ "surprise": null }));
-        restore.run(&["destroy", "--auto-approve"]).success();
-    }
-    // Without surprises the same block device is written.
-    restore.apply().success();
-    restore.assert_holds("instance.web.volume.root", &image);
-    restore.run(&["destroy", "--auto-approve"]).success();
-}
-
 #[test]
 fn a_role_is_taken_before_ec2_is_called() {
     let role = "  assume_role {\n    role_arn = \"arn:aws:iam::123456789012:role/restore\"\n    external_id = \"partner-7\"\n    session_name = \"drill\"\n  }";
@@ -305,44 +162,6 @@ fn a_role_is_taken_before_ec2_is_called() {
     let taken = &restore.cloud.parameters("AssumeRole")[0];
     assert_eq!(taken["RoleArn"], "arn:aws:iam::123456789012:role/restore");
     assert_eq!((&taken["ExternalId"], &taken["RoleSessionName"]), (&json!("partner-7"), &json!("drill")));
-}
-
-/// A metadata service of version 2 that says this machine is an instance.
-fn metadata_service(instance: &str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let instance = instance.to_owned();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut text = Vec::new();
-            let mut buffer = [0; 4096];
-            while !text.windows(4).any(|end| end == b"\r\n\r\n") {
-                let got = stream.read(&mut buffer).unwrap_or(0);
-                if got == 0 {
-                    break;
-                }
-                text.extend_from_slice(&buffer[..got]);
-            }
-            let text = String::from_utf8_lossy(&text).to_lowercase();
-            let (status, body) = if text.starts_with("put /latest/api/token") {
-                ("200 OK", "the-token")
-            } else if !text.contains("x-aws-ec2-metadata-token: the-token") {
-                // Version 1 is switched off.
-                ("401 Unauthorized", "")
-            } else if text.starts_with("get /latest/meta-data/instance-id") {
-                ("200 OK", instance.as_str())
-            } else {
-                ("404 Not Found", "")
-            };
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            );
-        }
-    });
-    url
 }
 
 #[test]

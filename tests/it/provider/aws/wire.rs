@@ -20,7 +20,7 @@ fn zone() -> String {
 }
 
 /// The subject and what tells of its calls.
-fn watched(settings: Value) -> (Subject, Arc<AwsProvider>, &'static Cloud) {
+pub fn watched(settings: Value) -> (Subject, Arc<AwsProvider>, &'static Cloud) {
     let cloud: &'static Cloud = Box::leak(Box::new(Cloud::new(settings)));
     let subject = Subject {
         provider: open(cloud),
@@ -34,7 +34,7 @@ fn watched(settings: Value) -> (Subject, Arc<AwsProvider>, &'static Cloud) {
 }
 
 /// Parameters without what every call has.
-fn bare(params: &Value) -> BTreeMap<String, String> {
+pub fn bare(params: &Value) -> BTreeMap<String, String> {
     let texts = params.as_object().unwrap().iter();
     texts
         .filter(|(name, _)| !matches!(name.as_str(), "Action" | "Version"))
@@ -42,7 +42,7 @@ fn bare(params: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn pairs(list: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub fn pairs(list: &[(&str, &str)]) -> BTreeMap<String, String> {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 

@@ -16,22 +16,45 @@ const FILES: [(&str, [&str; 2]); 4] = [
     ("/etc/iptables.rules", ["iptables.service", "iptables"]),
     ("/etc/iptables/iptables.rules", ["iptables.service", "iptables"]),
 ];
+/// The same for IPv6.
+const FILES_OF_IPV6: [(&str, [&str; 2]); 3] = [
+    ("/etc/sysconfig/ip6tables", ["ip6tables.service", "ip6tables"]),
+    ("/etc/iptables/rules.v6", ["netfilter-persistent.service", "iptables-persistent"]),
+    ("/etc/iptables/ip6tables.rules", ["ip6tables.service", "ip6tables"]),
+];
 const UFW: [&str; 2] = ["/etc/ufw/before.rules", "/etc/ufw/user.rules"];
 
 /// What each firewall of this kind that starts with the guest comes to.
 #[must_use]
 pub fn openings(draft: &Draft<'_>, ports: &[u16], around: &Surroundings<'_>) -> Vec<(&'static str, Opening)> {
+    let mut found: Vec<_> =
+        of_files(draft, &FILES, ports, around).into_iter().map(|opening| ("iptables", opening)).collect();
+    found.extend(ufw(draft, ports, around).map(|opening| ("ufw", opening)));
+    found
+}
+
+/// What ip6tables comes to, where it starts with the guest.
+#[must_use]
+pub fn openings_of_ipv6(draft: &Draft<'_>, ports: &[u16], around: &Surroundings<'_>) -> Vec<Opening> {
+    of_files(draft, &FILES_OF_IPV6, ports, around)
+}
+
+fn of_files(
+    draft: &Draft<'_>,
+    files: &[(&str, [&str; 2])],
+    ports: &[u16],
+    around: &Surroundings<'_>,
+) -> Vec<Opening> {
     let mut found = Vec::new();
-    for (path, units) in FILES {
-        if !services::starts(draft.tree(), &units) {
+    for (path, units) in files {
+        if !services::starts(draft.tree(), units) {
             continue;
         }
         let Some(text) = draft.text(path) else { continue };
         let mut chains = Chains::new();
         parse(path, &text, ports, around, &mut chains);
-        found.extend(opening(&chains, "INPUT").map(|opening| ("iptables", opening)));
+        found.extend(opening(&chains, "INPUT"));
     }
-    found.extend(ufw(draft, ports, around).map(|opening| ("ufw", opening)));
     found
 }
 

@@ -1,6 +1,6 @@
 //! Each firewall that starts with the guest in turn.
 
-use super::rules::Opening;
+use super::rules::{Opening, Place};
 use super::{firewalld, iptables, nftables, suse};
 use crate::guest::draft::Draft;
 use crate::guest::findings::{Findings, informs, warns};
@@ -23,19 +23,30 @@ pub fn inspect(
     for (kind, opening) in iptables::openings(draft, ports, around) {
         report(kind, opening, findings);
     }
+    for opening in iptables::openings_of_ipv6(draft, ports, around) {
+        if let Opening::Closed(place) = opening {
+            let finding =
+                informs("firewall_ipv6", "the guest's firewall (ip6tables) keeps SSH out over IPv6")
+                    .advice("Open the SSH port there too when the instance is reached by an IPv6 address.");
+            findings.push(seen(finding, place));
+        }
+    }
     if let Some(opening) = nftables::opening(draft, ports, around)? {
         report("nftables", opening, findings);
     }
     Ok(())
 }
 
-/// The finding of an opening, when it is less than wide open.
-pub fn report(kind: &str, opening: Opening, findings: &mut Findings) {
-    let seen = |finding: Finding, place: Option<super::rules::Place>| match place {
+fn seen(finding: Finding, place: Option<Place>) -> Finding {
+    match place {
         Some(place) if place.line > 0 => finding.at(&place.path, place.line, &place.text),
         Some(place) => finding.seen(place.path),
         None => finding,
-    };
+    }
+}
+
+/// The finding of an opening, when it is less than wide open.
+pub fn report(kind: &str, opening: Opening, findings: &mut Findings) {
     match opening {
         Opening::Open => {}
         Opening::Closed(place) => {

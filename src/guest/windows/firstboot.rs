@@ -1,0 +1,27 @@
+//! The first boot of a Windows guest, without log-on: a service that Replant registers offline runs a
+//! list of steps as LocalSystem, each bounded in attempts and time, logs what happens, and removes itself.
+//!
+//! The service is a program of ours (`firstboot/launcher.c`, built by `firstboot/build`, carried in
+//! [`LAUNCHER`]); the list is a file beside it. Everything lies in [`DIRECTORY`].
+
+mod agent;
+mod command;
+mod error;
+mod list;
+mod outcome;
+mod script;
+mod service;
+mod steps;
+mod wanted;
+
+pub use agent::{Agent, Installer};
+pub use command::CommandLine;
+pub use error::FirstBootError;
+pub use list::{Action, Bounds, Step, When, render};
+pub use outcome::Outcome;
+pub use script::{Language, Script};
+pub use service::{
+    DIRECTORY, LAUNCHER, LOG, PlacedFile, SERVICE, ServiceData, ServiceValue, directory_descriptor,
+    file_descriptor, service_values,
+};
+pub use wanted::{Addressing, Driver, FirstBoot, Nic, Remnant, VMWARE_TOOLS};

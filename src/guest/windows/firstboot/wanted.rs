@@ -1,0 +1,82 @@
+//! What a first boot is to do.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::{Agent, Script};
+
+/// What VMware Tools are called in the list of installed programs.
+pub const VMWARE_TOOLS: &str = "VMware Tools";
+
+/// What a first boot is to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FirstBoot {
+    /// The build of Windows: 7601 for 2008 R2, 14393 for 2016.
+    pub build: u32,
+    /// Certificates (`.cer`, staged) whose drivers Windows shall take without asking.
+    pub publishers: Vec<String>,
+    /// Drivers to install.
+    pub drivers: Vec<Driver>,
+    /// Network adapters to set up. Those that are not named stay as they are; a new one asks DHCP.
+    pub network: Vec<Nic>,
+    /// Agents to install.
+    pub agents: Vec<Agent>,
+    /// Programs to remove, by their names: [`VMWARE_TOOLS`].
+    pub remove: Vec<&'static str>,
+    /// Whether all disks are brought online, writable.
+    pub disks_online: bool,
+    /// The user's own script.
+    pub script: Option<Script>,
+    /// Whether Windows may be restarted, once, at the end when a step asks for it.
+    pub may_restart: bool,
+}
+
+/// A driver's package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Driver {
+    /// Its INF file, staged in the first boot's directory: `drivers\ena\ena.inf`.
+    pub inf: String,
+    /// What Replant wrote into the registry so that Windows could boot with it, which is taken away
+    /// when Windows has installed it: left for ever it can block an upgrade of Windows.
+    pub stub: Vec<Remnant>,
+}
+
+/// A part of the registry to take away, its key from below `HKEY_LOCAL_MACHINE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remnant {
+    /// A key with all below it: `SYSTEM\DriverDatabase\DriverPackages\…`.
+    Key(String),
+    /// A value.
+    Value {
+        /// Its key.
+        key: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// A network adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nic {
+    /// Its MAC, as the machine will have it.
+    pub mac: [u8; 6],
+    /// Where its addresses come from.
+    pub addressing: Addressing,
+}
+
+/// Where addresses come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Addressing {
+    /// All from DHCP.
+    Dhcp,
+    /// Fixed ones.
+    Static {
+        /// The address and its network's size.
+        address: Ipv4Net,
+        /// The default gateway.
+        gateway: Option<Ipv4Addr>,
+        /// Name servers, the first one first.
+        dns: Vec<Ipv4Addr>,
+    },
+}

@@ -1,0 +1,3 @@
+data "ami" "base" {
+  most_recent = true
+}

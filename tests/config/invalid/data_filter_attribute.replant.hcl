@@ -1,0 +1,7 @@
+data "subnet" "app" {
+  filter {
+    name  = "tag:Name"
+    value = "app"
+    values = ["app"]
+  }
+}

@@ -1,0 +1,6 @@
+data "subnet" "app" {
+  filter {
+    name   = "tag:Name"
+    values = []
+  }
+}

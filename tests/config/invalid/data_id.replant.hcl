@@ -1,0 +1,3 @@
+data "subnet" "app" {
+  id = "app"
+}

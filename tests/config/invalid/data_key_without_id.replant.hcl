@@ -1,0 +1,2 @@
+data "kms_key" "restore" {
+}

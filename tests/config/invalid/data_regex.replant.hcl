@@ -1,0 +1,4 @@
+data "ami" "base" {
+  owners     = ["self"]
+  name_regex = "app-("
+}

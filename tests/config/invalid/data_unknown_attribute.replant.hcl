@@ -1,0 +1,3 @@
+data "subnet" "app" {
+  zone = "eu-central-1a"
+}

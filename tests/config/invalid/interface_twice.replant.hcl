@@ -1,0 +1,14 @@
+instance "web" {
+  instance_type = "m6i.large"
+  network_interface {
+    device_index = 1
+    subnet_id    = "subnet-1"
+  }
+  network_interface {
+    device_index = 1
+    subnet_id    = "subnet-2"
+  }
+  disk "root" {
+    image = "disk.raw"
+  }
+}

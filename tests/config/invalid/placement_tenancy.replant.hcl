@@ -1,0 +1,9 @@
+instance "web" {
+  instance_type = "m6i.large"
+  placement {
+    tenancy = "dedicate"
+  }
+  disk "root" {
+    image = "disk.raw"
+  }
+}

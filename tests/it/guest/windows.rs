@@ -1,0 +1,4 @@
+//! Windows guests: what other people's programs make and read.
+
+mod drivers;
+mod firstboot;

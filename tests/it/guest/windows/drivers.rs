@@ -1,0 +1,7 @@
+//! Driver packages of Windows guests: setup information read as Wine's setupapi reads it, drivers
+//! made by a compiler and signed by osslsigncode, archives packed by Python.
+
+mod chosen;
+mod packages;
+mod programs;
+mod setupapi;
