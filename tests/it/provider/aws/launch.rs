@@ -82,7 +82,9 @@ fn a_machine_is_launched_from_its_image_and_destroyed_without_a_trace() {
     restore.run(&["plan", "--detailed-exitcode"]).code(0);
 
     let kept = restore.volume("instance.web.volume.data");
+    let image = restore.volume("instance.web.image");
     restore.run(&["destroy", "--auto-approve"]).success();
+    assert_eq!(restore.cloud.parameters("DeregisterImage")[0]["ImageId"], image.as_str());
     let Listed { volumes, instances, .. } = restore.listed();
     let ids: Vec<&Value> = volumes.iter().map(|volume| &volume["VolumeId"]).collect();
     assert_eq!((ids, instances.len(), copies(&restore)), (vec![&json!(kept)], 0, (0, 0)));
@@ -151,6 +153,8 @@ fn console_and_screen_are_kept_and_a_failed_start_is_restored_anew() {
     for name in ["console.txt", "screen.jpg"] {
         assert!(failed.stdout.contains(&format!("{first}/{name}")), "{}", failed.both());
     }
+    let asked = &restore.cloud.parameters("GetConsoleScreenshot")[0];
+    assert_eq!((&asked["InstanceId"], &asked["WakeUp"]), (&json!(first), &json!("true")));
     let Listed { volumes, instances, .. } = restore.listed();
     assert_eq!((volumes.len(), instances.len()), (1, 1), "everything is left in place");
     let plan = restore.run(&["plan"]).success();
