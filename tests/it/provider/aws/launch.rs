@@ -232,16 +232,16 @@ fn updates_are_what_the_table_says() {
             "    tags = { Role = \"root\" }",
             &["CreateTags", "ModifyInstanceAttribute"],
         ),
-        ("", "    tags = { Role = \"root\" }\n    size = 3", &["ModifyVolume"]),
+        ("", "    tags = { Role = \"root\" }\n    size = 8", &["ModifyVolume"]),
         (
             "",
-            "    tags = { Role = \"root\" }\n    size = 3\n    iops = 4000\n    throughput = 200",
+            "    tags = { Role = \"root\" }\n    size = 8\n    iops = 4000\n    throughput = 200",
             &["ModifyVolume"],
         ),
-        ("", "    tags = { Role = \"root\" }\n    size = 3\n    type = \"gp2\"", &["ModifyVolume"]),
+        ("", "    tags = { Role = \"root\" }\n    size = 8\n    type = \"gp2\"", &["ModifyVolume"]),
         (
             "  user_data = \"#!/bin/sh\\n\"",
-            "    tags = { Role = \"root\" }\n    size = 3\n    type = \"gp2\"",
+            "    tags = { Role = \"root\" }\n    size = 8\n    type = \"gp2\"",
             &["StopInstances", "ModifyInstanceAttribute", "StartInstances"],
         ),
     ];
@@ -263,7 +263,7 @@ fn updates_are_what_the_table_says() {
         assert_eq!(id(), first, "{more}{disk}");
         restore.run(&["plan", "--detailed-exitcode"]).code(0);
     }
-    let disk = "    tags = { Role = \"root\" }\n    size = 3\n    type = \"gp2\"";
+    let disk = "    tags = { Role = \"root\" }\n    size = 8\n    type = \"gp2\"";
     let user_data = "  user_data = \"#!/bin/sh\\n\"";
     let larger = base(user_data, disk).replace("m6i.large", "m6i.xlarge");
     restore.configure("", &larger);
@@ -273,7 +273,7 @@ fn updates_are_what_the_table_says() {
     assert_eq!(id(), first);
 
     // Smaller is refused, and nothing is called.
-    restore.configure("", &larger.replace("size = 3", "size = 2"));
+    restore.configure("", &larger.replace("size = 8", "size = 7"));
     let refused = restore.run(&["plan"]).code(1);
     assert!(refused.stderr.contains("plan::size_down"), "{}", refused.both());
     // By replacement: the volumes and what is on them go over, unless they cannot.
@@ -293,7 +293,7 @@ fn updates_are_what_the_table_says() {
         assert_ne!(id(), before.0, "{change}");
         assert_eq!(restore.volume("instance.web.volume.root") != before.1, lost, "{change}");
     }
-    restore.configure("", &larger.replace("size = 3", "size = 3\n    encrypted = true"));
+    restore.configure("", &larger.replace("size = 8", "size = 8\n    encrypted = true"));
     let plan = restore.run(&["plan"]).success();
     assert!(plan.stdout.contains("# forces replacement"), "{}", plan.stdout);
 }
