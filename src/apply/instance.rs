@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::ClientToken;
 use crate::plan::{InstancePlan, Start};
-use crate::provider::InstanceView;
+use crate::provider::{InstanceView, RunInstance, TagMap};
 use crate::state::InstanceResource;
 use crate::state::format::v1::LaunchPhase;
 
@@ -53,6 +54,8 @@ pub fn recorded(
         depends_on: plan.depends_on.iter().cloned().collect::<BTreeSet<_>>(),
         prevent_destroy: plan.prevent_destroy,
         tainted: false,
+        image_id: None,
+        adopting: false,
     }
 }
 
