@@ -95,7 +95,8 @@ impl Decoder<'_, '_> {
         self.prefix = format!("network_interface.{device_index}.");
         spec.subnet_id = self.string("subnet_id").map(|(id, _)| id);
         spec.private_ip = self.string("private_ip").and_then(|(text, place)| self.address(&text, place));
-        spec.security_group_ids = self.strings("security_group_ids").map(|(texts, _)| texts).unwrap_or_default();
+        spec.security_group_ids =
+            self.strings("security_group_ids").map(|(texts, _)| texts).unwrap_or_default();
         let needs_subnet = ["network_interface_id", "subnet_id"];
         if needs_subnet.iter().all(|name| self.block.attribute(name).is_none()) {
             self.error(
