@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::ClientToken;
 use crate::plan::{InstancePlan, Start};
-use crate::provider::{InstanceView, RunInstance, TagMap};
+use crate::provider::InstanceView;
 use crate::state::InstanceResource;
 use crate::state::format::v1::LaunchPhase;
 
