@@ -25,10 +25,10 @@ use replant::observe::{DiskImage, Inspection, Machine, MachineDisk, Reality};
 use replant::plan::{self, Mode, Overlays, Plan};
 use replant::provider::preflight::{Concern, Preflight};
 use replant::provider::{
-    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, InstanceId,
-    InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, Provider, ProviderError,
-    ProviderErrorKind, RunInstance, SnapshotId, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeState,
-    VolumeView,
+    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, ImageId, ImageView,
+    InstanceId, InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, Provider, ProviderError,
+    ProviderErrorKind, RegisterImage, RunInstance, SnapshotId, SnapshotView, StatusCheck, TagMap, VolumeId,
+    VolumeState, VolumeView,
 };
 use replant::state::format::v1::Output;
 use replant::state::{ImageFacts, Lock, Paths, State, Store};
@@ -127,6 +127,8 @@ fn reality() -> Reality {
         instance_types: BTreeMap::from([(facts.name.clone(), facts)]),
         volumes: BTreeMap::new(),
         instances: BTreeMap::new(),
+        snapshots: BTreeMap::new(),
+        images: BTreeMap::new(),
         statuses: BTreeMap::new(),
         refreshed: true,
         preflight: Vec::new(),
@@ -253,6 +255,15 @@ impl Provider for Instant0 {
     }
     async fn delete_snapshot(&self, _: &SnapshotId) -> Result<(), ProviderError> {
         unused("DeleteSnapshot")
+    }
+    async fn register_image(&self, _: &RegisterImage) -> Result<ImageView, ProviderError> {
+        unused("RegisterImage")
+    }
+    async fn images(&self, _: &Filter) -> Result<Vec<ImageView>, ProviderError> {
+        Ok(Vec::new())
+    }
+    async fn deregister_image(&self, _: &ImageId) -> Result<(), ProviderError> {
+        unused("DeregisterImage")
     }
     fn console_log(&self, _: &InstanceId) -> Option<PathBuf> {
         None
