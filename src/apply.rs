@@ -4,7 +4,9 @@ pub mod cancel;
 pub mod context;
 pub mod error;
 pub mod event;
+pub mod evidence;
 pub mod executor;
+pub mod image;
 pub mod instance;
 pub mod launch;
 pub mod mark;
@@ -19,7 +21,7 @@ pub mod volume;
 pub mod wait;
 
 pub use cancel::Cancel;
-pub use context::{Context, Options, Specs, Tally};
+pub use context::{Context, Kept, Options, Specs, Tally};
 pub use error::ApplyError;
 pub use event::{Event, InstanceReceipt, NodeOutcome, NodeReceipt, Observer, Receipt, VolumeReceipt};
 pub use executor::run;

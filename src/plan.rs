@@ -13,6 +13,7 @@ pub mod check;
 pub mod destroy;
 pub mod fit;
 pub mod guest;
+pub mod image;
 pub mod instance;
 pub mod lint;
 pub mod predict;
@@ -29,6 +30,6 @@ pub use change::{
 };
 pub use saved::Overlays;
 pub use step::{
-    DriversPlan, InstancePlan, LaunchPlan, Node, OverlayPlan, Raised, Start, Step, VolumePlan, VolumeUpdate,
-    WritePlan,
+    DriversPlan, ImagePlan, InstancePlan, LaunchPlan, Node, OverlayPlan, Raised, SnapshotPlan, Start, Step,
+    VolumePlan, VolumeUpdate, WritePlan,
 };

@@ -15,12 +15,14 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
+pub use console::advice;
 pub use preflight::{ChangedInstance, Changes, Concern, Place, Preflight, WantedInstance, WantedVolume};
 pub use types::{
-    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, DeviceProof, Filter, InstanceId,
-    InstanceState, InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError,
-    ProviderErrorKind, RunInstance, SnapshotId, SnapshotState, SnapshotView, StatusCheck, TagMap, VolumeId,
-    VolumeState, VolumeView, is_user_tag, user_tags,
+    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, DeviceProof, Filter, ImageId,
+    ImageMapping, ImageState, ImageView, InstanceId, InstanceState, InstanceTypeFacts, InstanceView,
+    ModifyInstance, ModifyVolume, ProviderError, ProviderErrorKind, RegisterImage, RunInstance, SnapshotId,
+    SnapshotState, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeShape, VolumeState, VolumeView,
+    is_user_tag, user_tags,
 };
 
 use crate::diagnostic::Diagnostic;
@@ -97,7 +99,7 @@ pub trait Provider: Send + Sync {
         Ok(true)
     }
 
-    /// Launches a stub instance.
+    /// Launches a stub instance, or a restored guest from its image.
     async fn run_instance(&self, request: &RunInstance) -> Result<InstanceView, ProviderError>;
     /// The instances that a filter names.
     async fn instances(&self, filter: &Filter) -> Result<Vec<InstanceView>, ProviderError>;
@@ -115,7 +117,13 @@ pub trait Provider: Send + Sync {
     /// What its serial console showed.
     async fn console_output(&self, id: &InstanceId) -> Result<ConsoleOutput, ProviderError>;
 
-    /// Sets and removes tags of a volume, instance or snapshot.
+    /// What its screen shows, as a JPG, when the provider has such a thing.
+    async fn console_screenshot(&self, id: &InstanceId) -> Result<Option<Vec<u8>>, ProviderError> {
+        let _ = id;
+        Ok(None)
+    }
+
+    /// Sets and removes tags of a volume, instance, snapshot or image.
     async fn change_tags(
         &self,
         id: &str,
@@ -127,8 +135,16 @@ pub trait Provider: Send + Sync {
     async fn create_snapshot(&self, request: &CreateSnapshot) -> Result<SnapshotView, ProviderError>;
     /// The snapshots that a filter names.
     async fn snapshots(&self, filter: &Filter) -> Result<Vec<SnapshotView>, ProviderError>;
-    /// Deletes a snapshot.
+    /// Deletes a snapshot that no image is made of.
     async fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), ProviderError>;
+
+    /// Makes an image of complete snapshots. Repeating it with the same name and token returns the
+    /// same image.
+    async fn register_image(&self, request: &RegisterImage) -> Result<ImageView, ProviderError>;
+    /// The images of this account that a filter names.
+    async fn images(&self, filter: &Filter) -> Result<Vec<ImageView>, ProviderError>;
+    /// Takes an image away; its snapshots and what was launched from it stay.
+    async fn deregister_image(&self, id: &ImageId) -> Result<(), ProviderError>;
 
     /// Where evidence of a boot is kept on this machine, when it is a file.
     fn console_log(&self, id: &InstanceId) -> Option<PathBuf>;

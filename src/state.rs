@@ -16,8 +16,8 @@ mod validate;
 
 pub use error::StateError;
 pub use format::v1::{
-    DriversFacts, ImageFacts, InstanceResource, Intent, IntentId, LaunchPhase, Operation, Output, Resource,
-    State, StateChange, VolumeResource, WriteFacts,
+    DriversFacts, ImageDisk, ImageFacts, ImageResource, InstanceResource, Intent, IntentId, LaunchPhase,
+    Operation, Output, Resource, SnapshotResource, State, StateChange, VolumeResource, WriteFacts,
 };
 pub use lock::{Holder, Lock};
 pub use paths::Paths;

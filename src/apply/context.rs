@@ -83,6 +83,17 @@ pub struct Tally {
     pub bytes_written: u64,
     /// What showed that an instance is up, or why it is not.
     pub evidence: BTreeMap<InstanceAddress, String>,
+    /// What was kept of their consoles and screens.
+    pub kept: BTreeMap<InstanceAddress, Kept>,
+}
+
+/// Files that show how an instance came up, or how not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Its serial console.
+    pub console: Option<PathBuf>,
+    /// Its screen, a JPG.
+    pub screenshot: Option<PathBuf>,
 }
 
 impl Context {

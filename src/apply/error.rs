@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::Kept;
 use crate::diagnostic::Diagnostic;
 use crate::model::Address;
 use crate::provider::{ProviderError, ProviderErrorKind};
@@ -86,8 +87,16 @@ pub enum ApplyError {
         reason: String,
         /// The console's last lines.
         evidence: String,
-        /// Its console's file.
-        console: Option<PathBuf>,
+        /// Its console and its screen, in files.
+        kept: Kept,
+    },
+    /// EC2 takes an image for another platform than the guest's.
+    #[error("{image} is taken for {platform}")]
+    Platform {
+        /// The image.
+        image: String,
+        /// What EC2 says.
+        platform: String,
     },
     /// The configuration does not give a value that the step needs.
     #[error("{}", .0.summary)]
@@ -193,15 +202,29 @@ impl ApplyError {
                     .help("to keep what it wrote: set state = \"running\" and apply, which adopts it as it is")
                     .help("to restore it anew: replant apply --replace with its address")
             }
-            Self::Boot { instance, reason, evidence, console } => {
+            Self::Boot { instance, reason, evidence, kept } => {
                 let mut detail = format!("{instance}: {reason}\nThe console's last lines:\n{evidence}");
-                if let Some(console) = console {
+                if let Some(console) = &kept.console {
                     detail.push_str(&format!("\nThe whole console is in {}", console.display()));
                 }
-                Diagnostic::error("apply::boot_failed", "An instance did not come up")
+                if let Some(screenshot) = &kept.screenshot {
+                    detail.push_str(&format!("\nThe screen is in {}", screenshot.display()));
+                }
+                let mut diagnostic = Diagnostic::error("apply::boot_failed", "An instance did not come up");
+                if let Some(advice) = crate::provider::advice(reason) {
+                    diagnostic = diagnostic.help(advice);
+                }
+                diagnostic
                     .detail(detail)
                     .help("everything is left in place; `replant inspect` on its image shows what the guest needs")
                     .help("after a change, apply again: the instance is restored anew")
+            }
+            Self::Platform { image, platform } => {
+                Diagnostic::error("apply::image_platform", "EC2 takes an image for another platform")
+                    .detail(format!(
+                        "The platform details of {image} are \"{platform}\", which is billed otherwise than Linux. Nothing was launched from it."
+                    ))
+                    .help("use launch { method = \"swap\" }, where the base AMI decides the platform")
             }
             Self::Values(diagnostic) => (**diagnostic).clone(),
             Self::Interrupted => Diagnostic::error("apply::interrupted", "Interrupted")

@@ -170,6 +170,9 @@ pub struct InstanceReceipt {
     pub evidence: Option<String>,
     /// Its serial console, when that is a file.
     pub console_log: Option<PathBuf>,
+    /// What its screen showed, a JPG, when the provider gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screenshot: Option<PathBuf>,
     /// Its volumes.
     pub volumes: Vec<VolumeReceipt>,
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::slots::Slots;
 use super::{ApplyError, Context, Event, NodeOutcome, Receipt, receipt};
-use crate::model::{Address, InstanceAddress, Part};
+use crate::model::{Address, InstanceAddress, LaunchMethod, Part};
 use crate::plan::{Node, Step};
 
 /// Why nodes are skipped after a Ctrl-C.
@@ -308,6 +308,13 @@ async fn perform(context: &Arc<Context>, node: &Node, slot: Option<&str>) -> Res
         Step::Write(plan) => context.write(address, plan).await,
         Step::Drivers(plan) => context.inject(address, plan).await,
         Step::Detach => context.detach(address).await,
+        Step::Snapshot(plan) => context.snapshot_disk(address, plan).await,
+        Step::RegisterImage(plan) => context.register_image(address, plan).await,
+        Step::DeleteSnapshot { id } => context.delete_snapshot(address, id).await,
+        Step::DeregisterImage { id } => context.deregister_image(address, id).await,
+        Step::Launch(plan) if plan.instance.method == LaunchMethod::Image => {
+            context.launch_image(address, plan).await
+        }
         Step::Stub(plan) => context.stub(address, plan).await,
         Step::Launch(plan) => context.launch(address, plan).await,
         Step::UpdateInstance(plan) => context.update_instance(address, plan).await,

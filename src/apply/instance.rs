@@ -53,6 +53,8 @@ pub fn recorded(
         depends_on: plan.depends_on.iter().cloned().collect::<BTreeSet<_>>(),
         prevent_destroy: plan.prevent_destroy,
         tainted: false,
+        image_id: None,
+        adopting: false,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::state::{InstanceResource, Operation, Resource, StateChange, VolumeRes
 
 impl Context {
     /// The instance's plan with the values that are known only now, and its user data.
-    fn resolved(
+    pub(super) fn resolved(
         &self,
         machine: &InstanceAddress,
         plan: &InstancePlan,
@@ -227,7 +227,9 @@ impl Context {
             volumes
                 .map(|(address, volume)| {
                     let started = started || volume.started;
-                    put_volume(address, VolumeResource { started, ..volume.clone() })
+                    // What was taken before a destroy that did not come to its end is old by then.
+                    let last_snapshot = None;
+                    put_volume(address, VolumeResource { started, last_snapshot, ..volume.clone() })
                 })
                 .collect::<Vec<StateChange>>()
         };
@@ -255,7 +257,7 @@ impl Context {
         Ok(format!("{id} is up: {evidence}"))
     }
 
-    async fn refresh_tags(
+    pub(super) async fn refresh_tags(
         &self,
         address: &Address,
         id: &InstanceId,
@@ -280,7 +282,7 @@ impl Context {
     }
 
     /// What of an instance's attributes must change in the provider.
-    fn modification(
+    pub(super) fn modification(
         &self,
         is: &InstanceResource,
         wanted: &InstancePlan,
@@ -314,7 +316,7 @@ impl Context {
         }
     }
 
-    async fn modify(
+    pub(super) async fn modify(
         &self,
         address: &Address,
         id: &InstanceId,
@@ -343,7 +345,10 @@ impl Context {
         let request = self.modification(&seen, &wanted, user_data, is.user_data != wanted.user_data);
         self.modify(address, &id, &request).await?;
         let view = self.refresh_tags(address, &id, &wanted.tags).await?;
-        let now = instance::recorded(&wanted, &view, LaunchPhase::Started, plan.start);
+        let now = InstanceResource {
+            image_id: is.image_id.clone(),
+            ..instance::recorded(&wanted, &view, LaunchPhase::Started, plan.start)
+        };
         let mut changes: Vec<StateChange> = wanted
             .disks
             .iter()

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use super::{Context, InstanceReceipt, NodeOutcome, NodeReceipt, Receipt, VolumeReceipt};
+use super::{Context, InstanceReceipt, Kept, NodeOutcome, NodeReceipt, Receipt, VolumeReceipt};
 use crate::model::InstanceAddress;
+use crate::plan::image as plan_image;
 use crate::plan::instance as plan_instance;
 use crate::plan::{Mode, Node, Step};
 use crate::state::{Resource, State};
@@ -26,9 +27,9 @@ pub fn receipt(context: &Context, outcomes: Vec<Option<NodeOutcome>>, took: u64)
         .collect();
     let complete = nodes.iter().all(|node| matches!(node.outcome, NodeOutcome::Done { .. }));
     let state = context.store.state();
-    let (bytes_written, evidence) = {
+    let (bytes_written, evidence, kept) = {
         let mut tally = context.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        (tally.bytes_written, std::mem::take(&mut tally.evidence))
+        (tally.bytes_written, std::mem::take(&mut tally.evidence), std::mem::take(&mut tally.kept))
     };
     Receipt {
         mode: plan.mode,
@@ -36,17 +37,18 @@ pub fn receipt(context: &Context, outcomes: Vec<Option<NodeOutcome>>, took: u64)
         interrupted: context.cancel.stage() > 0,
         took,
         bytes_written,
-        instances: instances(context, &state, &nodes, &evidence),
+        instances: instances(context, &state, &nodes, &Shown { evidence, kept }),
         nodes,
     }
 }
 
-fn instances(
-    context: &Context,
-    state: &State,
-    nodes: &[NodeReceipt],
-    evidence: &BTreeMap<InstanceAddress, String>,
-) -> Vec<InstanceReceipt> {
+/// What instances showed.
+struct Shown {
+    evidence: BTreeMap<InstanceAddress, String>,
+    kept: BTreeMap<InstanceAddress, Kept>,
+}
+
+fn instances(context: &Context, state: &State, nodes: &[NodeReceipt], shown: &Shown) -> Vec<InstanceReceipt> {
     let mut of: BTreeMap<&InstanceAddress, Vec<(&Node, &NodeReceipt)>> = BTreeMap::new();
     for pair in context.plan.nodes.iter().zip(nodes) {
         of.entry(&pair.0.address.instance).or_default().push(pair);
@@ -69,6 +71,7 @@ fn instances(
                 _ if failed => "failed",
                 _ if skipped => "unfinished",
                 None if ended && (context.plan.mode == Mode::Destroy || volumes.is_empty()) => "destroyed",
+                None if plan_image::of_state(state, address).is_some() => "image",
                 None => "standby",
                 Some(instance) => instance.state.as_str(),
             };
@@ -77,8 +80,13 @@ fn instances(
                 id: recorded.map(|instance| instance.id.to_string()),
                 state: state_word.to_owned(),
                 private_ip: recorded.and_then(|instance| instance.private_ip).map(|ip| ip.to_string()),
-                evidence: evidence.get(address).cloned(),
-                console_log: recorded.and_then(|instance| context.provider.console_log(&instance.id)),
+                evidence: shown.evidence.get(address).cloned(),
+                console_log: shown
+                    .kept
+                    .get(address)
+                    .and_then(|kept| kept.console.clone())
+                    .or_else(|| recorded.and_then(|instance| context.provider.console_log(&instance.id))),
+                screenshot: shown.kept.get(address).and_then(|kept| kept.screenshot.clone()),
                 volumes,
             }
         })
@@ -97,7 +105,7 @@ fn volumes(state: &State, instance: &InstanceAddress) -> Vec<VolumeReceipt> {
                 content: volume.write.as_ref().map(|write| write.content),
                 verified: volume.write.as_ref().is_some_and(|write| write.verified),
             }),
-            Resource::Instance(_) => None,
+            Resource::Instance(_) | Resource::Snapshot(_) | Resource::Image(_) => None,
         })
         .collect()
 }

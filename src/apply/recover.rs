@@ -7,15 +7,18 @@ use std::time::Duration;
 use super::context::{put_instance, put_volume};
 use super::retry::retry;
 use super::wait::Pauses;
-use super::{ApplyError, Context, Event, volume};
-use crate::model::{Address, Architecture, BootMode, ClientToken};
+use super::{ApplyError, Context, Event, image, volume};
+use crate::model::{Address, Architecture, BootMode, ClientToken, Digest, LaunchMethod, Part};
+use crate::plan::image::content;
 use crate::plan::{InstancePlan, Start};
 use crate::provider::{
-    Filter, InstanceId, InstanceView, ProviderErrorKind, RunInstance, TAG_TOKEN, VolumeId, VolumeView,
-    user_tags,
+    CreateSnapshot, Filter, InstanceId, InstanceView, ProviderErrorKind, RunInstance, SnapshotId,
+    SnapshotView, TAG_TOKEN, VolumeId, VolumeView, user_tags,
 };
 use crate::state::format::v1::LaunchPhase;
-use crate::state::{Intent, Operation, Resource, StateChange, VolumeResource};
+use crate::state::{
+    InstanceResource, Intent, Operation, Resource, SnapshotResource, StateChange, VolumeResource,
+};
 
 /// Settles every intent of an earlier run, then takes our volumes out of the access node's slots.
 ///
@@ -39,6 +42,7 @@ pub async fn recover(context: &Context) -> Result<(), ApplyError> {
         context.tell(&Event::Recovered { address, what });
     }
     wait_for_new(context, adopted).await?;
+    context.finish_images().await?;
     leave_slots(context).await
 }
 
@@ -64,6 +68,18 @@ async fn settle(context: &Context, intent: Intent) -> Result<String, ApplyError>
             };
             let what = format!("{} was being made; it is adopted", view.id);
             (volume::adopted(&address, &request, &view).into_iter().collect(), what)
+        }
+        Operation::RunInstance(request) if request.image_id.is_some() => {
+            match launched(context, &address, &request).await? {
+                Some(view) => {
+                    let what = format!("{} was being launched; it is adopted", view.id);
+                    (
+                        vec![put_instance(&address.instance, from_image(context, &address, &request, &view))],
+                        what,
+                    )
+                }
+                None => (Vec::new(), "an instance was not launched yet".to_owned()),
+            }
         }
         Operation::RunInstance(request) => {
             let view = match made_instance(context, &request.token).await? {
@@ -99,6 +115,23 @@ async fn settle(context: &Context, intent: Intent) -> Result<String, ApplyError>
         Operation::Write { id, .. } => {
             (Vec::new(), format!("{id} was being written; the write goes on from its last checkpoint"))
         }
+        Operation::CreateSnapshot(request) if matches!(address.part, Part::Snapshot(_)) => {
+            let view = retry(&context.cancel, || context.provider.create_snapshot(&request)).await?;
+            let what = format!("{} was being taken; it is adopted", view.id);
+            (image_snapshot(context, &address, &request, &view), what)
+        }
+        Operation::RegisterImage(request) => {
+            let view = retry(&context.cancel, || context.provider.register_image(&request)).await?;
+            let what = format!("{} was being registered; it is adopted", view.id);
+            (vec![image::adopted(&context.store.state(), &address, &request, &view)], what)
+        }
+        Operation::DeregisterImage { id } => {
+            let filter = Filter::id(&id);
+            if !retry(&context.cancel, || context.provider.images(&filter)).await?.is_empty() {
+                retry(&context.cancel, || context.provider.deregister_image(&id)).await?;
+            }
+            (gone(context, &address, &id.0), format!("{id} was being taken away; it is gone"))
+        }
         Operation::CreateSnapshot(request) => {
             let filter = Filter::tag(TAG_TOKEN, &request.token);
             let found = retry(&context.cancel, || context.provider.snapshots(&filter)).await?;
@@ -106,7 +139,8 @@ async fn settle(context: &Context, intent: Intent) -> Result<String, ApplyError>
                 || format!("a snapshot of {} was not begun yet", request.volume_id),
                 |snapshot| format!("{} of {} was being taken; it stays", snapshot.id, request.volume_id),
             );
-            (Vec::new(), what)
+            let taken = found.into_iter().next().map(|snapshot| snapshot.id);
+            (final_snapshot(context, &address, &request, taken), what)
         }
         Operation::AttachVolume { id, .. } => (Vec::new(), format!("{id} was being attached")),
         Operation::DetachVolume { id, .. } => (Vec::new(), format!("{id} was being detached")),
@@ -116,12 +150,103 @@ async fn settle(context: &Context, intent: Intent) -> Result<String, ApplyError>
         Operation::ModifyInstance { id, .. } => (Vec::new(), format!("{id} was being changed")),
         Operation::ChangeTags { id, .. } => (Vec::new(), format!("the tags of {id} were being changed")),
         Operation::DeleteSnapshot { id } => {
-            retry(&context.cancel, || context.provider.delete_snapshot(&id)).await?;
-            (Vec::new(), format!("{id} was being deleted; it is gone"))
+            let filter = Filter::id(&id);
+            if !retry(&context.cancel, || context.provider.snapshots(&filter)).await?.is_empty() {
+                retry(&context.cancel, || context.provider.delete_snapshot(&id)).await?;
+            }
+            (gone(context, &address, &id.0), format!("{id} was being deleted; it is gone"))
         }
     };
     context.finish(id, changes).await?;
     Ok(what)
+}
+
+/// What the state is without a resource that it has under this id.
+fn gone(context: &Context, address: &Address, id: &str) -> Vec<StateChange> {
+    let is_recorded = context.store.resource(address).is_some_and(|resource| resource.id() == id);
+    is_recorded.then(|| StateChange::Remove { address: address.clone() }).into_iter().collect()
+}
+
+/// The instance that a RunInstances from an image made. User data is in no journal: while the
+/// configuration gives the same again, the very call can be repeated; else what it made, if it
+/// made anything, is known by its token.
+async fn launched(
+    context: &Context,
+    address: &Address,
+    request: &RunInstance,
+) -> Result<Option<InstanceView>, ApplyError> {
+    let state = context.store.state();
+    let text = match request.user_data_digest {
+        Some(_) => context.specs.instance(&address.instance, &state).ok().and_then(|spec| spec.user_data),
+        None => None,
+    };
+    if text.as_ref().map(|text| Digest::of(text.as_bytes())) == request.user_data_digest {
+        let request = RunInstance { user_data: text, ..request.clone() };
+        return Ok(Some(retry(&context.cancel, || context.provider.run_instance(&request)).await?));
+    }
+    let filter = Filter::tag(TAG_TOKEN, &request.token);
+    Ok(retry(&context.cancel, || context.provider.instances(&filter)).await?.into_iter().next())
+}
+
+/// The record of an instance that was launched from the image of the state.
+fn from_image(
+    context: &Context,
+    address: &Address,
+    request: &RunInstance,
+    view: &InstanceView,
+) -> InstanceResource {
+    let disks = match context.store.resource(&address.instance.part(Part::Image)) {
+        Some(Resource::Image(image)) => image.disks.into_iter().map(|disk| disk.name).collect(),
+        _ => Vec::new(),
+    };
+    let plan = InstancePlan { user_data: request.user_data_digest, disks, ..launched_plan(request) };
+    let is_fresh = plan
+        .disks
+        .iter()
+        .all(|disk| context.volume(&address.instance, disk).is_ok_and(|(_, volume)| !volume.started));
+    InstanceResource {
+        image_id: request.image_id.clone(),
+        adopting: true,
+        tainted: is_fresh,
+        ..super::instance::recorded(&plan, view, LaunchPhase::Started, Start::Running)
+    }
+}
+
+/// The snapshot of the state that a repeated CreateSnapshot gave.
+fn image_snapshot(
+    context: &Context,
+    address: &Address,
+    request: &CreateSnapshot,
+    view: &SnapshotView,
+) -> Vec<StateChange> {
+    let disk = address.part.disk().unwrap_or_default();
+    let volume = context.volume(&address.instance, disk).ok().map(|(_, volume)| volume);
+    let Some(volume) = volume.filter(|volume| volume.id == request.volume_id) else { return Vec::new() };
+    let resource = SnapshotResource {
+        id: view.id.clone(),
+        volume_id: volume.id.clone(),
+        content: content(&volume),
+        tags: user_tags(&request.tags),
+        prevent_destroy: false,
+    };
+    vec![StateChange::Put { address: address.clone(), resource: Resource::Snapshot(Box::new(resource)) }]
+}
+
+/// The volume of the state, with the final snapshot that was taken of it.
+fn final_snapshot(
+    context: &Context,
+    address: &Address,
+    request: &CreateSnapshot,
+    taken: Option<SnapshotId>,
+) -> Vec<StateChange> {
+    let volume = context.volume(&address.instance, address.part.disk().unwrap_or_default());
+    let volume = volume.ok().map(|(_, volume)| volume).filter(|volume| volume.id == request.volume_id);
+    match (volume, taken) {
+        (Some(volume), Some(taken)) => {
+            vec![put_volume(address, VolumeResource { last_snapshot: Some(taken), ..volume })]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The volume that a token made, by its tag: the provider forgets tokens after a while (EC2: a day at
@@ -150,7 +275,7 @@ async fn wait_for_new(context: &Context, adopted: bool) -> Result<(), ApplyError
         match state.resources.get(&address) {
             Some(Resource::Volume(volume)) => volumes.insert(volume.id.to_string(), address),
             Some(Resource::Instance(instance)) => instances.insert(instance.id.to_string(), address),
-            None => None,
+            Some(Resource::Snapshot(_) | Resource::Image(_)) | None => None,
         };
     }
     let mut pauses = Pauses::new(context.options.limits.new.saturating_sub(since));
@@ -220,6 +345,7 @@ fn launched_plan(request: &RunInstance) -> InstancePlan {
         architecture,
         boot_mode,
         platform: request.platform.clone(),
+        method: LaunchMethod::default(),
         base_ami: request.base_ami.clone(),
         zone: request.zone.clone(),
         subnet_id: request.subnet_id.clone(),
@@ -249,7 +375,7 @@ async fn leave_slots(context: &Context) -> Result<(), ApplyError> {
         .iter()
         .filter_map(|(address, resource)| match resource {
             Resource::Volume(volume) => Some((&volume.id, (address, &**volume))),
-            Resource::Instance(_) => None,
+            Resource::Instance(_) | Resource::Snapshot(_) | Resource::Image(_) => None,
         })
         .collect();
     if volumes.is_empty() {

@@ -33,6 +33,7 @@ impl Context {
         loop {
             match retry(&self.cancel, || self.provider.instance_status(id)).await? {
                 StatusCheck::Ok { evidence } => {
+                    self.keep_evidence(address, id).await;
                     self.count(|tally| {
                         tally.evidence.insert(address.instance.clone(), evidence.clone());
                     });
@@ -42,12 +43,8 @@ impl Context {
                     self.count(|tally| {
                         tally.evidence.insert(address.instance.clone(), reason.clone());
                     });
-                    return Err(ApplyError::Boot {
-                        instance: id.to_string(),
-                        reason,
-                        evidence,
-                        console: self.provider.console_log(id),
-                    });
+                    let kept = self.keep_evidence(address, id).await;
+                    return Err(ApplyError::Boot { instance: id.to_string(), reason, evidence, kept });
                 }
                 StatusCheck::Initializing => {
                     let state = self.describe_instance(id).await?.map(|view| view.state);
@@ -56,7 +53,7 @@ impl Context {
                             instance: id.to_string(),
                             reason: "it stopped by itself".to_owned(),
                             evidence: self.provider.console_output(id).await?.text,
-                            console: self.provider.console_log(id),
+                            kept: self.keep_evidence(address, id).await,
                         });
                     }
                     pauses.pause(self, &format!("{id} up"), "its status checks are not complete").await?;

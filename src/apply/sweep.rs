@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use super::{ApplyError, Context, Event};
 use crate::model::{Address, InstanceAddress, Part};
 use crate::observe::inventory::{Stray, StrayKind};
-use crate::provider::{InstanceId, VolumeId, VolumeState};
+use crate::provider::{ImageId, InstanceId, SnapshotId, VolumeId, VolumeState};
 use crate::state::Operation;
 
-/// Removes strays, instances before volumes. What is to be kept is left alone whatever the caller
+/// Removes strays, instances before volumes, images before their snapshots. What is to be kept is left alone whatever the caller
 /// hands over.
 ///
 /// # Errors
@@ -41,6 +41,24 @@ pub async fn sweep(context: &Context, strays: &[Stray]) -> Result<BTreeSet<Strin
             }
             Some(_) => context.end_volume(&address, &id, Vec::new()).await?,
         }
+        told(context, &address, &id.0);
+        gone.insert(id.0);
+    }
+    for stray in removable(StrayKind::Image) {
+        let (address, id) = (address(stray), ImageId(stray.id.clone()));
+        let operation = Operation::DeregisterImage { id: id.clone() };
+        context
+            .effect(&address, operation, || context.provider.deregister_image(&id), |()| Vec::new())
+            .await?;
+        told(context, &address, &id.0);
+        gone.insert(id.0);
+    }
+    for stray in removable(StrayKind::Snapshot) {
+        let (address, id) = (address(stray), SnapshotId(stray.id.clone()));
+        let operation = Operation::DeleteSnapshot { id: id.clone() };
+        context
+            .effect(&address, operation, || context.provider.delete_snapshot(&id), |()| Vec::new())
+            .await?;
         told(context, &address, &id.0);
         gone.insert(id.0);
     }

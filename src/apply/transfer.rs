@@ -35,8 +35,10 @@ impl Context {
             instance: node.clone(),
             device: slot.to_owned(),
         };
-        let there =
-            put_volume(&volume_address, VolumeResource { slot: Some(slot.to_owned()), ..volume.clone() });
+        let there = put_volume(
+            &volume_address,
+            VolumeResource { slot: Some(slot.to_owned()), last_snapshot: None, ..volume.clone() },
+        );
         self.effect(
             address,
             operation,

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::context::put_volume;
+use super::retry::retry;
 use super::{ApplyError, Context};
 use crate::model::{Address, ClientToken, GP3_BASE, Part};
 use crate::plan::{Raised, VolumePlan, VolumeUpdate};
 use crate::provider::{
-    CreateSnapshot, CreateVolume, InstanceState, ModifyVolume, SnapshotId, TagMap, VolumeId, VolumeState,
-    VolumeView, is_user_tag, user_tags,
+    CreateSnapshot, CreateVolume, Filter, InstanceState, ModifyVolume, SnapshotId, SnapshotState,
+    SnapshotView, TagMap, VolumeId, VolumeState, VolumeView, is_user_tag, user_tags,
 };
 use crate::state::{Operation, Resource, StateChange, VolumeResource};
 
@@ -126,6 +127,7 @@ impl Context {
             slot: volume.slot,
             started: volume.started,
             raised: stays_raised,
+            predecessor: volume.predecessor,
             ..recorded(&update.id, to, tags)
         };
         self.change(vec![put_volume(address, now)]).await?;
@@ -199,7 +201,7 @@ impl Context {
         }
         let mut detail = id.to_string();
         if final_snapshot {
-            let snapshot = self.snapshot(address, id).await?;
+            let snapshot = self.final_snapshot(address, id).await?;
             detail.push_str(&format!(", kept as {snapshot}"));
         }
         self.end_volume(address, id, vec![StateChange::Remove { address: address.clone() }]).await?;
@@ -225,20 +227,43 @@ impl Context {
         Ok(())
     }
 
-    async fn snapshot(&self, address: &Address, id: &VolumeId) -> Result<SnapshotId, ApplyError> {
+    /// A complete snapshot of a volume that is about to be destroyed: the one that an earlier run
+    /// took for that, else a new one. It is taken when nothing writes to the volume any more.
+    async fn final_snapshot(&self, address: &Address, id: &VolumeId) -> Result<SnapshotId, ApplyError> {
+        // Whoever has it may have written to it since.
+        let is_held = self.describe_volume(id).await?.is_some_and(|view| view.attachment.is_some());
+        self.free_volume(address, id).await?;
+        let recorded = match self.store.resource(address) {
+            Some(Resource::Volume(volume)) if volume.id == *id => Some(*volume),
+            _ => None,
+        };
+        let earlier = recorded.as_ref().and_then(|volume| volume.last_snapshot.clone());
+        if let Some(taken) = earlier.filter(|_| !is_held) {
+            let filter = Filter::id(&taken);
+            let found = retry(&self.cancel, || self.provider.snapshots(&filter)).await?;
+            if found.iter().any(|view| view.state != SnapshotState::Error) {
+                self.progress(address, format!("the final snapshot {taken} is of an earlier run"));
+                self.wait_for_snapshot(address, &taken).await?;
+                return Ok(taken);
+            }
+        }
         let token: ClientToken = self.token()?;
+        let tags = recorded.as_ref().map(|volume| volume.tags.clone()).unwrap_or_default();
         let request = CreateSnapshot {
-            tags: self.tags(&TagMap::new(), address, &token),
+            tags: self.tags(&tags, address, &token),
             token,
             volume_id: id.clone(),
             description: format!("final snapshot of {address}, taken by Replant before {id} was destroyed"),
         };
         let operation = Operation::CreateSnapshot(Box::new(request.clone()));
         self.progress(address, "taking the final snapshot");
-        let view = self
-            .effect(address, operation, || self.provider.create_snapshot(&request), |_| Vec::new())
-            .await?;
-        self.wait_for_snapshot(&view.id).await?;
+        let left = |view: &SnapshotView| {
+            let taken = |volume| VolumeResource { last_snapshot: Some(view.id.clone()), ..volume };
+            recorded.clone().map(|volume| put_volume(address, taken(volume))).into_iter().collect()
+        };
+        let view = self.effect(address, operation, || self.provider.create_snapshot(&request), left).await?;
+        self.progress(address, format!("{} of {id} is being taken; it stays when {id} is gone", view.id));
+        self.wait_for_snapshot(address, &view.id).await?;
         Ok(view.id)
     }
 
@@ -326,6 +351,8 @@ fn recorded(id: &VolumeId, plan: &VolumePlan, tags: TagMap) -> VolumeResource {
         slot: None,
         started: false,
         raised: plan.raised.is_some(),
+        predecessor: None,
+        last_snapshot: None,
     }
 }
 

@@ -6,9 +6,10 @@ use tokio::time::Instant;
 
 use super::retry::retry;
 use super::{ApplyError, Context};
+use crate::model::Address;
 use crate::provider::{
-    Filter, InstanceId, InstanceState, InstanceView, SnapshotId, SnapshotState, VolumeId, VolumeState,
-    VolumeView,
+    Filter, ImageId, ImageState, InstanceId, InstanceState, InstanceView, SnapshotId, SnapshotState,
+    VolumeId, VolumeState, VolumeView,
 };
 
 /// How long states are waited for.
@@ -30,6 +31,9 @@ impl Default for Limits {
         Self { volume: seconds(300), instance: seconds(600), snapshot: seconds(12 * 3600), new: seconds(120) }
     }
 }
+
+/// For an image of complete snapshots (EC2: seconds).
+pub const IMAGE: Duration = Duration::from_secs(600);
 
 /// The first pause between two looks; each next is longer by half, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_millis(40);
@@ -164,16 +168,44 @@ impl Context {
         }
     }
 
-    /// Waits until a snapshot is complete.
+    /// Waits until an image can be launched from; gives its platform.
     ///
     /// # Errors
     /// It failed, a timeout, the provider's, an interrupt.
-    pub async fn wait_for_snapshot(&self, id: &SnapshotId) -> Result<(), ApplyError> {
+    pub async fn wait_for_image(&self, id: &ImageId) -> Result<String, ApplyError> {
+        let mut pauses = Pauses::new(IMAGE);
+        let filter = Filter::id(id);
+        loop {
+            let found = retry(&self.cancel, || self.provider.images(&filter)).await?;
+            let state = match found.into_iter().next() {
+                Some(view) if view.state == ImageState::Available => return Ok(view.platform),
+                Some(view) if view.state == ImageState::Failed => {
+                    return Err(ApplyError::Task(format!("the image {id} failed at the provider")));
+                }
+                view => view.map(|view| view.state),
+            };
+            pauses.pause(self, &format!("the image {id} available"), &format!("{state:?}")).await?;
+        }
+    }
+
+    /// Waits until a snapshot is complete, and says how far it is.
+    ///
+    /// # Errors
+    /// It failed, a timeout, the provider's, an interrupt.
+    pub async fn wait_for_snapshot(&self, address: &Address, id: &SnapshotId) -> Result<(), ApplyError> {
         let mut pauses = Pauses::new(self.options.limits.snapshot);
+        let mut told = None;
         let filter = Filter::id(id);
         loop {
             let found = retry(&self.cancel, || self.provider.snapshots(&filter)).await?;
-            let state = found.into_iter().next().map(|view| view.state);
+            let view = found.into_iter().next();
+            let state = view.as_ref().map(|view| view.state);
+            let progress = view.and_then(|view| view.progress);
+            if progress.is_some() && progress != told {
+                let so_far = progress.as_deref().unwrap_or_default();
+                self.progress(address, format!("the snapshot {id} is taken: {so_far}"));
+                told = progress;
+            }
             match state {
                 Some(SnapshotState::Completed) => return Ok(()),
                 Some(SnapshotState::Error) => {

@@ -16,7 +16,7 @@ use crate::image;
 use crate::observe::as_recorded;
 use crate::plan::build::resources_digest;
 use crate::plan::{Mode, Overlays, Plan, saved};
-use crate::state::{Lock, State, Store};
+use crate::state::{Lock, Resource, State, Store};
 use crate::ui::human::plan::render_plan_as;
 
 /// Writes at once: each has threads and buffers of its own, and two keep a link busy while one of
@@ -117,7 +117,7 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
     let observer = terminal::observer(command.run.json);
     let session = Session { workspace: &workspace, store: &store, cancel: &cancel, observer: &observer };
     let context = |plan: Plan, overlays: Overlays| session.context(plan, overlays, &command.run);
-    let settles = !store.pending().is_empty() || store.cut_off().is_some() || left_slots(&store.state());
+    let settles = !store.pending().is_empty() || store.cut_off().is_some() || left_work(&store.state());
     if settles {
         let nothing = runtime
             .block_on(workspace.provider.access_node())
@@ -207,11 +207,13 @@ impl Session<'_> {
 /// Bytes of a MiB.
 const MEBIBYTE: std::num::NonZeroU64 = std::num::NonZeroU64::MIN.saturating_add((1 << 20) - 1);
 
-fn left_slots(state: &State) -> bool {
-    state
-        .resources
-        .values()
-        .any(|resource| matches!(resource, crate::state::Resource::Volume(volume) if volume.slot.is_some()))
+/// Whether an earlier run left volumes in slots, or an instance from an image half recorded.
+fn left_work(state: &State) -> bool {
+    state.resources.values().any(|resource| match resource {
+        Resource::Volume(volume) => volume.slot.is_some() || volume.predecessor.is_some(),
+        Resource::Instance(instance) => instance.adopting,
+        Resource::Snapshot(_) | Resource::Image(_) => false,
+    })
 }
 
 /// What an error says that is about no node of a plan.

@@ -139,6 +139,7 @@ fn shown(lineage: &str, state: &State, changes: &[StateChange], notes: &[String]
             Resource::Volume(volume) if volume.started => "a guest has run from it",
             Resource::Volume(_) => "no guest has run from it",
             Resource::Instance(instance) => instance.state.as_str(),
+            Resource::Snapshot(_) | Resource::Image(_) => "of a restored guest",
         };
         text.push_str(&format!("  {glyph} {address} = {} ({more})\n", resource.id()));
     }

@@ -127,6 +127,7 @@ fn begun(pending: &[Intent]) -> BTreeSet<String> {
         Operation::CreateVolume(request) => Some(request.token.to_string()),
         Operation::RunInstance(request) => Some(request.token.to_string()),
         Operation::CreateSnapshot(request) => Some(request.token.to_string()),
+        Operation::RegisterImage(request) => Some(request.token.to_string()),
         _ => None,
     });
     tokens.collect()

@@ -450,6 +450,8 @@ pub fn known(state: &State, renewed: &BTreeSet<InstanceAddress>) -> KnownFacts {
                 facts.id = Some(volume.id.to_string());
                 facts.size = Some(volume.size);
             }
+            Resource::Image(image) => facts.image_id = Some(image.id.to_string()),
+            Resource::Snapshot(_) => {}
         }
     }
     known

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::value::Value;
-use crate::model::{DiskSpec, Found, InstanceAddress, InstanceSpec, Lookup, LookupKind};
+use crate::model::{DiskSpec, Found, InstanceAddress, InstanceSpec, LaunchMethod, Lookup, LookupKind};
 
 /// What is known of the instances; what is missing is known after apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct InstanceFacts {
     pub zone: Option<String>,
     /// The state it is in (`instance.NAME.actual_state`; `.state` is the one wanted).
     pub state: Option<String>,
+    /// The AMI it is launched from, where one is made.
+    pub image_id: Option<String>,
     /// Its volumes, by disk.
     pub volumes: BTreeMap<String, VolumeFacts>,
 }
@@ -112,6 +114,8 @@ pub(super) fn instance_value(spec: &InstanceSpec, facts: Option<&InstanceFacts>)
     object.add("id", known(facts.and_then(|facts| facts.id.as_deref())));
     object.add("zone", known(facts.and_then(|facts| facts.zone.as_deref())));
     object.add("actual_state", known(facts.and_then(|facts| facts.state.as_deref())));
+    let image = known(facts.and_then(|facts| facts.image_id.as_deref()));
+    object.add("image_id", if spec.launch.method == LaunchMethod::Image { image } else { Value::NULL });
     let configured_ip = spec.private_ip.map(|ip| Value::string(ip.to_string()));
     let ip = configured_ip.unwrap_or_else(|| known(facts.and_then(|facts| facts.private_ip.as_deref())));
     object.configured("private_ip", ip);

@@ -19,12 +19,13 @@ use crate::model::LookupKind;
 pub(super) const ROOTS: [&str; 7] = ["var", "local", "instance", "data", "each", "path", "replant"];
 
 /// What of an instance can be referred to.
-pub(super) const INSTANCE_ATTRIBUTES: [&str; 17] = [
+pub(super) const INSTANCE_ATTRIBUTES: [&str; 18] = [
     "actual_state",
     "iam_instance_profile",
     "id",
     "image",
     "image_format",
+    "image_id",
     "image_snapshot",
     "instance_type",
     "key_name",

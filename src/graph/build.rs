@@ -21,6 +21,8 @@ pub struct InstanceShape {
     pub launches: bool,
     /// Whether a stub is launched beside the writes.
     pub stub: bool,
+    /// Whether the volumes are snapshotted and an image is made of them.
+    pub image: bool,
     /// Whether drivers are injected.
     pub drivers: bool,
     /// What must be up before it.
@@ -114,6 +116,9 @@ impl Graph {
             self.edge(drivers.unwrap_or(*write), detach);
             last.push(detach);
         }
+        if shape.image {
+            last = vec![self.add_image(shape, &last)];
+        }
         if shape.launches {
             let stub = shape.stub.then(|| self.add(shape.address.part(Part::Stub)));
             let instance = self.add(shape.address.part(Part::Instance));
@@ -121,6 +126,26 @@ impl Graph {
                 self.edge(node, instance);
             }
         }
+    }
+
+    /// Snapshots wait for the whole machine, so that all of them are of one moment.
+    fn add_image(&mut self, shape: &InstanceShape, ready: &[NodeIndex]) -> NodeIndex {
+        let snapshots: Vec<NodeIndex> = shape
+            .disks
+            .iter()
+            .map(|disk| {
+                let snapshot = self.add(shape.address.part(Part::Snapshot(disk.name.clone())));
+                for node in ready {
+                    self.edge(*node, snapshot);
+                }
+                snapshot
+            })
+            .collect();
+        let image = self.add(shape.address.part(Part::Image));
+        for snapshot in snapshots {
+            self.edge(snapshot, image);
+        }
+        image
     }
 
     /// The nodes that another machine waits for: the instance, or all that a standby has.
@@ -272,6 +297,7 @@ mod tests {
                 .collect(),
             launches: true,
             stub: true,
+            image: false,
             drivers: true,
             depends_on: depends_on.iter().map(|name| InstanceAddress::new(*name)).collect(),
             takes_values: false,
@@ -295,6 +321,22 @@ mod tests {
                 "instance.web.detach.root → instance.web",
                 "instance.web.stub → instance.web",
             ]
+        );
+    }
+
+    #[test]
+    fn an_image_is_made_of_snapshots_of_one_moment() {
+        let mut machine = shape("web", &["root", "data"], &[]);
+        (machine.stub, machine.image) = (false, true);
+        let graph = Graph::build(&[machine]).unwrap();
+        let needs = |address: &str| -> Vec<String> {
+            graph.needs(&address.parse().unwrap()).into_iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(needs("instance.web"), ["instance.web.image"]);
+        assert_eq!(needs("instance.web.image"), ["instance.web.snapshot.data", "instance.web.snapshot.root"]);
+        assert_eq!(
+            needs("instance.web.snapshot.root"),
+            ["instance.web.detach.data", "instance.web.detach.root"]
         );
     }
 

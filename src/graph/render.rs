@@ -24,7 +24,7 @@ fn label(address: &Address) -> String {
 }
 
 fn is_resource(address: &Address) -> bool {
-    matches!(address.part, Part::Volume(_) | Part::Instance)
+    matches!(address.part, Part::Volume(_) | Part::Snapshot(_) | Part::Image | Part::Instance)
 }
 
 impl Graph {
@@ -102,6 +102,7 @@ mod tests {
             disks: vec![DiskShape { name: "root".to_owned(), has_content: true }],
             launches: true,
             stub: true,
+            image: false,
             drivers: false,
             depends_on: BTreeSet::new(),
             takes_values: false,

@@ -57,6 +57,10 @@ pub enum Part {
     Drivers,
     /// Taking the volume out of its slot. A step.
     Detach(String),
+    /// A snapshot of that volume, for an image. A resource.
+    Snapshot(String),
+    /// The AMI of these snapshots. A resource.
+    Image,
     /// Launching the stub while data is written. A step.
     Stub,
     /// The instance itself. A resource.
@@ -68,10 +72,12 @@ impl Part {
     #[must_use]
     pub fn disk(&self) -> Option<&str> {
         match self {
-            Self::Volume(disk) | Self::Attachment(disk) | Self::Write(disk) | Self::Detach(disk) => {
-                Some(disk)
-            }
-            Self::Drivers | Self::Stub | Self::Instance => None,
+            Self::Volume(disk)
+            | Self::Attachment(disk)
+            | Self::Write(disk)
+            | Self::Detach(disk)
+            | Self::Snapshot(disk) => Some(disk),
+            Self::Drivers | Self::Image | Self::Stub | Self::Instance => None,
         }
     }
 
@@ -84,6 +90,8 @@ impl Part {
             Self::Write(_) => "write",
             Self::Drivers => "drivers",
             Self::Detach(_) => "detach",
+            Self::Snapshot(_) => "snapshot",
+            Self::Image => "image",
             Self::Stub => "stub",
             Self::Instance => "",
         }
@@ -131,7 +139,7 @@ pub enum ParseAddressError {
     BadKey,
     /// What follows the instance is no part of one.
     #[error(
-        "`{0}` is no part of an instance: volume, attachment, write, detach (each with a disk's name), drivers, stub"
+        "`{0}` is no part of an instance: volume, attachment, write, detach, snapshot (each with a disk's name), drivers, image, stub"
     )]
     UnknownPart(String),
 }
@@ -180,6 +188,7 @@ impl FromStr for Address {
             None if rest.is_empty() => Part::Instance,
             None => return Err(ParseAddressError::BadKey),
             Some("drivers") => Part::Drivers,
+            Some("image") => Part::Image,
             Some("stub") => Part::Stub,
             Some(words) => {
                 let unknown = || ParseAddressError::UnknownPart(words.to_owned());
@@ -193,6 +202,7 @@ impl FromStr for Address {
                     "attachment" => Part::Attachment(disk),
                     "write" => Part::Write(disk),
                     "detach" => Part::Detach(disk),
+                    "snapshot" => Part::Snapshot(disk),
                     _ => return Err(unknown()),
                 }
             }
@@ -253,6 +263,8 @@ mod tests {
             "instance.web[\"eu\"].write.data-1",
             "instance.web[\"a\\\"b].c\\\\\"].drivers",
             "instance.web.stub",
+            "instance.web.snapshot.root",
+            "instance.web.image",
             "instance.db_1.detach.root",
         ] {
             assert_eq!(text.parse::<Address>().map(|address| address.to_string()), Ok(text.to_owned()));

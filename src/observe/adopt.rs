@@ -56,6 +56,8 @@ pub fn instance(
         depends_on: spec.map(|spec| spec.depends_on.clone()).unwrap_or_default(),
         prevent_destroy: spec.is_some_and(|spec| spec.lifecycle.prevent_destroy),
         tainted: false,
+        image_id: None,
+        adopting: false,
     }
 }
 
@@ -92,6 +94,8 @@ pub fn volume(view: &VolumeView, machine: Option<&Machine>, disk: &str, started:
         slot: None,
         started,
         raised: false,
+        predecessor: None,
+        last_snapshot: None,
     }
 }
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::model::{Address, Part};
 use crate::provider::{
-    Filter, InstanceId, InstanceView, Provider, ProviderError, SnapshotView, TAG_ADDRESS, TAG_LAUNCHED,
-    TAG_WORKSPACE, TagMap, VolumeId, VolumeView,
+    Filter, ImageId, ImageView, InstanceId, InstanceView, Provider, ProviderError, SnapshotId, SnapshotView,
+    TAG_ADDRESS, TAG_LAUNCHED, TAG_WORKSPACE, TagMap, VolumeId, VolumeView,
 };
 use crate::state::{Resource, State};
 
@@ -21,6 +22,8 @@ pub struct Inventory {
     pub instances: Vec<InstanceView>,
     /// Snapshots.
     pub snapshots: Vec<SnapshotView>,
+    /// Images.
+    pub images: Vec<ImageView>,
 }
 
 /// What a stray resource is.
@@ -33,6 +36,8 @@ pub enum StrayKind {
     Volume,
     /// A snapshot.
     Snapshot,
+    /// An image.
+    Image,
 }
 
 /// A resource with the workspace's tags that is not in the state.
@@ -78,6 +83,7 @@ impl Inventory {
         self.volumes.retain(|view| wanted(&view.tags));
         self.instances.retain(|view| wanted(&view.tags));
         self.snapshots.retain(|view| wanted(&view.tags));
+        self.images.retain(|view| wanted(&view.tags));
     }
 
     async fn filtered(provider: &dyn Provider, filter: &Filter) -> Result<Self, ProviderError> {
@@ -85,6 +91,7 @@ impl Inventory {
             volumes: provider.volumes(filter).await?,
             instances: provider.instances(filter).await?,
             snapshots: provider.snapshots(filter).await?,
+            images: provider.images(filter).await?,
         };
         found.volumes.retain(|view| !view.state.is_ending());
         found.instances.retain(|view| !view.state.is_ending());
@@ -97,7 +104,8 @@ impl Inventory {
         let mut lineages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let volumes = self.volumes.iter().map(|view| &view.tags);
         let instances = self.instances.iter().map(|view| &view.tags);
-        for tags in volumes.chain(instances) {
+        let images = self.images.iter().map(|view| &view.tags);
+        for tags in volumes.chain(instances).chain(images) {
             if let Some(lineage) = tags.get(TAG_WORKSPACE) {
                 let addresses = lineages.entry(lineage.clone()).or_default();
                 addresses.extend(tags.get(TAG_ADDRESS).cloned());
@@ -147,8 +155,19 @@ impl Inventory {
             };
             found.push(stray(StrayKind::Volume, &view.id.0, &view.tags, kept, Some(view.size)));
         }
-        for view in &self.snapshots {
-            let kept = Some("it keeps the data of a volume that was destroyed".to_owned());
+        for view in self.images.iter().filter(|view| !known.image(view)) {
+            let launched = view.tags.contains_key(TAG_LAUNCHED);
+            let kept = launched.then(|| "a guest has been launched from it".to_owned());
+            found.push(stray(StrayKind::Image, &view.id.0, &view.tags, kept, None));
+        }
+        for view in self.snapshots.iter().filter(|view| !known.snapshot(view)) {
+            let kept = match (is_of_image(&view.tags), view.tags.contains_key(TAG_LAUNCHED)) {
+                (true, false) => None,
+                (true, true) => {
+                    Some("a guest has been launched from it, or had written what it holds".to_owned())
+                }
+                (false, _) => Some("it keeps the data of a volume that was destroyed".to_owned()),
+            };
             found.push(stray(StrayKind::Snapshot, &view.id.0, &view.tags, kept, None));
         }
         found
@@ -185,20 +204,40 @@ fn stray(kind: StrayKind, id: &str, tags: &TagMap, kept: Option<String>, size: O
     Stray { kind, id: id.to_owned(), address: tags.get(TAG_ADDRESS).cloned(), kept, size }
 }
 
+/// Whether a snapshot was taken to make an image of, and not to keep what a volume held.
+fn is_of_image(tags: &TagMap) -> bool {
+    let address = tags.get(TAG_ADDRESS).map(|text| text.parse::<Address>());
+    matches!(address, Some(Ok(Address { part: Part::Snapshot(_), .. })))
+}
+
 /// What a state knows.
 struct Known<'a> {
     volumes: BTreeSet<&'a VolumeId>,
     instances: BTreeSet<&'a InstanceId>,
+    snapshots: BTreeSet<&'a SnapshotId>,
+    images: BTreeSet<&'a ImageId>,
     begun: &'a BTreeSet<String>,
 }
 
 impl<'a> Known<'a> {
     fn of(state: &'a State, begun: &'a BTreeSet<String>) -> Self {
-        let mut known = Self { volumes: BTreeSet::new(), instances: BTreeSet::new(), begun };
+        let mut known = Self {
+            volumes: BTreeSet::new(),
+            instances: BTreeSet::new(),
+            snapshots: BTreeSet::new(),
+            images: BTreeSet::new(),
+            begun,
+        };
         for resource in state.resources.values() {
             match resource {
-                Resource::Volume(volume) => known.volumes.insert(&volume.id),
+                Resource::Volume(volume) => {
+                    known.volumes.extend(&volume.predecessor);
+                    known.snapshots.extend(&volume.last_snapshot);
+                    known.volumes.insert(&volume.id)
+                }
                 Resource::Instance(instance) => known.instances.insert(&instance.id),
+                Resource::Snapshot(snapshot) => known.snapshots.insert(&snapshot.id),
+                Resource::Image(image) => known.images.insert(&image.id),
             };
         }
         known
@@ -210,6 +249,14 @@ impl<'a> Known<'a> {
 
     fn volume(&self, view: &VolumeView) -> bool {
         self.volumes.contains(&view.id) || self.is_begun(&view.tags)
+    }
+
+    fn snapshot(&self, view: &SnapshotView) -> bool {
+        self.snapshots.contains(&view.id) || self.is_begun(&view.tags)
+    }
+
+    fn image(&self, view: &ImageView) -> bool {
+        self.images.contains(&view.id) || self.is_begun(&view.tags)
     }
 
     fn instance(&self, view: &InstanceView) -> bool {

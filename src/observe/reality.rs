@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::provider::{
-    AccessNode, Filter, InstanceId, InstanceTypeFacts, InstanceView, Provider, ProviderError, StatusCheck,
-    VolumeId, VolumeView,
+    AccessNode, Filter, ImageId, ImageView, InstanceId, InstanceTypeFacts, InstanceView, Provider,
+    ProviderError, SnapshotId, SnapshotView, StatusCheck, VolumeId, VolumeView,
 };
 use crate::state::{Resource, State};
 
@@ -20,6 +20,10 @@ pub struct Reality {
     pub volumes: BTreeMap<VolumeId, VolumeView>,
     /// The instances of the state that exist.
     pub instances: BTreeMap<InstanceId, InstanceView>,
+    /// The snapshots of the state that exist.
+    pub snapshots: BTreeMap<SnapshotId, SnapshotView>,
+    /// The images of the state that exist.
+    pub images: BTreeMap<ImageId, ImageView>,
     /// Status checks of instances whose last start failed.
     pub statuses: BTreeMap<InstanceId, StatusCheck>,
     /// Whether the views were read (`--refresh=false`: the state is believed).
@@ -47,6 +51,8 @@ impl Reality {
             instance_types,
             volumes: BTreeMap::new(),
             instances: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            images: BTreeMap::new(),
             statuses: BTreeMap::new(),
             refreshed: refresh,
             preflight: Vec::new(),
@@ -59,6 +65,7 @@ impl Reality {
 
     async fn refresh(&mut self, provider: &dyn Provider, state: &State) -> Result<(), ProviderError> {
         let (mut volumes, mut instances, mut tainted) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let (mut snapshots, mut images) = (BTreeSet::new(), BTreeSet::new());
         for resource in state.resources.values() {
             match resource {
                 Resource::Volume(volume) => {
@@ -70,6 +77,12 @@ impl Reality {
                         tainted.push(instance.id.clone());
                     }
                 }
+                Resource::Snapshot(snapshot) => {
+                    snapshots.insert(snapshot.id.to_string());
+                }
+                Resource::Image(image) => {
+                    images.insert(image.id.to_string());
+                }
             }
         }
         let by_ids = |ids| Filter { ids, ..Filter::default() };
@@ -80,6 +93,14 @@ impl Reality {
         if !instances.is_empty() {
             let found = provider.instances(&by_ids(instances)).await?;
             self.instances = found.into_iter().map(|view| (view.id.clone(), view)).collect();
+        }
+        if !snapshots.is_empty() {
+            let found = provider.snapshots(&by_ids(snapshots)).await?;
+            self.snapshots = found.into_iter().map(|view| (view.id.clone(), view)).collect();
+        }
+        if !images.is_empty() {
+            let found = provider.images(&by_ids(images)).await?;
+            self.images = found.into_iter().map(|view| (view.id.clone(), view)).collect();
         }
         for id in tainted {
             if self.instances.contains_key(&id) {

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::inventory::Inventory;
 use super::{Machine, adopt};
-use crate::model::{Address, InstanceAddress, Part};
+use crate::model::{Address, Architecture, BootMode, Digest, InstanceAddress, Part};
 use crate::provider::{
-    InstanceId, InstanceState, InstanceTypeFacts, InstanceView, TAG_ADDRESS, TAG_LAUNCHED, TagMap, VolumeId,
-    VolumeView,
+    InstanceId, InstanceState, InstanceTypeFacts, InstanceView, SnapshotId, TAG_ADDRESS, TAG_LAUNCHED,
+    TagMap, VolumeId, VolumeView, user_tags,
 };
 use crate::state::format::v1::LaunchPhase;
-use crate::state::{InstanceResource, Resource, State, StateChange, VolumeResource};
+use crate::state::{
+    ImageResource, InstanceResource, Resource, SnapshotResource, State, StateChange, VolumeResource,
+};
 
 /// What a rebuilt state has that the old one has not.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -82,7 +84,52 @@ pub fn rebuild(inventory: &Inventory, ground: Ground<'_>) -> Rebuilt {
         let resource = instance(address, view, recorded, &all, &volumes, ground);
         put(&mut rebuilt.changes, ground.state, address, Resource::Instance(Box::new(resource)));
     }
+    images(inventory, ground, &mut rebuilt);
     rebuilt
+}
+
+/// Images and the snapshots they are made of. What is in them nobody can tell any more: they are
+/// known so that they are destroyed with their machine, and made anew when they are needed.
+fn images(inventory: &Inventory, ground: Ground<'_>, rebuilt: &mut Rebuilt) {
+    let nobody_knows = Digest([0; 32]);
+    let addressed = |tags: &TagMap| tags.get(TAG_ADDRESS).and_then(|text| text.parse::<Address>().ok());
+    let mut found: BTreeMap<Address, Resource> = BTreeMap::new();
+    let mut of: BTreeMap<InstanceAddress, BTreeMap<String, SnapshotId>> = BTreeMap::new();
+    for view in &inventory.snapshots {
+        let Some(address) = addressed(&view.tags) else { continue };
+        let Part::Snapshot(disk) = &address.part else { continue };
+        of.entry(address.instance.clone()).or_default().insert(disk.clone(), view.id.clone());
+        let resource = SnapshotResource {
+            id: view.id.clone(),
+            volume_id: view.volume_id.clone(),
+            content: nobody_knows,
+            tags: user_tags(&view.tags),
+            prevent_destroy: false,
+        };
+        found.insert(address, Resource::Snapshot(Box::new(resource)));
+    }
+    for view in &inventory.images {
+        let Some(address) = addressed(&view.tags).filter(|address| address.part == Part::Image) else {
+            continue;
+        };
+        let resource = ImageResource {
+            id: view.id.clone(),
+            name: view.name.clone(),
+            architecture: Architecture::X86_64,
+            boot_mode: BootMode::LegacyBios,
+            disks: Vec::new(),
+            snapshots: of.get(&address.instance).cloned().unwrap_or_default(),
+            tags: user_tags(&view.tags),
+            prevent_destroy: false,
+        };
+        found.insert(address, Resource::Image(Box::new(resource)));
+    }
+    for (address, resource) in found {
+        let recorded = ground.state.resources.get(&address);
+        if recorded.is_none_or(|recorded| recorded.id() != resource.id()) {
+            rebuilt.changes.push(StateChange::Put { address, resource });
+        }
+    }
 }
 
 /// Views under the addresses of their tags. A stub's own root carries its instance's address and

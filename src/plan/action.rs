@@ -80,6 +80,11 @@ pub enum Reason {
         /// Which address.
         address: String,
     },
+    /// What it was made from is not what it was.
+    SourceChanged {
+        /// Which address.
+        address: String,
+    },
     /// The desired `state` differs from what it is in.
     StateChanged {
         /// From.
@@ -106,6 +111,7 @@ impl std::fmt::Display for Reason {
             Self::Tainted => write!(f, "its first start failed"),
             Self::CameUp => write!(f, "its first start was thought to have failed, and it has come up since"),
             Self::Replaced { address } => write!(f, "{address} is replaced"),
+            Self::SourceChanged { address } => write!(f, "{address} is not what it was made from any more"),
             Self::StateChanged { from, to } => write!(f, "it is {from} and shall be {to}"),
         }
     }

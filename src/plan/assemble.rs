@@ -39,7 +39,8 @@ impl Assembly {
         self.nodes.len() - 1
     }
 
-    /// Instances end before what they depend on, volumes after their instance.
+    /// Instances end before what they depend on, images after their instance, snapshots after the
+    /// image that is made of them, volumes after their instance.
     fn destroy(&mut self, steps: Vec<(Address, Step)>, state: &State) {
         let (instances, volumes): (Vec<_>, Vec<_>) =
             steps.into_iter().partition(|(address, _)| address.part == Part::Instance);
@@ -69,8 +70,15 @@ impl Assembly {
             let index = self.push(address.clone(), step, needs);
             self.ended.insert(address, index);
         }
-        for (address, step) in volumes {
-            let needs = self.ended.get(&address.instance.part(Part::Instance)).copied().into_iter().collect();
+        let mut rest = volumes;
+        rest.sort_by_key(|(address, _)| address.part != Part::Image);
+        for (address, step) in rest {
+            let before = match &address.part {
+                Part::Snapshot(_) => &[Part::Instance, Part::Image][..],
+                _ => &[Part::Instance],
+            };
+            let ended = before.iter().filter_map(|part| self.ended.get(&address.instance.part(part.clone())));
+            let needs = ended.copied().collect();
             let index = self.push(address.clone(), step, needs);
             self.ended.insert(address, index);
         }
@@ -95,7 +103,7 @@ impl Assembly {
                 Step::Stub(_) | Step::Launch(_) | Step::UpdateInstance(_) => {
                     address.instance.part(Part::Instance)
                 }
-                Step::Attach => address.instance.part(Part::Instance),
+                Step::Attach | Step::Snapshot(_) => address.instance.part(Part::Instance),
                 _ => address.clone(),
             };
             needs.extend(self.ended.get(&after_end));
@@ -103,10 +111,18 @@ impl Assembly {
                 let ended = self.ended.iter().filter(|(ended, _)| ended.instance == address.instance);
                 needs.extend(ended.map(|(_, index)| *index));
             }
+            if let Step::Snapshot(_) = &step {
+                needs.extend(self.ended.get(&address));
+            }
             if let Step::CreateVolume(_) = &step {
                 needs.extend(self.ended.get(&address.instance.part(Part::Instance)));
             }
-            if let Step::Stub(plan) = &step {
+            let launched = match &step {
+                Step::Stub(plan) => Some(&**plan),
+                Step::Launch(plan) => Some(&plan.instance),
+                _ => None,
+            };
+            if let Some(plan) = launched {
                 needs.extend(plan.private_ip.and_then(|ip| addresses_freed.get(&ip)));
             }
             let index = self.push(address.clone(), step, needs);

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     AccessNodePlan, Action, Binding, Change, Mode, OutputChange, Plan, Reason, Shown, Step, Summary, VERSION,
-    WritePlan, assemble, check, destroy, guest, instance, lint, predict, volume,
+    WritePlan, assemble, check, destroy, guest, image, instance, lint, predict, volume,
 };
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::{DiskShape, Graph, InstanceShape};
 use crate::guest::report::FindingSeverity;
-use crate::model::{Address, DesiredState, Digest, InstanceAddress, OutputSpec, Part, VolumeType};
+use crate::model::{
+    Address, DesiredState, Digest, InstanceAddress, LaunchMethod, OutputSpec, Part, VolumeType,
+};
 use crate::observe::{Machine, Reality};
 use crate::state::{ImageFacts, State};
 
@@ -230,6 +232,7 @@ impl<'a> Draft<'a> {
         let mut any_overlay = false;
         let mut any_write = false;
         for disk in &machine.disks {
+            self.notes.extend(volume::smaller(&around, disk));
             let decision = volume::decide(&around, disk);
             let volume_address = decision.change.address.clone();
             if matches!(decision.change.action, Action::Create | Action::Replace) {
@@ -249,6 +252,9 @@ impl<'a> Draft<'a> {
         let injected = any_overlay && drivers.is_some();
         self.content_steps(machine, &touched, drivers.as_ref().filter(|_| injected));
         self.gone_disks(machine);
+        let written = touched.iter().filter(|(_, write, overlay)| *write || (*overlay && injected));
+        let mut renewed: BTreeSet<String> = written.map(|(disk, ..)| disk.spec.name.clone()).collect();
+        renewed.extend(new_volumes.iter().filter_map(|volume| volume.part.disk().map(str::to_owned)));
         let decision = instance::decide(&instance::Surroundings {
             machine,
             state: request.state,
@@ -258,6 +264,17 @@ impl<'a> Draft<'a> {
             rewritten: any_write || injected,
             replaced: whole.as_ref(),
         });
+        let images = image::decide(&image::Surroundings {
+            machine,
+            state: request.state,
+            reality: request.reality,
+            launches: matches!(decision.make, Some(Step::Launch(_))),
+            exists: living.is_some() && decision.destroy.is_none(),
+            rewritten: renewed,
+        });
+        self.changes.extend(images.changes);
+        self.steps.destroy.extend(images.destroy);
+        self.steps.make.extend(images.make);
         let instance_address = address.part(Part::Instance);
         if let Some(step) = decision.destroy {
             self.steps.destroy.push((instance_address.clone(), step));
@@ -431,6 +448,8 @@ impl<'a> Draft<'a> {
         for change in &self.changes {
             let is_volume = matches!(change.address.part, Part::Volume(_));
             match change.action {
+                Action::Create if matches!(change.address.part, Part::Snapshot(_)) => {}
+                Action::Create if change.address.part == Part::Image => self.summary.images += 1,
                 Action::Create if is_volume => {
                     self.summary.volumes += 1;
                     if standby(&change.address) {
@@ -539,7 +558,8 @@ pub fn shape(machine: &Machine, drivers: bool) -> InstanceShape {
             .map(|disk| DiskShape { name: disk.spec.name.clone(), has_content: disk.image.is_some() })
             .collect(),
         launches,
-        stub: launches,
+        stub: launches && machine.spec.launch.method == LaunchMethod::Swap,
+        image: launches && machine.spec.launch.method == LaunchMethod::Image,
         drivers,
         depends_on: machine.spec.depends_on.clone(),
         takes_values: !machine.spec.unknown.is_empty(),

@@ -229,6 +229,10 @@ pub struct Prediction {
     pub slowest_link: String,
 }
 
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// The last line's counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -237,6 +241,9 @@ pub struct Summary {
     pub restores: usize,
     /// Volumes to make.
     pub volumes: usize,
+    /// Images to make.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub images: usize,
     /// Resources to change in place.
     pub changes: usize,
     /// Resources to replace.

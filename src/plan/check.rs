@@ -40,18 +40,7 @@ pub fn check(machine: &Machine, state: &State, reality: &Reality, slots: usize) 
     if spec.state != DesiredState::Standby {
         found.extend(instance_type(machine, reality));
     }
-    if spec.launch.method == LaunchMethod::Image {
-        found.push(
-            Diagnostic::error("plan::launch_method", "Launching by image is not available")
-                .detail(format!(
-                    "{} asks for launch {{ method = \"image\" }}. This version of Replant launches by swapping the restored volumes into a stub instance.",
-                    spec.address
-                ))
-                .at(spec.span("launch.method"))
-                .about(&spec.address)
-                .help("use method = \"swap\", or leave it out"),
-        );
-    }
+    found.extend(launch_method(machine, reality));
     found.extend(spec.sensitive.iter().filter(|path| *path != "user_data").map(|path| sensitive(spec, path)));
     let recorded = instance::of_state(state, &spec.address);
     if spec.state == DesiredState::Standby
@@ -71,6 +60,23 @@ pub fn check(machine: &Machine, state: &State, reality: &Reality, slots: usize) 
     }
     found.extend(guest(machine));
     found
+}
+
+/// What an image cannot be made of.
+fn launch_method(machine: &Machine, reality: &Reality) -> Option<Diagnostic> {
+    let spec = &machine.spec;
+    let plan = instance::wanted(machine, reality);
+    let is_windows = plan.platform.eq_ignore_ascii_case("windows");
+    (spec.launch.method == LaunchMethod::Image && is_windows).then(|| {
+        Diagnostic::error("plan::launch_method", "A Windows guest cannot be launched by image")
+            .detail(format!(
+                "{} asks for launch {{ method = \"image\" }}, and its guest is Windows. EC2 makes Windows images only from instances: one that is registered from a snapshot counts as Linux, without Windows' licence and drivers.",
+                spec.address
+            ))
+            .at(spec.span("launch.method"))
+            .about(&spec.address)
+            .help("use method = \"swap\", or leave it out")
+    })
 }
 
 /// Everything but the user data is shown by EC2 to whoever may describe the instance, and must be

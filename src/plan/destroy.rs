@@ -1,6 +1,6 @@
 //! The end of what is in the state: for `destroy`, and for what left the configuration.
 
-use super::{Action, Change, Reason, Step, instance, volume};
+use super::{Action, Change, Reason, Step, image, instance, volume};
 use crate::diagnostic::Diagnostic;
 use crate::model::{Address, InstanceAddress, Part};
 use crate::state::{Resource, State};
@@ -24,6 +24,18 @@ pub fn end(state: &State, machine: &InstanceAddress, reason: &Reason) -> Ending 
                 Action::Delete,
                 instance::removed(instance),
                 Step::Terminate { id: instance.id.clone() },
+                Vec::new(),
+            ),
+            Resource::Snapshot(snapshot) => (
+                Action::Delete,
+                image::removed_snapshot(snapshot),
+                Step::DeleteSnapshot { id: snapshot.id.clone() },
+                Vec::new(),
+            ),
+            Resource::Image(image) => (
+                Action::Delete,
+                image::removed(image),
+                Step::DeregisterImage { id: image.id.clone() },
                 Vec::new(),
             ),
             Resource::Volume(volume) if !volume.delete_on_termination => (
@@ -72,6 +84,8 @@ pub fn is_prevented(state: &State, address: &Address) -> bool {
     match state.resources.get(address) {
         Some(Resource::Instance(instance)) => instance.prevent_destroy,
         Some(Resource::Volume(volume)) => volume.prevent_destroy,
+        Some(Resource::Snapshot(snapshot)) => snapshot.prevent_destroy,
+        Some(Resource::Image(image)) => image.prevent_destroy,
         None => false,
     }
 }
@@ -82,6 +96,8 @@ pub fn refusal(change: &Change, span: Option<crate::diagnostic::Span>) -> Diagno
     let name = &change.address.instance.name;
     let what = match change.address.part {
         Part::Instance => "The instance",
+        Part::Snapshot(_) => "The snapshot",
+        Part::Image => "The image",
         _ => "The volume",
     };
     let because: Vec<String> = change.reasons.iter().map(ToString::to_string).collect();

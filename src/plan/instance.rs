@@ -6,7 +6,8 @@ use super::attributes::{Table, drift};
 use super::{Action, AttributeChange, Change, InstancePlan, LaunchPlan, Reason, Shown, Start, Step};
 use crate::guest::report::GuestFacts;
 use crate::model::{
-    Address, Architecture, BootMode, DesiredState, Digest, Firmware, InstanceAddress, NetworkPolicy, Part,
+    Address, Architecture, BootMode, DesiredState, Digest, Firmware, InstanceAddress, LaunchMethod,
+    NetworkPolicy, Part,
 };
 use crate::observe::{Inspection, Machine, Reality};
 use crate::provider::{InstanceState, InstanceView, StatusCheck, user_tags};
@@ -14,7 +15,7 @@ use crate::state::format::v1::LaunchPhase;
 use crate::state::{InstanceResource, Resource, State};
 
 /// Attributes of an instance that cannot change in place.
-const FORCING: [&str; 8] = [
+pub const FORCING: [&str; 8] = [
     "architecture",
     "boot_mode",
     "iam_instance_profile",
@@ -25,7 +26,7 @@ const FORCING: [&str; 8] = [
     "zone",
 ];
 /// Attributes that a running instance must be stopped for.
-const STOPPING: [&str; 2] = ["instance_type", "user_data"];
+pub const STOPPING: [&str; 2] = ["instance_type", "user_data"];
 
 /// What was decided for an instance.
 #[derive(Debug)]
@@ -137,6 +138,7 @@ pub fn wanted(machine: &Machine, reality: &Reality) -> InstancePlan {
         architecture,
         boot_mode: boot_mode(machine, architecture, facts.map(|facts| &facts.boot_modes)),
         platform: guest(machine).map_or_else(|| "linux".to_owned(), |guest| guest.family.clone()),
+        method: spec.launch.method,
         base_ami: spec.launch.base_ami.clone(),
         zone: reality.access_node.zone.clone(),
         subnet_id: spec.subnet_id.clone(),
@@ -284,7 +286,12 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
     };
     let after = wanted_table(&plan, spec.state);
     let address = spec.address.part(Part::Instance);
+    let stub =
+        |plan: &InstancePlan| (plan.method == LaunchMethod::Swap).then(|| Step::Stub(Box::new(plan.clone())));
     let Some((recorded, view)) = living else {
+        if is_template(&plan, spec.state) {
+            return template(around, recorded);
+        }
         let reason = if recorded.is_some() { Reason::DeletedOutside } else { Reason::New };
         return Decision {
             change: Some(Change {
@@ -296,7 +303,7 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
                 notes: kept_volumes_note(around),
             }),
             destroy: None,
-            stub: Some(Step::Stub(Box::new(plan.clone()))),
+            stub: stub(&plan),
             make: Some(Step::Launch(launch(plan, false))),
         };
     };
@@ -332,6 +339,21 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
         replacing.extend(replaced);
     }
     if !replacing.is_empty() {
+        if is_template(&plan, spec.state) {
+            return Decision {
+                change: Some(Change {
+                    address,
+                    action: Action::Delete,
+                    reasons: replacing,
+                    attributes: removed(recorded),
+                    unchanged: 0,
+                    notes: vec![TEMPLATE.to_owned()],
+                }),
+                destroy: Some(Step::Terminate { id: recorded.id.clone() }),
+                stub: None,
+                make: None,
+            };
+        }
         return Decision {
             change: Some(Change {
                 address,
@@ -342,7 +364,7 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
                 notes: kept_volumes_note(around),
             }),
             destroy: Some(Step::Terminate { id: recorded.id.clone() }),
-            stub: Some(Step::Stub(Box::new(plan.clone()))),
+            stub: stub(&plan),
             make: Some(Step::Launch(launch(plan, false))),
         };
     }
@@ -405,6 +427,28 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
         stub: None,
         make: Some(step(launch(plan, stop_first))),
     }
+}
+
+/// What is said of an instance that is not launched from its image.
+const TEMPLATE: &str = "state = \"stopped\": its image is made, and nothing is launched from it, because EC2 starts whatever it launches; state = \"running\" launches it";
+
+/// Whether an instance that does not exist ends with its image: EC2 starts whatever it launches
+/// ("RunInstances"), so that a guest which shall not run cannot be launched.
+fn is_template(plan: &InstancePlan, state: DesiredState) -> bool {
+    plan.method == LaunchMethod::Image && state == DesiredState::Stopped
+}
+
+fn template(around: &Surroundings<'_>, recorded: Option<&InstanceResource>) -> Decision {
+    let change = recorded.map(|recorded| Change {
+        address: around.machine.spec.address.part(Part::Instance),
+        action: Action::Delete,
+        reasons: vec![Reason::DeletedOutside],
+        attributes: removed(recorded),
+        unchanged: 0,
+        notes: vec![TEMPLATE.to_owned()],
+    });
+    let destroy = recorded.map(|recorded| Step::Terminate { id: recorded.id.clone() });
+    Decision { change, destroy, stub: None, make: None }
 }
 
 /// Whether a tenancy changes between hardware of the account and a host, which EC2 does in place

@@ -30,6 +30,10 @@ pub fn lint(plan: &Plan) -> Vec<String> {
             | Step::ForgetVolume { .. } => {
                 matches!(node.address.part, Part::Volume(_))
             }
+            Step::Snapshot(_) | Step::DeleteSnapshot { .. } => {
+                matches!(node.address.part, Part::Snapshot(_))
+            }
+            Step::RegisterImage(_) | Step::DeregisterImage { .. } => node.address.part == Part::Image,
             Step::Attach => matches!(node.address.part, Part::Attachment(_)),
             Step::Write(_) => matches!(node.address.part, Part::Write(_)),
             Step::Drivers(_) => node.address.part == Part::Drivers,

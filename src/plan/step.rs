@@ -7,10 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Address, Architecture, BootMode, ClientToken, Digest, InstanceAddress, InstanceOptions, VolumeType,
+    Address, Architecture, BootMode, ClientToken, Digest, InstanceAddress, InstanceOptions, LaunchMethod,
+    VolumeType,
 };
-use crate::provider::{CreateVolume, InstanceId, RunInstance, TagMap, VolumeId};
-use crate::state::ImageFacts;
+use crate::provider::{CreateVolume, ImageId, InstanceId, RunInstance, SnapshotId, TagMap, VolumeId};
+use crate::state::{ImageDisk, ImageFacts};
 
 /// One node of the execution graph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,9 +53,23 @@ pub enum Step {
     Drivers(DriversPlan),
     /// Take the volume out of its slot.
     Detach,
+    /// Snapshot a written volume, for an image.
+    Snapshot(Box<SnapshotPlan>),
+    /// Make an image of the snapshots.
+    RegisterImage(Box<ImagePlan>),
+    /// Destroy a snapshot.
+    DeleteSnapshot {
+        /// Which.
+        id: SnapshotId,
+    },
+    /// Take an image away; what was launched from it stays.
+    DeregisterImage {
+        /// Which.
+        id: ImageId,
+    },
     /// Launch the stub.
     Stub(Box<InstancePlan>),
-    /// Swap the volumes in and bring the instance to its state.
+    /// Swap the volumes in, or launch from the image, and bring the instance to its state.
     Launch(Box<LaunchPlan>),
     /// Change an instance in place, or by stop and start.
     UpdateInstance(Box<LaunchPlan>),
@@ -78,6 +93,10 @@ impl Step {
             Self::Write(_) => "write",
             Self::Drivers(_) => "inject drivers",
             Self::Detach => "detach",
+            Self::Snapshot(_) => "snapshot",
+            Self::RegisterImage(_) => "register image",
+            Self::DeleteSnapshot { .. } => "delete snapshot",
+            Self::DeregisterImage { .. } => "deregister image",
             Self::Stub(_) => "launch stub",
             Self::Launch(_) => "launch",
             Self::UpdateInstance(_) => "change instance",
@@ -193,6 +212,32 @@ pub struct OverlayPlan {
     pub bytes: u64,
 }
 
+/// A snapshot to take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotPlan {
+    /// The user's tags; `None`: known only when the node runs.
+    pub tags: Option<TagMap>,
+    /// Destroying it is refused.
+    pub prevent_destroy: bool,
+}
+
+/// An image to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePlan {
+    /// The guest's architecture.
+    pub architecture: Architecture,
+    /// How the guest boots.
+    pub boot_mode: BootMode,
+    /// Its disks in order, the root first.
+    pub disks: Vec<ImageDisk>,
+    /// The user's tags; `None`: known only when the node runs.
+    pub tags: Option<TagMap>,
+    /// Destroying it is refused.
+    pub prevent_destroy: bool,
+}
+
 /// An instance as it shall be. Attributes that are known only when the node runs are `None` and
 /// listed in `unknown`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -206,6 +251,9 @@ pub struct InstancePlan {
     pub boot_mode: BootMode,
     /// `linux` or `windows`.
     pub platform: String,
+    /// How it comes to its volumes.
+    #[serde(default)]
+    pub method: LaunchMethod,
     /// The stub's AMI.
     pub base_ami: Option<String>,
     /// The zone.
@@ -250,6 +298,9 @@ impl InstancePlan {
         RunInstance {
             token,
             base_ami: self.base_ami.clone(),
+            image_id: None,
+            user_data: None,
+            user_data_digest: None,
             instance_type: self.instance_type.clone(),
             architecture: self.architecture,
             boot_mode: self.boot_mode,

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use super::attributes::{Table, drift};
 use super::{Action, Change, Raised, Reason, Shown, Step, VolumePlan, VolumeUpdate};
+use crate::diagnostic::Diagnostic;
 use crate::model::{Address, Digest};
 use crate::observe::{Machine, MachineDisk, Reality};
 use crate::provider::{TagMap, VolumeState, VolumeView, user_tags};
 use crate::state::{ImageFacts, Resource, State, VolumeResource};
 
 /// Attributes of a volume that cannot change in place.
-const FORCING: [&str; 3] = ["encrypted", "kms_key_id", "zone"];
+pub const FORCING: [&str; 3] = ["encrypted", "kms_key_id", "zone"];
 
 /// What was decided for a volume.
 #[derive(Debug)]
@@ -190,6 +191,34 @@ pub fn decide(around: &Surroundings<'_>, disk: &MachineDisk) -> Decision {
         return create(address, plan, &after, &sensitive, disk, Reason::DeletedOutside);
     }
     Existing { around, disk, address, plan, after, sensitive, recorded, view }.decide()
+}
+
+/// A volume that holds newer data than the backup and shall become smaller: EBS cannot
+/// ("ModifyVolume"), and a new one would lose that data. `--replace` says that it may.
+#[must_use]
+pub fn smaller(around: &Surroundings<'_>, disk: &MachineDisk) -> Option<Diagnostic> {
+    let spec = &around.machine.spec;
+    let address = spec.address.volume(disk.spec.name.as_str());
+    let recorded = of_state(around.state, &address)?;
+    let view = around.reality.volumes.get(&recorded.id).filter(|view| is_alive(view));
+    if around.reality.refreshed && view.is_none() {
+        return None;
+    }
+    let is = view.map_or(recorded.size, |view| view.size);
+    let precious = (recorded.started || around.started_outside) && !around.tainted;
+    let instance = spec.address.part(crate::model::Part::Instance);
+    let asked = around.replace.contains(&address) || around.replace.contains(&instance);
+    let wanted = disk.volume_gib();
+    (wanted < is && precious && !asked && around.replaced.is_none()).then(|| {
+        Diagnostic::error("plan::size_down", "A volume cannot become smaller")
+            .detail(format!(
+                "{address} has {is} GiB and is to have {wanted}. EBS only makes volumes larger, and a guest has run from this one: a new one would lose what it wrote."
+            ))
+            .at(spec.span(&format!("disk.{}.size", disk.spec.name)))
+            .about(&address)
+            .help(format!("set size = {is} or more"))
+            .help(format!("to restore it anew from the image, and lose what was written since:\nreplant apply --replace '{address}'"))
+    })
 }
 
 /// The sensitive paths of a disk, as paths of its volume.

@@ -26,103 +26,245 @@ enum Sign {
     Silent,
 }
 
-/// What shows on the console, what it means. Sources: the strings of initramfs-tools, dracut,
-/// systemd, the kernel, GRUB, SeaBIOS and EDK2, seen on guests that failed.
-const SIGNS: [(&str, Sign, &str); 25] = [
+/// A failure that is known: what it is, and what to try.
+struct Known {
+    reason: &'static str,
+    advice: &'static str,
+}
+
+/// All that are known. Sources: the strings of initramfs-tools, dracut, systemd, mountall, fsck, the
+/// kernel, GRUB, SeaBIOS, EDK2 and cloud-init, most of them seen on guests that failed; Windows'
+/// from "Bug check code reference" and "Boot issues" (Microsoft).
+const KNOWN: [(&[(&str, Sign)], Known); 23] = [
     (
-        "Kernel panic - not syncing: VFS: Unable to mount root fs",
-        Sign::Final,
-        "the kernel found no root filesystem: the disk's or the filesystem's driver is neither built in nor in the initramfs, or the initramfs was not loaded",
+        &[
+            ("Kernel panic - not syncing: VFS: Unable to mount root fs", Sign::Final),
+            ("Unable to mount root fs", Sign::Final),
+            ("VFS: Cannot open root device", Sign::Silent),
+        ],
+        Known {
+            reason: "the kernel found no root filesystem: the disk's or the filesystem's driver is neither built in nor in the initramfs, or the initramfs was not loaded",
+            advice: "let the guest be prepared (guest { drivers = \"auto\" }); `replant inspect` says which kernels have an initramfs",
+        },
     ),
     (
-        "Unable to mount root fs",
-        Sign::Final,
-        "the kernel found no root filesystem: the disk's or the filesystem's driver is neither built in nor in the initramfs, or the initramfs was not loaded",
+        &[("Kernel panic - not syncing: No working init found", Sign::Final)],
+        Known {
+            reason: "the kernel found no init: the initramfs or the root filesystem is damaged",
+            advice: "restore another recovery point, or check the backup's filesystem where it was made",
+        },
     ),
     (
-        "Kernel panic - not syncing: No working init found",
-        Sign::Final,
-        "the kernel found no init: the initramfs or the root filesystem is damaged",
-    ),
-    ("Attempted to kill init", Sign::Final, "the first process ended, so the kernel stopped"),
-    ("Kernel panic", Sign::Final, "the kernel stopped (panic)"),
-    (
-        "Gave up waiting for root",
-        Sign::Final,
-        "the initramfs found no root disk: it lacks the disk's driver, or root= names a device that does not exist here",
+        &[("Attempted to kill init", Sign::Final)],
+        Known {
+            reason: "the first process ended, so the kernel stopped",
+            advice: "the lines above on the console name what is missing, most often a library or a damaged file; try another recovery point",
+        },
     ),
     (
-        "ALERT!",
-        Sign::Final,
-        "the initramfs found no root disk: it lacks the disk's driver, or root= names a device that does not exist here",
-    ),
-    ("\n(initramfs)", Sign::Final, "the initramfs gave up and waits at its shell"),
-    ("dracut: FATAL", Sign::Final, "dracut could not boot the guest"),
-    (
-        "Entering emergency mode. Exit the shell to continue",
-        Sign::Final,
-        "dracut found no root disk: the initramfs lacks the disk's driver, or root= names a device that does not exist here",
+        &[("Kernel panic", Sign::Final)],
+        Known {
+            reason: "the kernel stopped (panic)",
+            advice: "the lines above on the console name the cause; an older kernel than the instance type needs is one: try another instance_type",
+        },
     ),
     (
-        "Generating \"/run/initramfs/rdsosreport.txt\"",
-        Sign::Final,
-        "dracut found no root disk: the initramfs lacks the disk's driver, or root= names a device that does not exist here",
-    ),
-    ("dracut-emergency", Sign::Silent, "dracut gave up and waits at its shell"),
-    (
-        "You are in emergency mode",
-        Sign::Final,
-        "systemd stopped in emergency mode: most often a filesystem of /etc/fstab could not be mounted",
+        &[("Gave up waiting for root", Sign::Final), ("ALERT!", Sign::Final)],
+        Known {
+            reason: "the initramfs found no root disk: it lacks the disk's driver, or root= names a device that does not exist here",
+            advice: "let the guest be prepared (guest { drivers = \"auto\" }), which adds the driver and names the root by its UUID",
+        },
     ),
     (
-        "Give root password for maintenance",
-        Sign::Final,
-        "systemd stopped in emergency mode: most often a filesystem of /etc/fstab could not be mounted",
+        &[("\n(initramfs)", Sign::Final)],
+        Known {
+            reason: "the initramfs gave up and waits at its shell",
+            advice: "the lines above on the console say at what; `replant inspect` shows what the guest needs",
+        },
     ),
     (
-        "grub rescue>",
-        Sign::Final,
-        "GRUB did not find its own files: the boot disk is incomplete or in another order",
-    ),
-    ("grub>", Sign::Silent, "GRUB found no configuration and waits at its prompt"),
-    (
-        "Missing operating system",
-        Sign::Final,
-        "the boot disk's master boot record found no boot loader: the disk is incomplete, or boots by UEFI only",
+        &[("dracut: FATAL", Sign::Final), ("dracut-emergency", Sign::Silent)],
+        Known {
+            reason: "dracut could not boot the guest",
+            advice: "the line behind \"FATAL\" says why; `replant inspect` shows what the guest needs",
+        },
     ),
     (
-        "Operating system not found",
-        Sign::Final,
-        "the boot disk's master boot record found no boot loader: the disk is incomplete, or boots by UEFI only",
+        &[
+            ("Entering emergency mode. Exit the shell to continue", Sign::Final),
+            ("Generating \"/run/initramfs/rdsosreport.txt\"", Sign::Final),
+        ],
+        Known {
+            reason: "dracut found no root disk: the initramfs lacks the disk's driver, or root= names a device that does not exist here",
+            advice: "let the guest be prepared (guest { drivers = \"auto\" }); with several disks, restore all that the root's LVM or RAID needs",
+        },
     ),
     (
-        "Error loading operating system",
-        Sign::Final,
-        "the boot disk's master boot record found no boot loader: the disk is incomplete, or boots by UEFI only",
+        &[
+            ("UNEXPECTED INCONSISTENCY; RUN fsck MANUALLY", Sign::Final),
+            ("fsck failed with exit code", Sign::Final),
+            ("An error occurred during the file system check", Sign::Final),
+            ("(Repair filesystem)", Sign::Final),
+            ("Serious errors were found while checking the disk drive", Sign::Final),
+        ],
+        Known {
+            reason: "a filesystem check found errors that it does not mend by itself, and waits for a person",
+            advice: "the recovery point is of a damaged or not quiesced filesystem: try another one, or mend this in the volume attached elsewhere",
+        },
     ),
     (
-        "BOOTMGR is missing",
-        Sign::Final,
-        "the boot disk's master boot record found no boot loader: the disk is incomplete, or boots by UEFI only",
+        &[
+            ("You are in emergency mode", Sign::Final),
+            ("Give root password for maintenance", Sign::Final),
+            ("the root account is locked", Sign::Final),
+            ("Press Enter for maintenance", Sign::Final),
+            ("Press S to skip mounting or M for manual recovery", Sign::Final),
+        ],
+        Known {
+            reason: "systemd stopped in emergency mode: most often a filesystem of /etc/fstab could not be mounted",
+            advice: "restore every disk that /etc/fstab names, or give the missing ones the option nofail",
+        },
     ),
     (
-        "the root account is locked",
-        Sign::Final,
-        "systemd stopped in emergency mode: most often a filesystem of /etc/fstab could not be mounted",
+        &[
+            ("Please enter passphrase", Sign::Silent),
+            ("Please unlock disk", Sign::Silent),
+            ("Enter passphrase for /dev/", Sign::Silent),
+        ],
+        Known {
+            reason: "the guest waits for the passphrase of an encrypted disk",
+            advice: "type it on the EC2 serial console, or let the guest take its key from where it can",
+        },
     ),
     (
-        "No bootable device",
-        Sign::Final,
-        "the firmware found nothing to boot: the root disk has no boot loader for BIOS (a UEFI guest?)",
+        &[("grub rescue>", Sign::Final)],
+        Known {
+            reason: "GRUB did not find its own files: the boot disk is incomplete or in another order",
+            advice: "restore the disk that holds /boot too, and name the disk that the machine boots from first",
+        },
     ),
     (
-        "UEFI Interactive Shell",
-        Sign::Final,
-        "the firmware found nothing to boot: the root disk has no EFI boot loader at the fallback path",
+        &[("grub>", Sign::Silent)],
+        Known {
+            reason: "GRUB found no configuration and waits at its prompt",
+            advice: "restore the disk that holds /boot too; `replant inspect` shows which filesystems are there",
+        },
     ),
-    ("Boot failed", Sign::Silent, "the firmware could not boot the root disk"),
-    ("Gave up waiting", Sign::Silent, "the guest gave up waiting for a device"),
+    (
+        &[
+            ("Missing operating system", Sign::Final),
+            ("Operating system not found", Sign::Final),
+            ("Error loading operating system", Sign::Final),
+            ("BOOTMGR is missing", Sign::Final),
+        ],
+        Known {
+            reason: "the boot disk's master boot record found no boot loader: the disk is incomplete, or boots by UEFI only",
+            advice: "name the disk that the machine boots from first, or set launch { boot_mode = \"uefi\" }",
+        },
+    ),
+    (
+        &[("No bootable device", Sign::Final)],
+        Known {
+            reason: "the firmware found nothing to boot: the root disk has no boot loader for BIOS (a UEFI guest?)",
+            advice: "name the disk that the machine boots from first, or set launch { boot_mode = \"uefi\" }",
+        },
+    ),
+    (
+        &[("UEFI Interactive Shell", Sign::Final), ("No bootable option or device was found", Sign::Final)],
+        Known {
+            reason: "the firmware found nothing to boot: the root disk has no EFI boot loader at the fallback path",
+            advice: "let the guest be prepared (guest { drivers = \"auto\" }), which puts one there, or set launch { boot_mode = \"legacy-bios\" }",
+        },
+    ),
+    (
+        &[("Boot failed", Sign::Silent), ("BdsDxe: failed to load", Sign::Silent)],
+        Known {
+            reason: "the firmware could not boot the root disk",
+            advice: "name the disk that the machine boots from first, and compare launch { boot_mode = … } with the guest's",
+        },
+    ),
+    (
+        &[
+            ("0x0000007B", Sign::Final),
+            ("INACCESSIBLE_BOOT_DEVICE", Sign::Final),
+            ("INACCESSIBLE BOOT DEVICE", Sign::Final),
+        ],
+        Known {
+            reason: "Windows stopped with 0x7B, INACCESSIBLE_BOOT_DEVICE: it has no driver for the root disk that starts at boot",
+            advice: "let the guest be prepared (guest { drivers = \"auto\" }), which adds the NVMe and ENA drivers as boot-start; or try a Xen instance_type such as t2",
+        },
+    ),
+    (
+        &[("0x000000ED", Sign::Final), ("UNMOUNTABLE_BOOT_VOLUME", Sign::Final)],
+        Known {
+            reason: "Windows stopped with 0xED, UNMOUNTABLE_BOOT_VOLUME: its file system is damaged",
+            advice: "try another recovery point, or run chkdsk on the volume attached to another Windows instance",
+        },
+    ),
+    (
+        &[("0x00000074", Sign::Final), ("BAD_SYSTEM_CONFIG_INFO", Sign::Final), ("0xc0000225", Sign::Final)],
+        Known {
+            reason: "Windows could not read its registry or its boot configuration",
+            advice: "try another recovery point; one taken while the registry was written is damaged just so",
+        },
+    ),
+    (
+        &[("0xc000000e", Sign::Final), ("0xc000000f", Sign::Final), ("Windows failed to start", Sign::Final)],
+        Known {
+            reason: "Windows' boot manager did not find what its boot configuration names",
+            advice: "restore all of the machine's disks, the one with the system partition first",
+        },
+    ),
+    (
+        &[
+            ("*** STOP: 0x", Sign::Final),
+            ("Your PC ran into a problem", Sign::Final),
+            ("Your device ran into a problem", Sign::Final),
+        ],
+        Known {
+            reason: "Windows stopped with a stop code (blue screen)",
+            advice: "look the stop code up in Microsoft's \"Bug check code reference\"; the screenshot shows it",
+        },
+    ),
+    (
+        &[("Gave up waiting", Sign::Silent)],
+        Known {
+            reason: "the guest gave up waiting for a device",
+            advice: "restore the disk that it waits for, or give it the option nofail in /etc/fstab",
+        },
+    ),
 ];
+
+/// What a console shows of a guest that came up and has no network.
+const NETWORK: [&str; 7] = [
+    "Failed to start Raise network interfaces",
+    "Failed to start Wait for Network",
+    "Failed to start systemd-networkd-wait-online",
+    "Failed to start Network Manager Wait Online",
+    "No instance datasource found",
+    "No working leases in persistent database",
+    "Network is unreachable",
+];
+
+/// See [`NETWORK`].
+const UNREACHABLE: Known = Known {
+    reason: "the guest came up, and its network did not",
+    advice: "let the guest be prepared (guest { network = \"dhcp\" }), and compare the subnet, the address and the ENA driver with what `replant inspect` shows",
+};
+
+/// What to try about a failure, by its reason.
+#[must_use]
+pub fn advice(reason: &str) -> Option<&'static str> {
+    let known = KNOWN.iter().map(|(_, known)| known).chain([&UNREACHABLE]);
+    known.filter(|known| known.reason == reason).map(|known| known.advice).next()
+}
+
+/// Why a guest that shows a login prompt cannot be reached, when its console says so.
+#[must_use]
+pub(super) fn unreachable(text: &str) -> Option<&'static str> {
+    let cut_off = text.lines().any(|line| line.contains("ci-info:") && line.contains("| False |"));
+    (cut_off || NETWORK.iter().any(|sign| text.contains(sign))).then_some(UNREACHABLE.reason)
+}
 
 /// What the console tells.
 #[derive(Debug, PartialEq, Eq)]
@@ -147,10 +289,12 @@ pub(super) fn judge(text: &str, up: Option<&Regex>, quiet: Duration) -> Verdict 
         let line = text[begin..].lines().next().unwrap_or_default();
         return Verdict::Up(line.trim().chars().take(EVIDENCE_LINE).collect());
     }
-    SIGNS
+    let shows =
+        |(sign, weight): &(&str, Sign)| text.contains(sign) && (*weight == Sign::Final || quiet >= SILENCE);
+    KNOWN
         .iter()
-        .find(|(sign, weight, _)| text.contains(sign) && (*weight == Sign::Final || quiet >= SILENCE))
-        .map_or(Verdict::Unknown, |(_, _, reason)| Verdict::Failed(reason))
+        .find(|(signs, _)| signs.iter().any(shows))
+        .map_or(Verdict::Unknown, |(_, known)| Verdict::Failed(known.reason))
 }
 
 /// Where a line is a host name and `login:`, as getty writes it.
@@ -301,6 +445,26 @@ mod tests {
             let Verdict::Failed(reason) = judge(text, None, Duration::ZERO) else { panic!("{text}") };
             assert!(reason.contains(word), "{text}: {reason}");
         }
+        for (known, words) in [
+            (include_str!("console/dracut.txt"), "dracut found no root disk"),
+            (include_str!("console/fsck.txt"), "filesystem check found errors"),
+            (include_str!("console/mountall.txt"), "filesystem check found errors"),
+            (include_str!("console/emergency.txt"), "emergency mode"),
+            (include_str!("console/panic.txt"), "no root filesystem"),
+            (include_str!("console/initramfs.txt"), "initramfs found no root disk"),
+            (include_str!("console/grub.txt"), "GRUB did not find"),
+            (include_str!("console/windows-7b.txt"), "0x7B"),
+            (include_str!("console/windows-ed.txt"), "0xED"),
+            (include_str!("console/windows-bcd.txt"), "boot manager"),
+            (include_str!("console/passphrase.txt"), "passphrase"),
+        ] {
+            let Verdict::Failed(reason) = judge(known, None, LONG) else { panic!("{known}") };
+            assert!(reason.contains(words), "{known}: {reason}");
+            assert!(advice(reason).is_some_and(|advice| !advice.is_empty()), "{reason}");
+        }
+        assert_eq!(unreachable(include_str!("console/network.txt")), Some(UNREACHABLE.reason));
+        assert!(advice(UNREACHABLE.reason).is_some() && advice("something else").is_none());
+        assert!(matches!(judge(include_str!("console/network.txt"), None, LONG), Verdict::Up(_)));
         assert_eq!(judge("Boot failed: could not read\n", None, Duration::ZERO), Verdict::Unknown);
         assert!(matches!(judge("Boot failed: could not read\n", None, LONG), Verdict::Failed(_)));
         // Debian goes on without its resume device.

@@ -14,9 +14,10 @@ use async_trait::async_trait;
 use super::Provider;
 use super::preflight::{Concern, Preflight};
 use super::types::{
-    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, InstanceId,
-    InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError, ProviderErrorKind,
-    RunInstance, SnapshotId, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeView,
+    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, ImageId, ImageView,
+    InstanceId, InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError,
+    ProviderErrorKind, RegisterImage, RunInstance, SnapshotId, SnapshotView, StatusCheck, TagMap, VolumeId,
+    VolumeView,
 };
 use crate::diagnostic::Diagnostic;
 use crate::model::Digest;
@@ -65,6 +66,7 @@ struct Memory {
     volumes: Shown<VolumeView>,
     instances: Shown<InstanceView>,
     snapshots: Shown<SnapshotView>,
+    images: Shown<ImageView>,
 }
 
 impl Faulty {
@@ -287,6 +289,10 @@ impl Provider for Faulty {
         self.read("GetConsoleOutput", self.inner.console_output(id)).await
     }
 
+    async fn console_screenshot(&self, id: &InstanceId) -> Result<Option<Vec<u8>>, ProviderError> {
+        self.read("GetConsoleScreenshot", self.inner.console_screenshot(id)).await
+    }
+
     async fn change_tags(
         &self,
         id: &str,
@@ -307,6 +313,19 @@ impl Provider for Faulty {
 
     async fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), ProviderError> {
         self.change("DeleteSnapshot", self.inner.delete_snapshot(id)).await
+    }
+
+    async fn register_image(&self, request: &RegisterImage) -> Result<ImageView, ProviderError> {
+        self.change("RegisterImage", self.inner.register_image(request)).await
+    }
+
+    async fn images(&self, filter: &Filter) -> Result<Vec<ImageView>, ProviderError> {
+        let now = self.read("DescribeImages", self.inner.images(filter)).await?;
+        Ok(self.remembered(|memory| memory.images.delay(now, |view| view.id.0.clone(), &self.faults)))
+    }
+
+    async fn deregister_image(&self, id: &ImageId) -> Result<(), ProviderError> {
+        self.change("DeregisterImage", self.inner.deregister_image(id)).await
     }
 
     fn console_log(&self, id: &InstanceId) -> Option<PathBuf> {

@@ -13,6 +13,7 @@
 //! instances/i-….json     an instance
 //! machines/i-…/          its QEMU: console.log, pid file, QMP socket, UEFI variables
 //! snapshots/snap-….json  a snapshot; its content is snap-….raw
+//! images/ami-….json      an image: which snapshots, how it boots
 //! tokens/…json           client token → id
 //! addresses/….json       private address → instance id
 //! ```
@@ -38,6 +39,7 @@ mod create;
 mod device;
 mod failure;
 mod id;
+mod images;
 mod instance_types;
 mod instances;
 mod launch;

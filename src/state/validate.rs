@@ -27,8 +27,12 @@ fn resource(address: &Address, resource: &Resource) -> Result<(), String> {
             }
             _ => Ok(()),
         },
-        (Part::Instance, Resource::Instance(_)) => Ok(()),
-        (Part::Volume(_) | Part::Instance, _) => Err(format!("{address} holds a resource of another kind")),
+        (Part::Instance, Resource::Instance(_))
+        | (Part::Snapshot(_), Resource::Snapshot(_))
+        | (Part::Image, Resource::Image(_)) => Ok(()),
+        (Part::Volume(_) | Part::Instance | Part::Snapshot(_) | Part::Image, _) => {
+            Err(format!("{address} holds a resource of another kind"))
+        }
         _ => Err(format!("{address} is a step, not a resource")),
     }
 }

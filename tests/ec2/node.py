@@ -68,6 +68,11 @@ class Node:
         target = self.root / "volumes" / f"{snapshot}.raw"
         run("cp", "--sparse=always", "--reflink=auto", str(self.path(volume)), str(target))
 
+    def restore(self, snapshot, volume, gib):
+        source = self.root / "volumes" / f"{snapshot}.raw"
+        run("cp", "--sparse=always", "--reflink=auto", str(source), str(self._rest(volume)))
+        os.truncate(self._rest(volume), gib * GIB)
+
     def delete(self, volume):
         self.detach(volume)
         self._rest(volume).unlink(missing_ok=True)

@@ -84,11 +84,6 @@ def launched(cloud, call, instance):
     if call.get("CreditSpecification.CpuCredits"):
         kept["credits"] = call.get("CreditSpecification.CpuCredits")
     cloud.options[instance] = kept
-    # moto deletes interfaces that were there before.
-    for interface in interfaces(call):
-        if "NetworkInterfaceId" in interface:
-            there = cloud.instance(instance).nics[int(interface["DeviceIndex"])]
-            there.delete_on_termination = interface.get("DeleteOnTermination") == "true"
 
 
 def lay_over(cloud, item, id):

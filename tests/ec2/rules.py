@@ -17,6 +17,7 @@ from moto.core.utils import utcnow
 
 import wire
 import options
+from images import Images
 from node import Node
 from options import Options
 from permissions import Permissions
@@ -44,7 +45,7 @@ def slot(device):
     return name
 
 
-class Cloud(Options, Permissions, Volumes):
+class Cloud(Images, Options, Permissions, Volumes):
     def __init__(self, account, region):
         super().__init__()
         self.account, self.region = account, region
@@ -60,6 +61,8 @@ class Cloud(Options, Permissions, Volumes):
         self.forgets = False
         self.impaired = set()
         self.console = CONSOLE
+        self.screenshot = True
+        self.platform_details = "Linux/UNIX"
         self.calls = []
         # (action, token) → (parameters without what may differ, id)
         self.tokens = {}
@@ -155,10 +158,12 @@ class Cloud(Options, Permissions, Volumes):
         """guide, "Eventual consistency in the Amazon EC2 API": a new id may not be known yet."""
         if call.action.startswith("Describe"):
             return
-        for name in ("VolumeId", "InstanceId", "InstanceId.1", "ResourceId.1", "SnapshotId"):
+        for name in ("VolumeId", "InstanceId", "InstanceId.1", "ResourceId.1", "SnapshotId", "ImageId"):
             id = call.get(name)
             if id and self.hidden.get(id, 0) > 0:
                 self.hidden[id] -= 1
+                if id.startswith("ami-"):
+                    raise EC2Error("InvalidAMIID.NotFound", f"The image id '[{id}]' does not exist")
                 raise not_found_volume(id) if id.startswith("vol-") else (
                     not_found_instance(id) if id.startswith("i-") else
                     EC2Error("InvalidSnapshot.NotFound", f"The snapshot '{id}' does not exist."))
@@ -319,6 +324,7 @@ class Cloud(Options, Permissions, Volumes):
                     raise EC2Error("InvalidIPAddress.InUse", f"Address {address} is in use.")
         call.params["SubnetId"] = subnet.id
         call.params.pop("Placement.AvailabilityZone", None)
+        self.map_image(call, ami)
         return None
 
     def subnet_of(self, call):
@@ -430,6 +436,11 @@ class Cloud(Options, Permissions, Volumes):
     def before_DeleteSnapshot(self, call):
         if call.get("SnapshotId") not in self.backend.snapshots:
             raise EC2Error("InvalidSnapshot.NotFound", f"The snapshot '{call.get('SnapshotId')}' does not exist.")
+        # API, DeleteSnapshot.
+        image = self.image_of(call.get("SnapshotId"))
+        if image:
+            raise EC2Error("InvalidSnapshot.InUse",
+                           f"The snapshot {call.get('SnapshotId')} is currently in use by {image}")
         return None
 
     def before_GetConsoleOutput(self, call):
@@ -445,6 +456,8 @@ class Cloud(Options, Permissions, Volumes):
     def before_GetConsoleScreenshot(self, call):
         """API, GetConsoleScreenshot: a JPG. moto answers 500."""
         instance = self.instance(call.get("InstanceId"))
+        if not self.screenshot:
+            raise EC2Error("UnsupportedOperation", "This instance type does not support console screenshots")
         root = wire.ET.Element(wire.tag("GetConsoleScreenshotResponse"))
         wire.set_text(root, "instanceId", instance.id)
         wire.set_text(root, "imageData", base64.b64encode(b"\xff\xd8\xff\xd9").decode())
@@ -535,6 +548,7 @@ class Cloud(Options, Permissions, Volumes):
             if self.node:
                 self.node.create(volume.id, volume.size)
         instance.replant_ami = call.ami
+        self.fill_image_volumes(instance, call.ami)
         options.launched(self, call, id)
         self.pass_through(id, "pending")
         self.checking[id] = self._until() + self.delay
@@ -607,6 +621,8 @@ class Cloud(Options, Permissions, Volumes):
             if call.get("Owner.1") == "self" and wire.text(item, "ownerId") != self.account:
                 parent.remove(item)
             wire.set_text(item, "status", self.state(id, wire.text(item, "status") or "completed"))
+        for item in wire.items(root, "imagesSet")[0]:
+            self.lay_over_image(item)
         for item in wire.items(root, "instanceStatusSet")[0]:
             self.lay_over_status(item)
 
@@ -665,7 +681,7 @@ class Cloud(Options, Permissions, Volumes):
         wire.set_text(item, "instanceStatus/status", guest)
 
     def hide_new(self, root):
-        for path, name in (("volumeSet", "volumeId"), ("snapshotSet", "snapshotId")):
+        for path, name in (("volumeSet", "volumeId"), ("snapshotSet", "snapshotId"), ("imagesSet", "imageId")):
             items, parent = wire.items(root, path)
             for item in items:
                 self.hide_item(parent, item, wire.text(item, name))

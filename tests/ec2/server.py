@@ -19,6 +19,8 @@ PUT  /_cloud/KEY        makes the cloud of an access key, or changes its setting
     faults      {"seed", "throttled", "unavailable", "lost"}: each but the seed in a thousand calls
     impaired    instance ids whose guests never answer ("*": all)
     console     what consoles show
+    screenshot  whether there are screenshots
+    platform_details  of images that are registered
     denied      IAM's actions that the caller may not do, as "ec2:AttachVolume"
     conditions  whether the caller's policy has conditions on tags, which what does not exist never meets
     profiles    instance profiles that there are
@@ -172,8 +174,8 @@ class Server:
             cloud.denied = set(settings.get("denied", cloud.denied))
             if "surprise" in settings:
                 cloud.node.surprise = settings["surprise"]
-            if "console" in settings:
-                cloud.console = settings["console"]
+            for name in ("console", "screenshot", "platform_details"):
+                setattr(cloud, name, settings.get(name, getattr(cloud, name)))
             if "faults" in settings:
                 cloud.faults = Faults(settings["faults"])
             subnets = {subnet.availability_zone: [subnet.id, subnet.cidr_block]

@@ -21,5 +21,6 @@ for line in sys.stdin:
     volumes = [volume for page in ec2.get_paginator("describe_volumes").paginate() for volume in page["Volumes"]]
     snapshots = [snapshot for page in ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"])
                  for snapshot in page["Snapshots"]]
-    answer = {"instances": instances, "volumes": volumes, "snapshots": snapshots}
+    images = ec2.describe_images(Owners=["self"])["Images"]
+    answer = {"instances": instances, "volumes": volumes, "snapshots": snapshots, "images": images}
     print(json.dumps(answer, default=str), flush=True)

@@ -148,3 +148,19 @@ fn every_page_is_in_the_summary_and_every_link_leads_somewhere() {
         }
     }
 }
+
+/// The table of updates is the code's.
+#[test]
+fn the_table_of_updates_is_the_planner_s() {
+    let page = fs::read_to_string(root().join("docs/src/updates.md")).unwrap();
+    let (instance, volume) = page.split_once("## A volume").unwrap();
+    let rows = |part: &str, way: &str| -> BTreeSet<String> {
+        let ends = format!("| {way} |");
+        let rows = part.lines().filter(|line| line.starts_with("| `") && line.ends_with(&ends));
+        rows.map(|line| line.split('`').nth(1).unwrap().to_owned()).collect()
+    };
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(rows(instance, "replacement"), set(&replant::plan::instance::FORCING));
+    assert_eq!(rows(instance, "stop and start"), set(&replant::plan::instance::STOPPING));
+    assert_eq!(rows(volume, "replacement"), set(&replant::plan::volume::FORCING));
+}

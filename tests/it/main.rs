@@ -11,6 +11,7 @@ mod examples;
 mod guest;
 mod guests;
 mod image;
+mod imaging;
 mod layers;
 mod nbd;
 mod permissions;

@@ -64,11 +64,6 @@ fn more_disks_than_slots() {
 }
 
 #[test]
-fn a_launch_method_that_is_not_there_yet() {
-    insta::assert_snapshot!(said(&one("  launch {\n    method = \"image\"\n  }"), 1));
-}
-
-#[test]
 fn several_mistakes_at_once() {
     let configuration = one("  disk \"scratch\" {}\n  disk \"more\" {}").replace("m6i.large", "zz.top");
     insta::assert_snapshot!(said(&configuration, 1));

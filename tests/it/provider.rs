@@ -9,6 +9,7 @@ mod crash;
 mod ec2;
 mod faulty;
 mod guest;
+mod images;
 mod local;
 mod options;
 

@@ -140,7 +140,9 @@ fn container(layout: &Layout, volume: &Volume) -> Option<Finding> {
                 layout.name(volume.place),
             ));
         }
-        "ntfs" => ("windows", "A partition holds NTFS; Replant does not prepare Windows guests yet", WITHOUT),
+        "ntfs" => {
+            ("windows", "A partition holds NTFS, but no Windows that could be started was found", WITHOUT)
+        }
         _ => return None,
     };
     let found = finding(FindingSeverity::Blocks, code, summary);

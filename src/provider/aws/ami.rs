@@ -123,6 +123,9 @@ impl Cloud {
         request: &RunInstance,
         facts: Option<&InstanceTypeFacts>,
     ) -> Result<String, ProviderError> {
+        if let Some(id) = &request.image_id {
+            return Ok(id.0.clone());
+        }
         if let Some(id) = &request.base_ami {
             return Ok(id.clone());
         }

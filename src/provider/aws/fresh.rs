@@ -92,7 +92,12 @@ impl Fresh {
 
 /// Whether a code speaks of this id: what is not there may be another of the call's.
 fn names(code: &str, id: &str) -> bool {
-    let prefixes = [("InvalidVolume.", "vol-"), ("InvalidInstanceID.", "i-"), ("InvalidSnapshot.", "snap-")];
+    let prefixes = [
+        ("InvalidVolume.", "vol-"),
+        ("InvalidInstanceID.", "i-"),
+        ("InvalidSnapshot.", "snap-"),
+        ("InvalidAMIID.", "ami-"),
+    ];
     let kind = prefixes.iter().find(|(of_code, _)| code.starts_with(of_code));
     // CreateTags says only that it does not know an id.
     kind.map_or(code == "InvalidID.NotFound", |(_, prefix)| id.starts_with(prefix))

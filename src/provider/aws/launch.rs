@@ -1,9 +1,11 @@
-//! RunInstances of one stub.
+//! RunInstances of one stub, or of one restored guest from its image.
 
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types as sdk;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use super::call::{Failed, send};
 use super::client::Cloud;
@@ -29,7 +31,11 @@ impl Cloud {
         let made = match self.run(request, &image).await {
             // A newer base image came out since a call with this token: the token stands for the
             // image that was chosen then.
-            Err(failed) if failed.is("IdempotentParameterMismatch") && request.base_ami.is_none() => {
+            Err(failed)
+                if failed.is("IdempotentParameterMismatch")
+                    && request.base_ami.is_none()
+                    && request.image_id.is_none() =>
+            {
                 match self.image_of(request).await? {
                     Some(earlier) if earlier != image => self.run(request, &earlier).await?,
                     _ => return Err(failed.into()),
@@ -89,7 +95,8 @@ fn check_type(request: &RunInstance, facts: &InstanceTypeFacts) -> Result<(), Pr
 }
 
 /// The parameters of a stub: everything of the instance that cannot be changed later, and without
-/// the guest's user data, which its own first boot is to see.
+/// the guest's user data, which its own first boot is to see. A guest that is launched from its
+/// image has it from the beginning.
 pub(super) fn stub(
     call: RunInstancesFluentBuilder,
     request: &RunInstance,
@@ -103,6 +110,7 @@ pub(super) fn stub(
         .min_count(1)
         .max_count(1)
         .instance_initiated_shutdown_behavior(sdk::ShutdownBehavior::Stop)
+        .set_user_data(request.user_data.as_ref().map(|text| STANDARD.encode(text)))
         .set_key_name(request.key_name.clone())
         .set_tag_specifications(Some(tags));
     if let Some(profile) = &request.iam_instance_profile {

@@ -13,9 +13,9 @@ use crate::model::{AccessNodeSpec, AwsProviderSpec, Found, Lookup};
 use crate::provider::Provider;
 use crate::provider::preflight::{Concern, Preflight};
 use crate::provider::types::{
-    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, InstanceId,
-    InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError, RunInstance, SnapshotId,
-    SnapshotView, StatusCheck, TagMap, VolumeId, VolumeView,
+    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, ImageId, ImageView,
+    InstanceId, InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError, RegisterImage,
+    RunInstance, SnapshotId, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeView,
 };
 
 /// Amazon EC2.
@@ -142,6 +142,10 @@ impl Provider for AwsProvider {
         self.cloud.console_output(id).await
     }
 
+    async fn console_screenshot(&self, id: &InstanceId) -> Result<Option<Vec<u8>>, ProviderError> {
+        self.cloud.console_screenshot(id).await.map(Some)
+    }
+
     async fn change_tags(
         &self,
         id: &str,
@@ -161,6 +165,18 @@ impl Provider for AwsProvider {
 
     async fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), ProviderError> {
         self.cloud.delete_snapshot(id).await
+    }
+
+    async fn register_image(&self, request: &RegisterImage) -> Result<ImageView, ProviderError> {
+        self.cloud.register_image(request).await
+    }
+
+    async fn images(&self, filter: &Filter) -> Result<Vec<ImageView>, ProviderError> {
+        self.cloud.describe_images(filter).await
+    }
+
+    async fn deregister_image(&self, id: &ImageId) -> Result<(), ProviderError> {
+        self.cloud.deregister_image(id).await
     }
 
     fn console_log(&self, _id: &InstanceId) -> Option<PathBuf> {

@@ -99,6 +99,7 @@ impl Cloud {
             id: SnapshotId(id.to_owned()),
             volume_id: request.volume_id.clone(),
             state: views::snapshot_state(made.state()),
+            progress: made.progress().map(str::to_owned),
             tags: views::tags(made.tags()),
         })
     }

@@ -33,18 +33,32 @@ impl Cloud {
             let word = |summary: Option<&sdk::InstanceStatusSummary>| {
                 summary.and_then(sdk::InstanceStatusSummary::status).map(|word| word.as_str().to_owned())
             };
-            (word(status.system_status()), word(status.instance_status()))
+            let volumes = status.attached_ebs_status().and_then(sdk::EbsStatusSummary::status);
+            let volumes = volumes.map(|word| word.as_str().to_owned());
+            (word(status.system_status()), word(status.instance_status()), volumes)
         });
-        let (system, guest) = checks.unwrap_or_default();
-        if (system.as_deref(), guest.as_deref()) == (Some("ok"), Some("ok")) {
-            return Ok(StatusCheck::Ok {
-                evidence: "EC2's system and instance status checks passed".to_owned(),
-            });
+        let (system, guest, volumes) = checks.unwrap_or_default();
+        let are_reached = (system.as_deref(), guest.as_deref()) == (Some("ok"), Some("ok"));
+        // Only Nitro instances have a check of their volumes ("Attached EBS status checks").
+        match volumes.as_deref() {
+            Some("ok") if are_reached => {
+                return Ok(StatusCheck::Ok {
+                    evidence: "EC2's system, instance and attached EBS status checks passed".to_owned(),
+                });
+            }
+            Some("impaired" | "initializing") => {}
+            _ if are_reached => {
+                return Ok(StatusCheck::Ok {
+                    evidence: "EC2's system and instance status checks passed".to_owned(),
+                });
+            }
+            _ => {}
         }
         let limit = self.known(|known| known.boot_timeouts.get(&id.0).copied());
         let limit = limit.unwrap_or(self.spec.boot_timeout);
         let is_late = started_before(&instance, Duration::from_secs(limit.into()));
-        if guest.as_deref() != Some("impaired") && !is_late {
+        let volumes_fail = volumes.as_deref() == Some("impaired");
+        if guest.as_deref() != Some("impaired") && !volumes_fail && !is_late {
             return Ok(StatusCheck::Initializing);
         }
         // A guest that cannot be reached yet may still come; a console that shows why not decides.
@@ -53,10 +67,14 @@ impl Cloud {
         let word = |check: Option<String>| check.unwrap_or_else(|| "not known".to_owned());
         let reason = match console::judge(&console, None, Duration::MAX) {
             Verdict::Failed(reason) => reason.to_owned(),
+            Verdict::Up(_) if is_late && console::unreachable(&console).is_some() => {
+                console::unreachable(&console).unwrap_or_default().to_owned()
+            }
             _ if is_late => format!(
-                "EC2's checks did not pass within {limit} s: system {}, instance {}",
+                "EC2's checks did not pass within {limit} s: system {}, instance {}, attached EBS volumes {}",
                 word(system),
-                word(guest)
+                word(guest),
+                word(volumes)
             ),
             _ => return Ok(StatusCheck::Initializing),
         };

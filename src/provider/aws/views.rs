@@ -8,8 +8,8 @@ use aws_sdk_ec2::types as sdk;
 use super::options;
 use crate::model::{BootMode, VolumeType};
 use crate::provider::types::{
-    AttachmentView, InstanceId, InstanceState, InstanceView, ProviderError, ProviderErrorKind, SnapshotId,
-    SnapshotState, SnapshotView, TagMap, VolumeId, VolumeState, VolumeView,
+    AttachmentView, ImageId, ImageState, ImageView, InstanceId, InstanceState, InstanceView, ProviderError,
+    ProviderErrorKind, SnapshotId, SnapshotState, SnapshotView, TagMap, VolumeId, VolumeState, VolumeView,
 };
 
 /// Something that EC2 always says and did not.
@@ -169,7 +169,30 @@ pub(super) fn snapshot(snapshot: &sdk::Snapshot) -> Result<SnapshotView, Provide
         id: SnapshotId(id.to_owned()),
         volume_id: VolumeId(snapshot.volume_id().unwrap_or_default().to_owned()),
         state: snapshot_state(snapshot.state()),
+        progress: snapshot.progress().map(str::to_owned),
         tags: tags(snapshot.tags()),
+    })
+}
+
+/// An image of DescribeImages.
+pub(super) fn image(image: &sdk::Image) -> Result<ImageView, ProviderError> {
+    const OPERATION: &str = "DescribeImages";
+    let id = required(image.image_id(), OPERATION, "the image's id")?;
+    let state = match image.state() {
+        Some(sdk::ImageState::Available) => ImageState::Available,
+        Some(sdk::ImageState::Error | sdk::ImageState::Failed | sdk::ImageState::Invalid) => {
+            ImageState::Failed
+        }
+        _ => ImageState::Pending,
+    };
+    let snapshots = image.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.snapshot_id());
+    Ok(ImageView {
+        id: ImageId(id.to_owned()),
+        name: image.name().unwrap_or_default().to_owned(),
+        state,
+        snapshots: snapshots.map(|id| SnapshotId(id.to_owned())).collect(),
+        platform: image.platform_details().unwrap_or_default().to_owned(),
+        tags: tags(image.tags()),
     })
 }
 

@@ -52,7 +52,7 @@ fn escaped(value: &str) -> String {
 }
 
 /// EC2's whole numbers are signed and of 32 bits.
-fn signed(value: u64, name: &str, operation: &'static str) -> Result<i32, ProviderError> {
+pub(super) fn signed(value: u64, name: &str, operation: &'static str) -> Result<i32, ProviderError> {
     i32::try_from(value).map_err(|_| {
         ProviderError::new(
             operation,

@@ -170,6 +170,7 @@ impl Desk<'_> {
             since: self.now,
             root_device: "/dev/xvda".to_owned(),
             stub_root: None,
+            image_volumes: Vec::new(),
             options: InstanceOptions::default(),
             slots: std::collections::BTreeMap::new(),
             termination_protection: true,

@@ -115,7 +115,7 @@ impl Desk<'_> {
         self.check_run(request)?;
         let id = self.claim::<InstanceRecord>("RunInstances", &request.token)?;
         if let Some(made) = self.instance_by_id(&id)? {
-            if made.request.as_ref() != Some(request) {
+            if made.request.as_ref() != Some(&without_user_data(request)) {
                 return Err(mismatch(&request.token));
             }
             if made.phase == InstancePhase::Terminated {
@@ -127,6 +127,9 @@ impl Desk<'_> {
             return self.instance_view(&made);
         }
         self.check_interfaces(&request.options)?;
+        if let Some(image) = &request.image_id {
+            return self.run_image(request, image, id);
+        }
         let address = self.claim_address(request.private_ip, &id)?;
         let root_device = if request.platform == "windows" { "/dev/sda1" } else { "/dev/xvda" };
         let stub_root = VolumeId(id::random(VolumeRecord::PREFIX)?);
@@ -144,6 +147,7 @@ impl Desk<'_> {
             since: self.now,
             root_device: root_device.to_owned(),
             stub_root: Some(stub_root),
+            image_volumes: Vec::new(),
             termination_protection: false,
             // The swap stops it.
             options: InstanceOptions { disable_api_stop: false, ..request.options.clone() },
@@ -209,7 +213,7 @@ impl Desk<'_> {
     }
 
     /// Takes the address that is wanted, or a free one of 172.31.0.0/16, for an instance.
-    fn claim_address(&self, wanted: Option<Ipv4Addr>, id: &str) -> Result<Ipv4Addr, Failure> {
+    pub(super) fn claim_address(&self, wanted: Option<Ipv4Addr>, id: &str) -> Result<Ipv4Addr, Failure> {
         if let Some(address) = wanted {
             if let Some(holder) = self.holder(address)?
                 && holder != id
@@ -285,6 +289,11 @@ impl Desk<'_> {
             tags: instance.tags.clone(),
         })
     }
+}
+
+/// User data is nowhere kept.
+pub(super) fn without_user_data(request: &RunInstance) -> RunInstance {
+    RunInstance { user_data: None, ..request.clone() }
 }
 
 fn mismatch(token: &ClientToken) -> Failure {

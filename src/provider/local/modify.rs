@@ -6,10 +6,12 @@ use super::cloud::Desk;
 use super::failure::Failure;
 use super::instance_types::instance_type;
 use super::options;
-use super::record::{InstancePhase, Record, SnapshotRecord, VolumePhase, VolumeRecord};
+use super::record::{ImageRecord, InstancePhase, Record, SnapshotRecord, VolumePhase, VolumeRecord};
 use super::rules::{self, Shape};
 use crate::model::VolumeType;
-use crate::provider::types::{InstanceId, ModifyInstance, ModifyVolume, SnapshotId, TagMap, VolumeId};
+use crate::provider::types::{
+    ImageId, InstanceId, ModifyInstance, ModifyVolume, SnapshotId, TagMap, VolumeId,
+};
 
 /// Most bytes of user data.
 const MAX_USER_DATA: usize = 16 << 10;
@@ -170,6 +172,11 @@ impl Desk<'_> {
                 let mut snapshot = self.snapshot(&SnapshotId(id.to_owned()))?;
                 snapshot.tags = changed(&snapshot.tags)?;
                 self.store.write(&snapshot)
+            }
+            Some(ImageRecord::PREFIX) => {
+                let mut image = self.image(&ImageId(id.to_owned()))?;
+                image.tags = changed(&image.tags)?;
+                self.store.write(&image)
             }
             _ => {
                 let mut instance = self.instance(&InstanceId(id.to_owned()))?;

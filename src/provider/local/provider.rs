@@ -16,9 +16,10 @@ use crate::model::{AccessNodeSpec, Found, LocalProviderSpec, Lookup};
 use crate::provider::Provider;
 use crate::provider::preflight::{Concern, Preflight};
 use crate::provider::types::{
-    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, InstanceId,
-    InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError, ProviderErrorKind,
-    RunInstance, SnapshotId, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeView,
+    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, ImageId, ImageView,
+    InstanceId, InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError,
+    ProviderErrorKind, RegisterImage, RunInstance, SnapshotId, SnapshotView, StatusCheck, TagMap, VolumeId,
+    VolumeView,
 };
 
 /// A cloud in a directory of this machine, which is also its access node.
@@ -211,6 +212,21 @@ impl Provider for LocalProvider {
     async fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), ProviderError> {
         let id = id.clone();
         self.call("DeleteSnapshot", move |desk| desk.delete_snapshot(&id)).await
+    }
+
+    async fn register_image(&self, request: &RegisterImage) -> Result<ImageView, ProviderError> {
+        let request = request.clone();
+        self.call("RegisterImage", move |desk| desk.register_image(&request)).await
+    }
+
+    async fn images(&self, filter: &Filter) -> Result<Vec<ImageView>, ProviderError> {
+        let filter = filter.clone();
+        self.call("DescribeImages", move |desk| desk.describe_images(&filter)).await
+    }
+
+    async fn deregister_image(&self, id: &ImageId) -> Result<(), ProviderError> {
+        let id = id.clone();
+        self.call("DeregisterImage", move |desk| desk.deregister_image(&id)).await
     }
 
     fn console_log(&self, id: &InstanceId) -> Option<PathBuf> {

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::id::is_id;
 use crate::model::{BootMode, ClientToken, InstanceOptions, VolumeType};
 use crate::provider::types::{
-    CreateSnapshot, CreateVolume, InstanceId, RunInstance, SnapshotId, TagMap, VolumeId,
+    CreateSnapshot, CreateVolume, ImageId, ImageMapping, InstanceId, RegisterImage, RunInstance, SnapshotId,
+    TagMap, VolumeId,
 };
 
 /// Milliseconds since 1970.
@@ -161,6 +162,9 @@ pub(super) struct InstanceRecord {
     pub(super) root_device: String,
     /// The volume it was launched with.
     pub(super) stub_root: Option<VolumeId>,
+    /// The volumes that its image gave it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) image_volumes: Vec<ImageVolume>,
     /// Device name (as [`super::rules::slot`] spells it) → volume that may be attached there. A
     /// hint that is written before the volume's record, which decides.
     pub(super) slots: BTreeMap<String, VolumeId>,
@@ -179,6 +183,16 @@ pub(super) struct InstanceRecord {
     pub(super) tags: TagMap,
 }
 
+/// A volume that an image gives an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImageVolume {
+    pub(super) id: VolumeId,
+    pub(super) mapping: ImageMapping,
+    pub(super) encrypted: bool,
+    pub(super) kms_key_id: Option<String>,
+}
+
 impl InstanceRecord {
     /// Whether it is the access node.
     pub(super) fn is_access_node(&self) -> bool {
@@ -194,6 +208,10 @@ impl Record for InstanceRecord {
     }
     fn is_sound(&self) -> bool {
         self.slots.values().chain(&self.stub_root).all(|volume| is_id(VolumeRecord::PREFIX, &volume.0))
+            && self.image_volumes.iter().all(|volume| {
+                is_id(VolumeRecord::PREFIX, &volume.id.0)
+                    && is_id(SnapshotRecord::PREFIX, &volume.mapping.snapshot_id.0)
+            })
             && self.boot.as_ref().is_none_or(|boot| is_id(BOOT_PREFIX, &boot.nonce))
     }
 }
@@ -206,6 +224,10 @@ pub(super) struct SnapshotRecord {
     pub(super) request: CreateSnapshot,
     /// GiB.
     pub(super) size: u64,
+    #[serde(default)]
+    pub(super) encrypted: bool,
+    #[serde(default)]
+    pub(super) kms_key_id: Option<String>,
     pub(super) since: Millis,
     pub(super) tags: TagMap,
 }
@@ -215,6 +237,28 @@ impl Record for SnapshotRecord {
     const PREFIX: &'static str = "snap";
     fn id(&self) -> &str {
         &self.id.0
+    }
+}
+
+/// An image. Its content is that of its snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImageRecord {
+    pub(super) id: ImageId,
+    pub(super) request: RegisterImage,
+    pub(super) since: Millis,
+    pub(super) tags: TagMap,
+}
+
+impl Record for ImageRecord {
+    const DIRECTORY: &'static str = "images";
+    const PREFIX: &'static str = "ami";
+    fn id(&self) -> &str {
+        &self.id.0
+    }
+    fn is_sound(&self) -> bool {
+        let mut snapshots = self.request.mappings.iter().map(|mapping| &mapping.snapshot_id);
+        snapshots.all(|snapshot| is_id(SnapshotRecord::PREFIX, &snapshot.0))
     }
 }
 

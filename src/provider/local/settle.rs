@@ -117,7 +117,10 @@ impl Desk<'_> {
     }
 
     fn settle_pending(&self, instance: &mut InstanceRecord) -> Result<(), Failure> {
-        if instance.boot.is_none() {
+        if instance.boot.is_none() && !instance.image_volumes.is_empty() {
+            self.finish_image_volumes(instance)?;
+            self.launch(instance)?;
+        } else if instance.boot.is_none() {
             self.finish_stub(instance)?;
         } else {
             self.finish_start(instance)?;

@@ -58,6 +58,8 @@ impl Desk<'_> {
             id: SnapshotId(id),
             request: request.clone(),
             size: volume.size,
+            encrypted: volume.encrypted,
+            kms_key_id: volume.kms_key_id.clone(),
             since: self.now,
             tags: request.tags.clone(),
         };
@@ -117,6 +119,12 @@ impl Desk<'_> {
 
     pub(super) fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), Failure> {
         let snapshot = self.snapshot(id)?;
+        if let Some(image) = self.image_of(id)? {
+            return Err(Failure::state(
+                "InvalidSnapshot.InUse",
+                format!("The snapshot {id} is currently in use by {image}"),
+            ));
+        }
         self.store.remove::<SnapshotRecord>(&id.0)?;
         remove_file(&self.store.content::<SnapshotRecord>(&id.0))?;
         self.store.remove_name(TOKENS, &token_key("CreateSnapshot", &snapshot.request.token))
@@ -124,7 +132,7 @@ impl Desk<'_> {
 }
 
 /// Copies a file's data and keeps its holes; in one step where the filesystem shares blocks.
-fn copy_sparse(mut source: &File, mut target: &File) -> io::Result<()> {
+pub(super) fn copy_sparse(mut source: &File, mut target: &File) -> io::Result<()> {
     if ioctl_ficlone(target, source).is_ok() {
         return Ok(());
     }

@@ -35,7 +35,7 @@ impl Store {
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        for name in ["", "volumes", "instances", "snapshots", TOKENS, ADDRESSES, MACHINES] {
+        for name in ["", "volumes", "instances", "snapshots", "images", TOKENS, ADDRESSES, MACHINES] {
             let path = root.join(name);
             builder.create(&path).map_err(|error| Failure::file("make", &path, error))?;
         }
@@ -144,7 +144,7 @@ impl Store {
 
     /// Deletes what a killed process left half written.
     pub(super) fn remove_temporary(&self) -> Result<(), Failure> {
-        for directory in ["", "volumes", "instances", "snapshots", TOKENS, ADDRESSES] {
+        for directory in ["", "volumes", "instances", "snapshots", "images", TOKENS, ADDRESSES] {
             let directory = self.root.join(directory);
             for name in names(&directory)? {
                 if name.starts_with(TEMPORARY) {

@@ -13,7 +13,7 @@ use crate::provider::types::{
 };
 
 /// Whether a filter's tags are all there.
-fn tagged(filter: &Filter, tags: &TagMap) -> bool {
+pub(super) fn tagged(filter: &Filter, tags: &TagMap) -> bool {
     filter.tags.iter().all(|(key, value)| tags.get(key) == Some(value))
         && filter.tag_keys.iter().all(|key| tags.contains_key(key))
 }
@@ -122,6 +122,7 @@ impl Desk<'_> {
         SnapshotView {
             id: snapshot.id.clone(),
             volume_id: snapshot.request.volume_id.clone(),
+            progress: Some(if done { "100%" } else { "0%" }.to_owned()),
             state: if done { SnapshotState::Completed } else { SnapshotState::Pending },
             tags: snapshot.tags.clone(),
         }

@@ -11,8 +11,8 @@ use crate::model::{
     Address, Architecture, BootMode, Digest, InstanceAddress, InstanceOptions, Location, VolumeType,
 };
 use crate::provider::{
-    CreateSnapshot, CreateVolume, InstanceId, ModifyInstance, ModifyVolume, RunInstance, SnapshotId, TagMap,
-    VolumeId,
+    CreateSnapshot, CreateVolume, ImageId, InstanceId, ModifyInstance, ModifyVolume, RegisterImage,
+    RunInstance, SnapshotId, TagMap, VolumeId, VolumeShape,
 };
 
 /// The version this file describes.
@@ -56,6 +56,10 @@ pub enum Resource {
     Volume(Box<VolumeResource>),
     /// An instance.
     Instance(Box<InstanceResource>),
+    /// A snapshot of a volume, for an image.
+    Snapshot(Box<SnapshotResource>),
+    /// An image of snapshots.
+    Image(Box<ImageResource>),
 }
 
 impl Resource {
@@ -65,6 +69,8 @@ impl Resource {
         match self {
             Self::Volume(volume) => &volume.id.0,
             Self::Instance(instance) => &instance.id.0,
+            Self::Snapshot(snapshot) => &snapshot.id.0,
+            Self::Image(image) => &image.id.0,
         }
     }
 }
@@ -163,6 +169,61 @@ pub struct VolumeResource {
     /// It has more IOPS or throughput than configured, for the write, and is not lowered yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub raised: bool,
+    /// The volume that was written and hot-added, where the instance was launched from its
+    /// snapshot: it has done its work and is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<VolumeId>,
+    /// The final snapshot that was taken of it and with which it is to be destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_snapshot: Option<SnapshotId>,
+}
+
+/// A snapshot of a restored volume, from which an image is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotResource {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Of which volume.
+    pub volume_id: VolumeId,
+    /// Digest of what that volume was when it was taken: its size, its content, its preparation.
+    pub content: Digest,
+    /// The user's tags on it.
+    pub tags: TagMap,
+    /// Whether destroying it is refused.
+    pub prevent_destroy: bool,
+}
+
+/// A disk of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageDisk {
+    /// The disk.
+    pub name: String,
+    /// The volume that an instance gets.
+    pub shape: VolumeShape,
+}
+
+/// An image (AMI) of a restored guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageResource {
+    /// Its id.
+    pub id: ImageId,
+    /// Its name.
+    pub name: String,
+    /// The guest's architecture.
+    pub architecture: Architecture,
+    /// How the guest boots.
+    pub boot_mode: BootMode,
+    /// Its disks in order, the root first.
+    pub disks: Vec<ImageDisk>,
+    /// Its snapshots by disk.
+    pub snapshots: BTreeMap<String, SnapshotId>,
+    /// The user's tags on it.
+    pub tags: TagMap,
+    /// Whether destroying it is refused.
+    pub prevent_destroy: bool,
 }
 
 /// How far a launch has come.
@@ -222,6 +283,12 @@ pub struct InstanceResource {
     pub prevent_destroy: bool,
     /// Its first start failed; the next apply restores it again.
     pub tainted: bool,
+    /// The image it was launched from; `None`: its volumes were swapped in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<ImageId>,
+    /// It was launched from that image, and the volumes that it got are not recorded yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopting: bool,
 }
 
 /// A change of the state that a step leaves.
@@ -358,6 +425,13 @@ pub enum Operation {
     DeleteSnapshot {
         /// Which.
         id: SnapshotId,
+    },
+    /// RegisterImage.
+    RegisterImage(Box<RegisterImage>),
+    /// DeregisterImage.
+    DeregisterImage {
+        /// Which.
+        id: ImageId,
     },
 }
 

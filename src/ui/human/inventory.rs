@@ -41,6 +41,7 @@ fn line(stray: &Stray, look: Look) -> String {
         StrayKind::Instance => "instance",
         StrayKind::Volume => "volume",
         StrayKind::Snapshot => "snapshot",
+        StrayKind::Image => "image",
     };
     let size = stray.size.map(|size| format!(", {size} GiB")).unwrap_or_default();
     let made_for = match &stray.address {

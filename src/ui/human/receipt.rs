@@ -86,6 +86,9 @@ fn instance_lines(instance: &InstanceReceipt, paint: Paint) -> String {
     if let Some(log) = &instance.console_log {
         text.push_str(&format!("  console:  {}\n", clean(&log.display().to_string())));
     }
+    if let Some(screenshot) = &instance.screenshot {
+        text.push_str(&format!("  screen:   {}\n", clean(&screenshot.display().to_string())));
+    }
     text
 }
 

@@ -28,9 +28,11 @@ pub fn render_resource(address: &Address, resource: &Resource) -> String {
     let kind = match resource {
         Resource::Volume(_) => "volume",
         Resource::Instance(_) => "instance",
+        Resource::Snapshot(_) => "snapshot",
+        Resource::Image(_) => "image",
     };
     let label = match &address.part {
-        Part::Volume(disk) => disk,
+        Part::Volume(disk) | Part::Snapshot(disk) => disk,
         _ => &address.instance.name,
     };
     let attributes = match serde_json::to_value(resource) {

@@ -19,11 +19,10 @@ fn boot(disk: &Path, kernel: &str) -> Boot {
              cp $m/boot/initrd.img-{kernel} {to}/initramfs; grep -m 1 '^[[:space:]]*linux' $m/boot/grub/grub.cfg; umount $m"
         ),
     );
-    // linux /boot/vmlinuz-… root=… ro …; a paravirtualized guest has no serial port, and one whose
-    // host is emulated takes its time to find a disk.
+    // linux /boot/vmlinuz-… root=… ro …; a paravirtualized guest has no serial port.
     let line = said.lines().find(|line| line.trim_start().starts_with("linux")).unwrap();
     let arguments: Vec<&str> = line.split_whitespace().skip(2).collect();
-    let arguments = format!("{} console=hvc0 systemd.default_device_timeout_sec=600", arguments.join(" "));
+    let arguments = format!("{} console=hvc0", arguments.join(" "));
     let at = |name: &str| directory.path().join(name);
     boot_from_xvda(disk, &at("kernel"), &at("initramfs"), &arguments)
 }

@@ -4,6 +4,7 @@ mod calls;
 mod crash;
 mod declared;
 mod families;
+mod launch;
 mod preflight;
 mod refusals;
 mod restore;

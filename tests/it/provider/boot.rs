@@ -2,6 +2,7 @@
 //! come up, with the reason.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,10 +29,30 @@ pub struct Cloud {
 /// Ends what a failed test left running.
 impl Drop for Cloud {
     fn drop(&mut self) {
-        for process in self.processes() {
-            drop(std::process::Command::new("kill").arg("-9").arg(process.to_string()).status());
+        end_processes(self.base.path());
+    }
+}
+
+/// Ends the QEMU processes of the cloud below a directory.
+pub fn end_processes(base: &Path) {
+    for process in processes(base) {
+        drop(std::process::Command::new("kill").arg("-9").arg(process.to_string()).status());
+    }
+}
+
+/// The QEMU processes of the cloud below a directory, found by their command lines.
+fn processes(base: &Path) -> Vec<u32> {
+    let base = base.to_string_lossy().into_owned();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        if line.starts_with("qemu-system") && line.contains(&base) {
+            found.push(pid);
         }
     }
+    found
 }
 
 fn provider(base: &TempDir, power_off: Duration) -> Arc<LocalProvider> {
@@ -59,19 +80,9 @@ fn cloud_with(power_off: Duration) -> Cloud {
 }
 
 impl Cloud {
-    /// The QEMU processes of this cloud, found by their command lines.
+    /// The QEMU processes of this cloud.
     pub fn processes(&self) -> Vec<u32> {
-        let base = self.base.path().to_string_lossy().into_owned();
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line);
-            if line.starts_with("qemu-system") && line.contains(&base) {
-                found.push(pid);
-            }
-        }
-        found
+        processes(self.base.path())
     }
 
     /// A volume with a guest's image on it, written as `apply` would.

@@ -13,6 +13,8 @@ use replant::provider::{
     TagMap, VolumeId, VolumeState, VolumeView,
 };
 
+pub use super::images::{an_image_is_launched_with_its_volumes, images_are_made_of_snapshots};
+
 /// A cloud to put questions to.
 pub struct Subject {
     pub provider: Arc<dyn Provider>,
@@ -49,6 +51,7 @@ macro_rules! conforms {
             tags_and_filters snapshots_hold_the_moment tokens_make_one_instance instances_live
             the_root_is_swapped terminating_takes_volumes protection_protects addresses_are_unique
             instances_are_checked unknown_things_are_not_found types_are_known
+            images_are_made_of_snapshots an_image_is_launched_with_its_volumes
         }
     };
 }
@@ -82,6 +85,9 @@ pub fn run_request(zone: &str) -> RunInstance {
     RunInstance {
         token: token(),
         base_ami: None,
+        image_id: None,
+        user_data: None,
+        user_data_digest: None,
         instance_type: "m6i.large".to_owned(),
         architecture: Architecture::X86_64,
         boot_mode: BootMode::LegacyBios,
@@ -122,7 +128,7 @@ pub fn until<T, F: Future<Output = Option<T>>>(
     }
 }
 
-const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(60);
 
 #[track_caller]
 pub fn refused<T: std::fmt::Debug>(answer: Result<T, ProviderError>, kind: ProviderErrorKind, code: &str) {
@@ -132,7 +138,7 @@ pub fn refused<T: std::fmt::Debug>(answer: Result<T, ProviderError>, kind: Provi
 }
 
 impl Subject {
-    fn p(&self) -> &dyn Provider {
+    pub fn p(&self) -> &dyn Provider {
         &*self.provider
     }
 

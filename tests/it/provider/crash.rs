@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use replant::model::{ClientToken, VolumeType};
 use replant::provider::local::{Delays, LocalProvider, Settings};
-use replant::provider::{CreateVolume, Filter, InstanceState, ModifyInstance, Provider, RunInstance, TagMap};
+use replant::provider::{
+    CreateVolume, Filter, InstanceState, ModifyInstance, Provider, RegisterImage, RunInstance, TagMap,
+    VolumeView,
+};
 use tempfile::TempDir;
 
 use super::conformance::{run, run_request, until, volume_request};
+use super::images::{image_request, snapshot_request};
 use super::local::{access_node, spec};
 
 /// Names the cloud to the process that will be killed.
@@ -50,7 +54,19 @@ async fn work(provider: &LocalProvider, turn: u64, step: u64) {
     provider.attach_volume(&made.id, &launched.id, "/dev/sdf").await.unwrap();
     provider.terminate_instance(&launched.id).await.unwrap();
     provider.instances(&Filter::id(&launched.id)).await.unwrap();
+    by_image(provider, &made, turn, step).await;
     provider.delete_volume(&made.id).await.unwrap();
+}
+
+/// A snapshot, and an image of it.
+async fn by_image(provider: &LocalProvider, made: &VolumeView, turn: u64, step: u64) {
+    let tags = TagMap::from([("turn".to_owned(), turn.to_string())]);
+    let token = ClientToken(format!("snapshot-{turn}-{step}"));
+    let taken = provider.create_snapshot(&snapshot_request(made, token, tags.clone())).await.unwrap();
+    let request = RegisterImage { tags, ..image_request(&format!("image-{turn}-{step}"), &[&taken.id]) };
+    let image = provider.register_image(&request).await.unwrap();
+    provider.deregister_image(&image.id).await.unwrap();
+    provider.delete_snapshot(&taken.id).await.unwrap();
 }
 
 /// Starts a QEMU on an empty disk, and ends it.
@@ -64,6 +80,26 @@ async fn start_and_end(provider: &LocalProvider, turn: u64, step: u64) {
     let change = ModifyInstance { delete_on_termination: dies, ..ModifyInstance::default() };
     provider.modify_instance(&launched.id, &change).await.unwrap();
     provider.start_instance(&launched.id).await.unwrap();
+    provider.terminate_instance(&launched.id).await.unwrap();
+    provider.instances(&Filter::id(&launched.id)).await.unwrap();
+    start_from_an_image(provider, turn, step).await;
+}
+
+/// Starts a QEMU from an image of an empty disk, and ends it.
+async fn start_from_an_image(provider: &LocalProvider, turn: u64, step: u64) {
+    let empty = CreateVolume { token: ClientToken(format!("empty-{turn}-{step}")), ..volume(turn, step) };
+    let made = provider.create_volume(&empty).await.unwrap();
+    let tags = TagMap::from([("turn".to_owned(), turn.to_string())]);
+    let token = ClientToken(format!("snapshot-{turn}-{step}"));
+    let taken = provider.create_snapshot(&snapshot_request(&made, token, tags)).await.unwrap();
+    let image = image_request(&format!("image-{turn}-{step}"), &[&taken.id]);
+    let image = provider.register_image(&image).await.unwrap();
+    let request = RunInstance {
+        token: ClientToken(format!("from-image-{turn}-{step}")),
+        image_id: Some(image.id.clone()),
+        ..instance(turn, step)
+    };
+    let launched = provider.run_instance(&request).await.unwrap();
     provider.terminate_instance(&launched.id).await.unwrap();
     provider.instances(&Filter::id(&launched.id)).await.unwrap();
 }
@@ -162,7 +198,7 @@ fn killed_while_it_starts_a_machine_it_leaves_one_or_none() {
 async fn check(base: &Path, turn: u64) {
     let provider = open(base);
     let cloud = base.join("cloud");
-    for directory in ["", "volumes", "instances", "snapshots", "tokens", "addresses"] {
+    for directory in ["", "volumes", "instances", "snapshots", "images", "tokens", "addresses"] {
         for entry in fs::read_dir(cloud.join(directory)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             assert!(!name.starts_with(".new-"), "{directory}/{name} was left");
@@ -191,6 +227,15 @@ async fn check(base: &Path, turn: u64) {
     }
     for instance in instances.iter().filter(|instance| live.contains(&instance.id)) {
         assert!(instance.volumes.contains_key(&instance.root_device), "{} has no root", instance.id);
+    }
+    let (images, snapshots) = (provider.images(&tag).await.unwrap(), provider.snapshots(&tag).await.unwrap());
+    assert!(images.len() <= 1 && snapshots.len() <= 1, "turn {turn}: {images:?} {snapshots:?}");
+    for image in images {
+        assert_eq!(image.snapshots.iter().next(), snapshots.first().map(|snapshot| &snapshot.id));
+        provider.deregister_image(&image.id).await.unwrap();
+    }
+    for snapshot in snapshots {
+        provider.delete_snapshot(&snapshot.id).await.unwrap();
     }
     // The next process finishes what is there, by the same tokens, and leaves nothing.
     for instance in live {

@@ -36,11 +36,20 @@ pub fn open(base: &Path) -> Arc<LocalProvider> {
     Arc::new(LocalProvider::open_with(&spec(), &access_node(), base, quick()).unwrap())
 }
 
+/// A cloud's directory; ends what a failed test left running in it.
+struct Machines(TempDir);
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        super::boot::end_processes(self.0.path());
+    }
+}
+
 /// The suite looks at states between: they must last while a busy machine answers.
 pub fn subject() -> Subject {
-    let base = TempDir::new().unwrap();
+    let base = Machines(TempDir::new().unwrap());
     let settings = Settings { delays: Delays::all(Duration::from_millis(300)), ..Settings::default() };
-    let provider = LocalProvider::open_with(&spec(), &access_node(), base.path(), settings).unwrap();
+    let provider = LocalProvider::open_with(&spec(), &access_node(), base.0.path(), settings).unwrap();
     Subject {
         provider: Arc::new(provider),
         zone: "local-1a".to_owned(),

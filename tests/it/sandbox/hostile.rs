@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::guests::{MIB, bootable, disk, tool};
-use super::{programs, request, run};
+use super::guests::MIB;
+use super::{programs, request};
 use replant::guest::exchange;
 use replant::model::Content;
 use replant::sandbox::SandboxError;
@@ -64,31 +64,6 @@ fn run_script(script: &str, seconds: u32) -> Result<Finished, SandboxError> {
         seconds,
     };
     Session::start(&programs, &server, None, &jail)?.finish(&request, seconds)
-}
-
-/// Directories of more names than are looked at: inspection comes to an end, and says so.
-#[test]
-fn directories_without_end_are_looked_at_in_part() {
-    let directory = tempfile::tempdir().unwrap();
-    let root = bootable(directory.path(), "/dev/sda1 / ext4 defaults 0 1\n");
-    for (path, ending) in [("etc/netplan", ".yaml"), ("etc/systemd/system", ".wants")] {
-        let directory = root.join(path);
-        std::fs::create_dir_all(&directory).unwrap();
-        let script = format!("cd {} && seq -f 6.%.0f{ending} 66000 | xargs touch", directory.display());
-        tool("bash", &["-c", &script]);
-    }
-    let at = |name: &str| directory.path().join(name);
-    File::create(at("fs")).unwrap().set_len(100 * MIB).unwrap();
-    let fs = at("fs").to_str().unwrap().to_owned();
-    tool("mkfs.ext4", &["-q", "-N", "140000", "-I", "128", "-d", root.to_str().unwrap(), &fs]);
-    disk(&at("image"), 102, "label: dos\nstart=2048, size=204800\n", &[(MIB, &at("fs"))]);
-    let outcome = run(&request(&[&at("image")]));
-    let found = outcome.report.findings.iter().find(|found| found.code == "guest::directory_too_long");
-    let evidence = found.map(|found| found.evidence.join("\n")).unwrap_or_default();
-    for path in ["/etc/netplan", "/etc/systemd/system"] {
-        assert!(evidence.contains(path), "{path}: {:#?}", outcome.report.findings);
-    }
-    assert!(!outcome.report.recipe.edits.is_empty());
 }
 
 #[test]

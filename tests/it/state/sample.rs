@@ -64,6 +64,8 @@ pub fn volume(number: u64) -> Resource {
         slot: None,
         started: true,
         raised: false,
+        predecessor: None,
+        last_snapshot: None,
     }))
 }
 
@@ -89,6 +91,8 @@ pub fn instance(number: u64) -> Resource {
         depends_on: BTreeSet::from(["instance.db".parse().unwrap()]),
         prevent_destroy: true,
         tainted: false,
+        image_id: None,
+        adopting: false,
     }))
 }
 

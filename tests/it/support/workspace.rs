@@ -70,7 +70,7 @@ impl Workspace {
         self.run(&["apply", "--auto-approve"])
     }
 
-    fn records(&self, kind: &str) -> Vec<Value> {
+    pub fn records(&self, kind: &str) -> Vec<Value> {
         let Ok(entries) = fs::read_dir(self.path().join(".replant/cloud").join(kind)) else {
             return Vec::new();
         };

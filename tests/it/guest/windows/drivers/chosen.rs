@@ -47,7 +47,7 @@ fn folder() -> TempDir {
     fs::write(network.join("replnet.inf"), NETWORK).unwrap();
     fs::write(network.join("replnet.sys"), PROGRAMS.content("sha256.sys")).unwrap();
     fs::write(path.join("AmazonEC2Launch.msi"), "installer").unwrap();
-    fs::copy(PROGRAMS.path("sha256.sys"), path.join("AmazonSSMAgentSetup.exe")).unwrap();
+    fs::write(path.join("AmazonSSMAgentSetup.exe"), PROGRAMS.content("sha256.sys")).unwrap();
     folder
 }
 

@@ -1,19 +1,16 @@
 //! Programs that mingw-w64 makes and osslsigncode signs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use replant::guest::windows::pe::{DigestAlgorithm, Machine, Pe, Signature};
-use tempfile::TempDir;
 
 use super::super::super::fixtures::shell;
 
 /// A driver of a version, unsigned, and signed in every way that Windows knows.
-pub struct Programs {
-    directory: TempDir,
-}
+pub struct Programs(BTreeMap<&'static str, Vec<u8>>);
 
 /// Made once: a compiler, a key and some signatures.
 pub static PROGRAMS: LazyLock<Programs> = LazyLock::new(|| {
@@ -43,16 +40,13 @@ pub static PROGRAMS: LazyLock<Programs> = LazyLock::new(|| {
          sign -nest -h sha256 -in sha1.sys -out both.sys",
         path.display()
     ));
-    Programs { directory }
+    let names = ["unsigned.sys", "sha1.sys", "sha256.sys", "sha384.sys", "both.sys"];
+    Programs(names.into_iter().map(|name| (name, fs::read(path.join(name)).unwrap())).collect())
 });
 
 impl Programs {
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
     pub fn content(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).unwrap()
+        self.0[name].clone()
     }
 }
 
@@ -61,7 +55,10 @@ fn signatures(content: &[u8]) -> Vec<Signature> {
 }
 
 /// What osslsigncode says of a file's digests: those that were signed, those that it computes.
-fn verified(path: &Path) -> (Vec<String>, Vec<String>) {
+fn verified(content: &[u8]) -> (Vec<String>, Vec<String>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.sys");
+    fs::write(&path, content).unwrap();
     let said = shell(&format!("osslsigncode verify -in {} 2>&1 || true", path.display()));
     let after = |name: &str| {
         let lines = said.lines().filter_map(|line| line.trim().strip_prefix(name)?.trim().strip_prefix(':'));
@@ -91,7 +88,7 @@ fn digests_are_those_that_osslsigncode_computes() {
             algorithms,
             "{name}"
         );
-        let (signed, computed) = verified(&PROGRAMS.path(name));
+        let (signed, computed) = verified(&PROGRAMS.content(name));
         let digests: Vec<String> = found.iter().map(|signature| hex(&signature.digest)).collect();
         assert!(!signed.is_empty(), "{name}");
         for (signed, computed) in signed.iter().zip(&computed) {
@@ -113,10 +110,7 @@ fn a_changed_program_no_longer_matches() {
     let mut changed = sound.clone();
     let place = changed.len() / 2 - 1000;
     changed[place] ^= 1;
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("changed.sys");
-    fs::write(&path, &changed).unwrap();
-    let (signed, computed) = verified(&path);
+    let (signed, computed) = verified(&changed);
     assert_ne!(signed, computed, "osslsigncode sees it");
     assert!(signatures(&changed).iter().all(|signature| !signature.matches));
     // The checksum is not a part of what is signed.
@@ -133,11 +127,9 @@ fn a_changed_program_no_longer_matches() {
 fn a_signature_taken_off_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("bare.sys");
-    shell(&format!(
-        "osslsigncode remove-signature -in {} -out {} >/dev/null",
-        PROGRAMS.path("sha256.sys").display(),
-        path.display()
-    ));
+    fs::write(directory.path().join("signed.sys"), PROGRAMS.content("sha256.sys")).unwrap();
+    let (at, bare) = (directory.path().display(), path.display());
+    shell(&format!("osslsigncode remove-signature -in {at}/signed.sys -out {bare} >/dev/null"));
     assert_eq!(signatures(&fs::read(path).unwrap()), []);
     assert_eq!(signatures(&PROGRAMS.content("unsigned.sys")), []);
 }
@@ -147,7 +139,10 @@ fn machines_and_versions_are_read() {
     let content = PROGRAMS.content("sha256.sys");
     let pe = Pe::read(&content).unwrap();
     assert_eq!((pe.machine(), pe.file_version()), (Machine::Amd64, Some([1, 5, 1, 33])));
-    let said = shell(&format!("x86_64-w64-mingw32-objdump -f {}", PROGRAMS.path("sha256.sys").display()));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.sys");
+    fs::write(&path, &content).unwrap();
+    let said = shell(&format!("x86_64-w64-mingw32-objdump -f {}", path.display()));
     assert!(said.contains("pei-x86-64"), "{said}");
 }
 
