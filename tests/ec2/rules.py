@@ -574,7 +574,7 @@ class Cloud(Images, Options, Permissions, Volumes):
             self.pass_through(id, "shutting-down")
             # guide, "Delete a network interface": the primary one ends with its instance, and its
             # address is free again. moto keeps both.
-            for nic in self.instance(id).nics.values():
+            for nic in [nic for index, nic in self.instance(id).nics.items() if int(index) == 0]:
                 nic.subnet.del_subnet_ip(nic.private_ip_address)
                 self.backend.enis.pop(nic.id, None)
             if self.node:
