@@ -28,3 +28,4 @@ mod seeds;
 mod state;
 mod support;
 mod ui;
+mod updates;

@@ -54,7 +54,7 @@ pub fn texts(root: &str, differences: &[Difference]) -> (String, String) {
         let Some(first) = group.first() else { continue };
         let is = |change: fn(&Change) -> bool| group.iter().any(|difference| change(&difference.change));
         let is_new = is(|change| *change == Change::Added);
-        let is_gone = is(|change| *change == Change::Removed);
+        let is_gone = is(|change| matches!(change, Change::Removed { .. }));
         let header = format!("[{root}\\{}]\n", first.key);
         for (text, is_there, side) in [(&mut before, !is_new, 0), (&mut after, !is_gone, 1)] {
             if !is_there {
@@ -62,9 +62,13 @@ pub fn texts(root: &str, differences: &[Difference]) -> (String, String) {
             }
             text.push_str(&header);
             for difference in group {
-                let Change::Value { before, after } = &difference.change else { continue };
-                let value = if side == 0 { before } else { after };
-                if let Some(value) = value {
+                let values: &[Value] = match (&difference.change, side) {
+                    (Change::Value { before, .. }, 0) => before.as_slice(),
+                    (Change::Value { after, .. }, _) => after.as_slice(),
+                    (Change::Removed { values }, _) => values,
+                    _ => &[],
+                };
+                for value in values {
                     // Writing to a String does not fail.
                     let _written = writeln!(text, "{}", line(value));
                 }
@@ -109,12 +113,12 @@ mod tests {
                     after: Some(value("y", &Data::Number(0))),
                 },
             ),
-            changed("C", Change::Removed),
+            changed("C", Change::Removed { values: vec![value("0", &Data::Number(3))] }),
         ];
         let (before, after) = texts("HKEY_LOCAL_MACHINE\\SYSTEM", &differences);
         assert_eq!(
             before,
-            "[HKEY_LOCAL_MACHINE\\SYSTEM\\B]\n\"y\"=dword:00000003\n\n[HKEY_LOCAL_MACHINE\\SYSTEM\\C]\n\n"
+            "[HKEY_LOCAL_MACHINE\\SYSTEM\\B]\n\"y\"=dword:00000003\n\n[HKEY_LOCAL_MACHINE\\SYSTEM\\C]\n\"0\"=dword:00000003\n\n"
         );
         assert_eq!(
             after,

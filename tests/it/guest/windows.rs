@@ -6,4 +6,5 @@ mod firstboot;
 mod hives;
 mod kit;
 mod prepared;
+mod restored;
 mod trees;

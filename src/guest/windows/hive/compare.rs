@@ -23,7 +23,10 @@ pub enum Change {
     /// Only the second hive has the key (its values follow).
     Added,
     /// Only the first hive has the key, and all below it.
-    Removed,
+    Removed {
+        /// The key's own values.
+        values: Vec<Value>,
+    },
     /// Its class or who may do what with it.
     Security,
     /// A value.
@@ -56,8 +59,9 @@ pub fn compare(before: &Hive<'_>, after: &Hive<'_>, most: usize) -> Result<Vec<D
                 found.values(&path, None, right)?;
                 pairs(Vec::new(), right.subkeys()?)
             }
-            (Some(_), None) => {
-                found.push(&path, Change::Removed)?;
+            (Some(left), None) => {
+                let values = left.values()?.collect::<Result<Vec<Value>, HiveError>>()?;
+                found.push(&path, Change::Removed { values })?;
                 Vec::new()
             }
             (None, None) => Vec::new(),

@@ -228,7 +228,7 @@ impl HivePlan {
         for touched in self.keys.values() {
             let mut push = |change| differences.push(Difference { key: touched.path.clone(), change });
             if touched.is_deleted {
-                push(Change::Removed);
+                push(Change::Removed { values: touched.values.clone() });
                 continue;
             }
             if touched.place.is_none() {

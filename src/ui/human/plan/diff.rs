@@ -55,8 +55,10 @@ pub fn render_diff(diff: &FileDiff, context: usize, paint: Paint, indent: usize)
 }
 
 fn unified(path: &str, old: Option<&str>, new: Option<&str>, context: usize, paint: Paint) -> Vec<String> {
+    // A path of Windows begins with a drive.
+    let slash = if path.starts_with('/') { "" } else { "/" };
     let name = |side: &str, text: Option<&str>| match text {
-        Some(_) => format!("{side}{path}"),
+        Some(_) => format!("{side}{slash}{path}"),
         None => "/dev/null".to_owned(),
     };
     let mut lines =
