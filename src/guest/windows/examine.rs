@@ -354,6 +354,8 @@ fn fallback(
             .remedy("a copy is put there"),
     );
     if write && let Err(error) = draft.carry_out() {
+        // Half an edit is none.
+        *made = Made::default();
         findings.push(
             blocks("windows_boot_unusable", "The boot manager cannot be copied")
                 .seen(error.to_string())

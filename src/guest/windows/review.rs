@@ -269,3 +269,18 @@ fn changes(changes: &GuestChanges, findings: &mut Findings) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_closed_says_what_to_do() {
+        assert_eq!(gate(Gate::Open, "disk root partition 2"), None);
+        let code = |closed| {
+            gate(closed, "disk root partition 2").map(|finding| (finding.code, finding.advice.is_some()))
+        };
+        assert_eq!(code(Gate::Damaged(12)), Some(("guest::windows_filesystem".to_owned(), true)));
+        assert_eq!(code(Gate::NoTools), Some(("guest::windows_tools".to_owned(), true)));
+    }
+}

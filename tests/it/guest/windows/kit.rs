@@ -87,6 +87,7 @@ fn with_parents(name: &str, text: &str) -> String {
     let mut whole = String::new();
     for line in text.lines() {
         if let Some(key) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            let key = key.trim_start_matches('-');
             for (end, _) in key.match_indices('\\').filter(|(end, _)| *end > "HKEY_LOCAL_MACHINE".len()) {
                 if known.insert(key[..end].to_owned()) {
                     whole.push_str(&format!("[{}]\n\n", &key[..end]));

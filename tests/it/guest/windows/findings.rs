@@ -1,0 +1,174 @@
+//! Each finding of Windows guests, on disks that have many at once.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::kit::{self, Disk, run};
+use super::trees::{self, Guest, guest, make};
+use crate::support::{Workspace, replant};
+
+/// The codes that an inspection finds, what is wrong with the first of `wanted` that it does not.
+fn assert_found(disk: &Disk, more: &[&str], wanted: &[&str]) -> Value {
+    let output = replant(disk.directory.path(), [&["inspect", "disk.raw", "--json"][..], more].concat());
+    let inspection: Value =
+        serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{}", output.both()));
+    let findings = inspection["report"]["findings"].as_array().unwrap();
+    let found: Vec<&str> = findings.iter().map(|finding| finding["code"].as_str().unwrap()).collect();
+    for code in wanted {
+        assert!(found.contains(code), "{code} in {found:?}");
+    }
+    inspection
+}
+
+const SET: &str = "HKEY_LOCAL_MACHINE\\SYSTEM\\ControlSet001";
+const SOFTWARE: &str = "HKEY_LOCAL_MACHINE\\SOFTWARE\\Microsoft";
+
+#[test]
+fn a_server_that_needs_a_look() {
+    let system = Box::leak(
+        format!(
+            "[{SET}\\Control\\ProductOptions]\n\"ProductType\"=\"LanmanNT\"\n\n[{SET}\\Control\\Terminal Server]\n\"fDenyTSConnections\"=dword:00000001\n\n[-{SET}\\Services\\atapi]\n\n"
+        )
+        .into_boxed_str(),
+    );
+    let software = Box::leak(
+        format!(
+            "[{SOFTWARE}\\Windows\\CurrentVersion\\Component Based Servicing\\RebootPending]\n\n[{SOFTWARE}\\Windows NT\\CurrentVersion\\Winlogon]\n\"AutoAdminLogon\"=\"1\"\n\n[{SOFTWARE}\\NET Framework Setup\\NDP\\v4\\Full]\n\"Release\"=dword:00000001\n\n"
+        )
+        .into_boxed_str(),
+    );
+    let disk = make("bios", &Guest { ena: false, system, software, ..guest("2008r2") });
+    assert_found(
+        &disk,
+        &[],
+        &[
+            "guest::windows_domain_controller",
+            "guest::windows_rdp_denied",
+            "guest::windows_reboot_pending",
+            "guest::windows_auto_logon",
+            "guest::windows_logon_settings",
+            "guest::windows_dotnet",
+            "guest::windows_space",
+            "guest::windows_clock",
+            "guest::windows_auto_reboot",
+            "guest::windows_vmware_tools",
+            "guest::windows_activation",
+            "guest::windows_ena_missing",
+        ],
+    );
+    assert_found(
+        &disk,
+        &["--instance-type", "m3.medium"],
+        &["guest::windows_pv_missing", "guest::windows_disk_driver_missing"],
+    );
+}
+
+#[test]
+fn a_system_that_ec2_does_not_run() {
+    let system = Box::leak(
+        format!(
+            "[{SET}\\Control\\ProductOptions]\n\"ProductType\"=\"WinNT\"\n\n[{SET}\\Control\\Session Manager\\Environment]\n\"PROCESSOR_ARCHITECTURE\"=\"x86\"\n\n[-{SET}\\Services\\AWSNVMe]\n\n[-{SET}\\Services\\SharedAccess\\Parameters\\FirewallPolicy\\FirewallRules]\n\n"
+        )
+        .into_boxed_str(),
+    );
+    let software = Box::leak(
+        format!("[{SOFTWARE}\\Windows NT\\CurrentVersion]\n\"CurrentBuildNumber\"=\"6002\"\n\n")
+            .into_boxed_str(),
+    );
+    let guest = Guest { system, software, ..guest("2008r2") };
+    let directory = tempfile::tempdir().unwrap();
+    let (c, boot) = (directory.path().join("c"), directory.path().join("s"));
+    let hive = |text: &str, name: &str| kit::hive(name, text);
+    trees::windows(&c, &hive(&trees::system(&guest), "SYSTEM"), &hive(&trees::software(&guest), "SOFTWARE"));
+    // A boot manager that names no loader.
+    let bcd = trees::bcd().replace(trees::LOADER, "{00000000-0000-0000-0000-000000000000}");
+    let bcd = bcd.replace("\"Element\"=\"{00000000-0000-0000-0000-000000000000}\"", "\"Element\"=\"none\"");
+    trees::boot(&boot, "bios", &hive(&bcd, "BCD00000000"));
+    assert_found(
+        &kit::disk("bios", &c, &boot),
+        &[],
+        &[
+            "guest::windows_client",
+            "guest::windows_32_bit",
+            "guest::windows_too_old",
+            "guest::windows_nvme_missing",
+            "guest::windows_rdp_blocked",
+            "guest::windows_console",
+        ],
+    );
+    // Two of it, and no boot configuration.
+    assert_found(&kit::disk("bios", &c, &c), &[], &["guest::several_windows", "guest::windows_boot_missing"]);
+}
+
+/// Puts a file system's partition, the second of `kit::disk`, behind a loop device.
+fn with_c(disk: &Disk, script: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guest/windows");
+    run(Command::new("bash")
+        .args(["-euc", &format!(
+            "loop=$(losetup --find --show --offset $((26624 * 512)) --sizelimit $((163840 * 512)) \"$1\"); trap 'losetup -d $loop' EXIT\n{script}"
+        )])
+        .arg("script")
+        .arg(&disk.image)
+        .arg(root.join("log_in_use.py")));
+}
+
+#[test]
+fn what_is_closed_is_looked_into_and_not_changed() {
+    // Its log says that Windows was running.
+    let disk = make("uefi", &guest("2022"));
+    with_c(
+        &disk,
+        "size=$(ntfsinfo --inode 2 $loop 2>/dev/null | sed -n 's/.*Data Size:[^0-9]*\\([0-9]*\\).*/\\1/p' | head -1)\nlog=$(mktemp)\npython3 \"$2\" \"$size\" \"$log\"\nntfscp --inode $loop \"$log\" 2 >/dev/null\nrm \"$log\"\nntfs-3g.probe --readwrite $loop 2>/dev/null && exit 1 || [ $? = 15 ]",
+    );
+    let inspection = assert_found(&disk, &[], &["guest::windows_unclean", "guest::windows_firewall"]);
+    assert_eq!(inspection["report"]["facts"]["hostname"], "WIN-APP01", "{inspection:#}");
+    assert!(inspection["report"]["recipe"]["edits"].as_array().unwrap().is_empty());
+    // Damage that ntfs-3g will not go over: its first sector says another size of clusters.
+    let disk = make("bios", &guest("2016"));
+    with_c(&disk, "printf '\\003' | dd of=$loop bs=1 seek=13 conv=notrunc status=none");
+    let output = replant(disk.directory.path(), ["inspect", "disk.raw"]);
+    assert_eq!(output.code, 3, "{}", output.both());
+}
+
+#[test]
+fn wishes_that_windows_does_not_have_yet_are_refused() {
+    let disk = make("bios", &guest("2019"));
+    let workspace = Workspace::new(
+        "provider \"local\" {}\naccess_node \"dr\" { instance_id = \"self\" }\ninstance \"app\" {\n  image         = \"disk.raw\"\n  instance_type = \"m6i.large\"\n  guest { hostname = \"other\" }\n  disk \"root\" {\n    size = 2\n    grow = true\n  }\n}\n",
+    );
+    fs::copy(&disk.image, workspace.path().join("disk.raw")).unwrap();
+    let planned = workspace.run(&["plan", "--json"]);
+    assert_eq!(planned.code, 1, "{}", planned.both());
+    assert!(planned.both().contains("guest::windows_changes"), "{}", planned.both());
+    workspace.configure(
+        &fs::read_to_string(workspace.path().join("main.replant.hcl"))
+            .unwrap()
+            .replace("guest { hostname = \"other\" }", ""),
+    );
+    let planned = workspace.run(&["plan"]);
+    assert_eq!(planned.code, 0, "{}", planned.both());
+    assert!(planned.both().contains("guest::windows_grow"), "{}", planned.both());
+}
+
+#[test]
+fn a_full_system_partition_leaves_no_half_edit() {
+    let disk = make("uefi", &guest("2025"));
+    let esp = format!("{}@@1M", disk.image.display());
+    run(Command::new("bash").args([
+        "-euc",
+        "free=$(mdir -i \"$0\" :: | tail -2 | tr -cd 0-9)\nfull=$(mktemp)\nhead -c \"$free\" /dev/zero >\"$full\"\nmcopy -i \"$0\" \"$full\" ::/full\nrm \"$full\"",
+        &esp,
+    ]));
+    let inspection = assert_found(&disk, &[], &["guest::efi_fallback_missing"]);
+    assert!(
+        !inspection["report"]["recipe"]["edits"].as_array().unwrap().is_empty(),
+        "only looking shows what would be"
+    );
+    let prepared = replant(disk.directory.path(), ["prepare", "disk.raw", "--write", "out.raw"]);
+    assert_eq!(prepared.code, 1, "{}", prepared.both());
+    assert!(prepared.both().contains("guest::windows_boot_unusable"), "{}", prepared.both());
+    assert!(!disk.directory.path().join("out.raw").exists());
+}
