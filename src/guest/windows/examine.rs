@@ -64,29 +64,34 @@ pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
     };
     let boot = BootVolume::find(layout, volume)?;
     let mut made = Made::default();
-    let guest = match prepare(layout, job, is_open, boot.as_ref(), &mut made, &mut findings) {
-        Ok(guest) => guest,
-        Err(error) => {
-            made = Made::default();
-            findings.push(damaged(&error));
-            None
-        }
-    };
+    if let Err(error) = prepare(layout, job, is_open, boot.as_ref(), &mut made, &mut findings) {
+        made.forget();
+        findings.push(damaged(&error));
+    }
     if let Err(error) = ntfs.unmount() {
-        made = Made::default();
+        made.forget();
         findings.push(
             blocks("windows_filesystem", "The Windows volume could not be written")
                 .seen(format!("{name}: {error}")),
         );
     }
-    let facts = guest.map(|look| facts(look, boot.as_ref()));
+    let facts = made.look.map(|look| facts(look, boot.as_ref()));
     Ok(Some(report(facts, findings, made.recipe, made.diffs)))
 }
 
 #[derive(Debug, Default)]
 struct Made {
+    look: Option<Look>,
     recipe: Recipe,
     diffs: Vec<FileDiff>,
+}
+
+impl Made {
+    /// Half an edit is none: without a recipe, what was written is discarded.
+    fn forget(&mut self) {
+        self.recipe = Recipe::default();
+        self.diffs = Vec::new();
+    }
 }
 
 fn report(facts: Option<GuestFacts>, findings: Findings, recipe: Recipe, diffs: Vec<FileDiff>) -> Report {
@@ -107,6 +112,16 @@ fn damaged(error: &RegistryError) -> crate::guest::report::Finding {
     while let Some(below) = source {
         text.push_str(&format!(": {below}"));
         source = below.source();
+    }
+    if let RegistryError::File(_) = error {
+        return blocks(
+            "windows_filesystem",
+            "A file of Windows cannot be read or written; the guest is not prepared",
+        )
+        .seen(text)
+        .advice(
+            "Make room on that partition, or run chkdsk /f, in the source machine; then make a new backup.",
+        );
     }
     blocks("windows_registry", "The registry of Windows cannot be read or edited; the guest is not prepared")
         .seen(text)
@@ -203,7 +218,7 @@ fn prepare(
     boot: Option<&BootVolume>,
     made: &mut Made,
     findings: &mut Findings,
-) -> Result<Option<Look>, RegistryError> {
+) -> Result<(), RegistryError> {
     let files = Files::new(Tree::open(Path::new(WINDOWS))?, "C:");
     let hives = (
         HiveFile::load(&files, "HKEY_LOCAL_MACHINE\\SYSTEM", SYSTEM_HIVE)?,
@@ -211,7 +226,7 @@ fn prepare(
     );
     let (Some(system), Some(software)) = hives else {
         findings.push(unknown(&files));
-        return Ok(None);
+        return Ok(());
     };
     for hive in [&system, &software] {
         if !hive.applied.is_empty() {
@@ -226,17 +241,18 @@ fn prepare(
         look::look(&system.hive()?, &software.hive()?).map_err(failed("C:\\Windows\\System32\\config"))?
     else {
         findings.push(unknown(&files));
-        return Ok(None);
+        return Ok(());
     };
     drop(software);
     let free = files.tree().space("/")?.free;
     review::review(&look, &job.inputs, free, findings);
     grown(layout, findings);
     let write = is_open && job.prepare;
-    if !is_open {
-        return Ok(Some(look));
-    }
     let planned = recipe::system(&look);
+    made.look = Some(look);
+    if !is_open {
+        return Ok(());
+    }
     add(made, system.change(&files, &planned, write)?);
     match boot {
         Some(boot) => prepare_boot(boot, &files, write, made, findings)?,
@@ -246,7 +262,7 @@ fn prepare(
                 .advice("Restore all disks of the machine together, the one that boots first."),
         ),
     }
-    Ok(Some(look))
+    Ok(())
 }
 
 fn add(made: &mut Made, outcome: super::registry::Outcome) {
@@ -354,8 +370,7 @@ fn fallback(
             .remedy("a copy is put there"),
     );
     if write && let Err(error) = draft.carry_out() {
-        // Half an edit is none.
-        *made = Made::default();
+        made.forget();
         findings.push(
             blocks("windows_boot_unusable", "The boot manager cannot be copied")
                 .seen(error.to_string())

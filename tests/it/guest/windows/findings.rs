@@ -155,20 +155,23 @@ fn wishes_that_windows_does_not_have_yet_are_refused() {
 
 #[test]
 fn a_full_system_partition_leaves_no_half_edit() {
-    let disk = make("uefi", &guest("2025"));
-    let esp = format!("{}@@1M", disk.image.display());
-    run(Command::new("bash").args([
-        "-euc",
-        "free=$(mdir -i \"$0\" :: | tail -2 | tr -cd 0-9)\nfull=$(mktemp)\nhead -c \"$free\" /dev/zero >\"$full\"\nmcopy -i \"$0\" \"$full\" ::/full\nrm \"$full\"",
-        &esp,
-    ]));
-    let inspection = assert_found(&disk, &[], &["guest::efi_fallback_missing"]);
-    assert!(
-        !inspection["report"]["recipe"]["edits"].as_array().unwrap().is_empty(),
-        "only looking shows what would be"
-    );
-    let prepared = replant(disk.directory.path(), ["prepare", "disk.raw", "--write", "out.raw"]);
-    assert_eq!(prepared.code, 1, "{}", prepared.both());
-    assert!(prepared.both().contains("guest::windows_boot_unusable"), "{}", prepared.both());
-    assert!(!disk.directory.path().join("out.raw").exists());
+    // No room for the boot configuration; none for the boot manager's copy.
+    for (left, code) in [(0, "guest::windows_filesystem"), (6144, "guest::windows_boot_unusable")] {
+        let disk = make("uefi", &guest("2025"));
+        let esp = format!("{}@@1M", disk.image.display());
+        run(Command::new("bash").args([
+            "-euc",
+            "free=$(mdir -i \"$0\" :: | tail -2 | tr -cd 0-9)\nfull=$(mktemp)\nhead -c $((free - $1)) /dev/zero >\"$full\"\nmcopy -i \"$0\" \"$full\" ::/full\nrm \"$full\"",
+            &esp,
+            &left.to_string(),
+        ]));
+        let inspection = assert_found(&disk, &[], &["guest::efi_fallback_missing"]);
+        let edits = inspection["report"]["recipe"]["edits"].as_array().unwrap().len();
+        assert!(edits > 0, "only looking shows what would be");
+        let prepared = replant(disk.directory.path(), ["prepare", "disk.raw", "--write", "out.raw"]);
+        assert_eq!(prepared.code, 1, "{}", prepared.both());
+        assert!(prepared.both().contains(code), "{code}: {}", prepared.both());
+        assert!(prepared.both().contains("WIN-APP01"), "{}", prepared.both());
+        assert!(!disk.directory.path().join("out.raw").exists());
+    }
 }
