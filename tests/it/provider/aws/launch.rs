@@ -278,6 +278,7 @@ fn updates_are_what_the_table_says() {
     assert!(refused.stderr.contains("plan::size_down"), "{}", refused.both());
     // By replacement: the volumes and what is on them go over, unless they cannot.
     let address = restore.cloud.address("eu-central-1a", 77);
+    restore.cloud.elsewhere("CreateKeyPair", &json!({ "KeyName": "other" }));
     for (change, lost) in
         [(format!("  private_ip = \"{address}\""), false), ("  key_name = \"other\"".to_owned(), false)]
     {
