@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::guest::prepared;
 use super::{InstancePlan, Request, Start, Step, VolumePlan, build, instance};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::model::{Address, ClientToken, InstanceAddress, Part};
@@ -80,12 +81,16 @@ fn volume(address: &Address, plan: &VolumePlan) -> Option<WantedVolume> {
 }
 
 fn launched(machine: &Machine, plan: &InstancePlan, replaces: Option<InstanceId>) -> WantedInstance {
+    let mut unknown = plan.unknown.clone();
+    if prepared(machine).is_none() {
+        unknown.insert("platform".to_owned());
+    }
     WantedInstance {
         address: machine.spec.address.clone(),
         replaces,
         method: machine.spec.launch.method,
         request: plan.request(nothing(), plan.tags.clone()),
-        unknown: plan.unknown.clone(),
+        unknown,
     }
 }
 

@@ -66,8 +66,9 @@ impl<'a> Wanted<'a> {
         if self.is_arm { "arm64" } else { "x86_64" }
     }
 
-    /// What of an image that the user names does not fit; each as the end of "it …".
-    pub(super) fn misfits(&self, image: &sdk::Image) -> Vec<String> {
+    /// What of an image that the user names does not fit; each as the end of "it …". Whose guest was
+    /// not looked into says by the image what it is (`knows_platform` is false).
+    pub(super) fn misfits(&self, image: &sdk::Image, knows_platform: bool) -> Vec<String> {
         let mut found = Vec::new();
         let architecture = image.architecture().map_or("", sdk::ArchitectureValues::as_str);
         if architecture != self.architecture() {
@@ -76,7 +77,8 @@ impl<'a> Wanted<'a> {
             let mode = image.boot_mode().map_or("no boot mode", sdk::BootModeValues::as_str);
             found.push(format!("has {mode}, and the guest boots by {}", self.boot_mode.as_str()));
         }
-        if self.windows != is_windows(image.platform().map_or("", sdk::PlatformValues::as_str)) {
+        let is_of_windows = is_windows(image.platform().map_or("", sdk::PlatformValues::as_str));
+        if knows_platform && self.windows != is_of_windows {
             let (is, guest) = if self.windows { ("Linux", "Windows") } else { ("Windows", "Linux") };
             found.push(format!("is an image of {is}, and the guest is {guest}: EC2 bills by the image"));
         }

@@ -143,7 +143,7 @@ impl Survey<'_> {
                 .help("leave base_ami out: Replant then chooses a public image that fits"),
             Some(image) => {
                 let wanted = Wanted::of(request, self.types.get(&request.instance_type));
-                let misfits = wanted.misfits(image);
+                let misfits = wanted.misfits(image, !launch.is_unknown("platform"));
                 if misfits.is_empty() {
                     return None;
                 }
