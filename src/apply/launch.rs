@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::context::{put_instance, put_volume};
+use super::wait::{MISSING, Pauses};
 use super::{ApplyError, Context, instance};
 use crate::model::{Address, InstanceAddress, Part};
 use crate::plan::{InstancePlan, LaunchPlan, Start};
 use crate::provider::{
-    InstanceId, InstanceState, InstanceView, ModifyInstance, TagMap, VolumeId, VolumeState,
+    InstanceId, InstanceState, InstanceView, ModifyInstance, ProviderErrorKind, TagMap, VolumeId, VolumeState,
 };
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{InstanceResource, Operation, Resource, StateChange, VolumeResource};
@@ -131,15 +132,48 @@ impl Context {
                 false => Some(self.begin(address, Operation::DeleteVolume { id: id.clone() }).await?),
             };
             let operation = Operation::DetachVolume { id: id.clone(), instance: view.id.clone() };
-            self.effect(address, operation, || self.provider.detach_volume(id, &view.id), |()| Vec::new())
-                .await?;
+            let detach = || self.provider.detach_volume(id, &view.id);
+            match self.effect(address, operation, detach, |()| Vec::new()).await {
+                // An earlier run has deleted it, and the instance is still described with it.
+                Err(ApplyError::Provider(error)) if !ours && error.kind == ProviderErrorKind::NotFound => {}
+                detached => detached?,
+            }
             self.wait_until_free(id).await?;
             if let Some(deletion) = deletion {
-                super::retry::retry(&self.cancel, || self.provider.delete_volume(id)).await?;
+                match super::retry::retry(&self.cancel, || self.provider.delete_volume(id)).await {
+                    Err(error) if error.kind == ProviderErrorKind::NotFound => {}
+                    deleted => deleted?,
+                }
                 self.finish(deletion, Vec::new()).await?;
             }
         }
         Ok(())
+    }
+
+    /// As [`Self::clear`]; what is not ours is believed to be there only when that is said again and
+    /// again: an instance may be described for a while as it was before its volumes were taken off.
+    async fn cleared(
+        &self,
+        address: &Address,
+        mut view: InstanceView,
+        phase: LaunchPhase,
+        places: &BTreeMap<String, (Address, VolumeResource)>,
+    ) -> Result<InstanceView, ApplyError> {
+        let mut pauses = Pauses::new(self.options.limits.instance);
+        let mut looks = 0;
+        loop {
+            match self.clear(address, &view, phase, places).await {
+                Ok(()) => return Ok(view),
+                Err(ApplyError::ForeignVolume { volume, .. }) if looks < MISSING => {
+                    pauses.pause(self, &format!("{volume} off {}", view.id), "attached").await?;
+                }
+                Err(error) => return Err(error),
+            }
+            let gone = || ApplyError::NotInState { address: address.clone() };
+            let again = self.describe_instance(&view.id).await?.ok_or_else(gone)?;
+            looks = if again.volumes == view.volumes { looks + 1 } else { 0 };
+            view = again;
+        }
     }
 
     fn is_of_state(&self, id: &VolumeId) -> bool {
@@ -163,7 +197,7 @@ impl Context {
         let view = self.describe_instance(id).await?.ok_or_else(gone)?;
         let places = self.places(&address.instance, disks, &view.root_device)?;
         self.progress(address, "swapping the restored volumes in");
-        self.clear(address, &view, phase, &places).await?;
+        let view = self.cleared(address, view, phase, &places).await?;
         for (device, (_, volume)) in &places {
             if view.volumes.get(device) == Some(&volume.id) {
                 continue;

@@ -40,7 +40,7 @@ const FIRST: Duration = Duration::from_millis(40);
 /// The longest pause between two looks.
 const LONGEST: Duration = Duration::from_secs(5);
 /// Looks that must agree that something does not exist.
-const MISSING: u32 = 5;
+pub const MISSING: u32 = 5;
 
 /// Pauses that grow, up to a limit.
 pub struct Pauses {

@@ -235,7 +235,8 @@ const KNOWN: [(&[(&str, Sign)], Known); 23] = [
     ),
 ];
 
-/// What a console shows of a guest that came up and has no network.
+/// What a console shows of a guest that came up and has no network (`local` reads its own console).
+#[cfg(any(feature = "aws", test))]
 const NETWORK: [&str; 7] = [
     "Failed to start Raise network interfaces",
     "Failed to start Wait for Network",
@@ -260,6 +261,7 @@ pub fn advice(reason: &str) -> Option<&'static str> {
 }
 
 /// Why a guest that shows a login prompt cannot be reached, when its console says so.
+#[cfg(any(feature = "aws", test))]
 #[must_use]
 pub(super) fn unreachable(text: &str) -> Option<&'static str> {
     let cut_off = text.lines().any(|line| line.contains("ci-info:") && line.contains("| False |"));
