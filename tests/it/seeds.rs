@@ -19,14 +19,15 @@ use crate::support::{Workspace, seeds};
 /// Runs that may fail before one must arrive without faults.
 const TRIES: usize = 6;
 
+/// Data that a seed makes may look like any format.
 fn configuration(two: bool, changed: bool) -> String {
     let (tag, size) = if changed { ("changed", 2) } else { ("new", 1) };
     let mut text = format!(
-        "instance \"web\" {{\n  instance_type = \"m6i.large\"\n  private_ip = \"10.20.1.15\"\n  state = \"stopped\"\n  guest {{ drivers = \"none\" }}\n  disk \"root\" {{\n    image = \"root.raw\"\n    restore_throughput = 500\n  }}\n  disk \"data\" {{\n    image = \"data.raw\"\n    size = {size}\n  }}\n  tags = {{ Name = \"{tag}\" }}\n}}\n"
+        "instance \"web\" {{\n  instance_type = \"m6i.large\"\n  private_ip = \"10.20.1.15\"\n  state = \"stopped\"\n  guest {{ drivers = \"none\" }}\n  disk \"root\" {{\n    image = \"root.raw\"\n    format = \"raw\"\n    restore_throughput = 500\n  }}\n  disk \"data\" {{\n    image = \"data.raw\"\n    format = \"raw\"\n    size = {size}\n  }}\n  tags = {{ Name = \"{tag}\" }}\n}}\n"
     );
     if two {
         text.push_str(
-            "instance \"db\" {\n  image = \"root.raw\"\n  instance_type = \"m6i.large\"\n  state = \"standby\"\n  guest { drivers = \"none\" }\n}\n",
+            "instance \"db\" {\n  image = \"root.raw\"\n  image_format = \"raw\"\n  instance_type = \"m6i.large\"\n  state = \"standby\"\n  guest { drivers = \"none\" }\n}\n",
         );
     }
     text
