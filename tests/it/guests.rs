@@ -90,7 +90,8 @@ macro_rules! matrix {
 }
 
 matrix! {
-    debian_13_on_btrfs: "bios-btrfs", Untouched::Fails("ALERT!");
+    // It names no serial console before Replant does: nobody sees how it fails untouched.
+    debian_13_on_btrfs: "bios-btrfs", Untouched::NotTried;
     debian_11_on_lvm: "bios-lvm", Untouched::Fails("ALERT!");
     debian_11_on_old_xfs: "bios-xfs4", Untouched::Fails("");
     debian_12_on_raid_1: "bios-raid1", Untouched::Fails("ALERT!");
