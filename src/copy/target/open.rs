@@ -4,12 +4,17 @@ use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::TargetError;
 use super::device::Device;
 use super::file;
 use super::io::{Kind, Parts, Target};
 use super::{locking, signature};
+
+/// How often a busy device is tried again, and the pause between.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What to do with what is on the target already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -89,7 +94,7 @@ fn open_device(path: &Path, metadata: &fs::Metadata, options: &TargetOptions) ->
         return Err(TargetError::ReadOnly { path: owned() });
     }
 
-    let mut buffered = open_for_writing(path, libc::O_EXCL)?;
+    let mut buffered = open_alone(path)?;
     if buffered.metadata().map_err(inspect)?.rdev() != metadata.rdev() {
         // The name was given to another device since it was looked at.
         return Err(TargetError::Busy { path: owned() });
@@ -141,6 +146,18 @@ pub(super) fn check_size(path: &Path, size: u64, options: &TargetOptions) -> Res
         return Err(TargetError::TooSmall { path: path.to_owned(), size, needed: options.size });
     }
     Ok(())
+}
+
+/// Opens a device that nothing else holds. A process that this one has forked a moment ago has our
+/// last hold on it until it becomes another program: that is waited for.
+fn open_alone(path: &Path) -> Result<File, TargetError> {
+    for _ in 0..TRIES {
+        match open_for_writing(path, libc::O_EXCL) {
+            Err(TargetError::Busy { .. }) => std::thread::sleep(PAUSE),
+            opened => return opened,
+        }
+    }
+    open_for_writing(path, libc::O_EXCL)
 }
 
 /// Opens something that exists, for reading and writing through the page cache.
