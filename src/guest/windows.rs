@@ -2,6 +2,7 @@
 //! own reader and libhivex.
 
 mod bcd;
+mod bytes;
 pub mod components;
 pub mod examine;
 mod files;

@@ -294,3 +294,9 @@ impl Decoder<'_, '_> {
         tags
     }
 }
+
+/// Whether a text is an id of EC2's: a prefix and hexadecimal digits.
+pub(super) fn is_id(prefix: &str, id: &str) -> bool {
+    let digits = id.strip_prefix(prefix);
+    digits.is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit()))
+}

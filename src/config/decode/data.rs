@@ -1,6 +1,6 @@
 //! The `data` block: arguments under Terraform's names, as conditions under EC2's.
 
-use super::attributes::{Decoder, Sink};
+use super::attributes::{Decoder, Sink, is_id};
 use crate::config::ast::Block;
 use crate::config::expression::{Evaluator, Scope};
 use crate::config::source::Place;
@@ -102,8 +102,7 @@ impl Decoder<'_, '_> {
             LookupKind::Ami => ("ami-", "An AMI's id is `ami-` and hexadecimal digits."),
             LookupKind::KmsKey => return,
         };
-        let digits = id.strip_prefix(prefix);
-        if !digits.is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit())) {
+        if !is_id(prefix, id) {
             self.error(
                 place,
                 "config::invalid_id",

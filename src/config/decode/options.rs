@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::attributes::{Decoder, Sink};
+use super::attributes::{Decoder, Sink, is_id};
 use crate::config::ast::Block;
 use crate::config::expression::{Evaluator, Scope};
 use crate::config::source::Place;
@@ -59,8 +59,7 @@ impl Decoder<'_, '_> {
 
     fn id(&mut self, name: &str, prefix: &str, what: &str) -> Option<String> {
         let (id, place) = self.string(name)?;
-        let digits = id.strip_prefix(prefix);
-        if !digits.is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit())) {
+        if !is_id(prefix, &id) {
             self.error(
                 place,
                 "config::invalid_id",

@@ -83,9 +83,7 @@ fn up_to_date(files: &Files, path: &str) -> Result<hive::Replayed, RegistryError
     let bytes = tree.read(path, MOST_HIVE)?;
     let mut logs = Vec::new();
     // A clean hive's logs are of no meaning, and may be as large as it is.
-    if hive::BaseBlock::read(&bytes).is_ok_and(|base| base.is_dirty())
-        || hive::BaseBlock::read(&bytes).is_err()
-    {
+    if !hive::BaseBlock::read(&bytes).is_ok_and(|base| !base.is_dirty()) {
         for suffix in [".LOG1", ".LOG2", ".LOG"] {
             let log = files.find(&format!("{path}{suffix}"))?;
             logs.push(match log {

@@ -1,8 +1,9 @@
 //! Making volumes and instances, once for each client token.
 
-use std::fs::{self, OpenOptions};
+use std::collections::BTreeMap;
+use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 
 use super::cloud::Desk;
 use super::failure::Failure;
@@ -15,7 +16,7 @@ use super::record::{
 };
 use super::rules::{self, Shape};
 use super::settle::token_key;
-use super::store::{ADDRESSES, TOKENS, remove_file, temporary};
+use super::store::{ADDRESSES, TOKENS, create, remove_file, temporary};
 use super::views::volume_view;
 use crate::model::{Architecture, ClientToken, Digest, GIB, InstanceOptions, VolumeType};
 use crate::provider::types::{CreateVolume, InstanceId, InstanceView, RunInstance, VolumeId, VolumeView};
@@ -96,13 +97,7 @@ impl Desk<'_> {
         // What lies there is of an attempt that was killed before its record was written.
         remove_file(&path)?;
         let temporary = temporary(&path);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(fail)?;
+        let file = create(&temporary).map_err(fail)?;
         file.set_len(size).map_err(fail)?;
         file.sync_all().map_err(fail)?;
         let inode = file.metadata().map_err(fail)?.ino();
@@ -135,8 +130,26 @@ impl Desk<'_> {
         let stub_root = VolumeId(id::random(VolumeRecord::PREFIX)?);
         let instance = InstanceRecord {
             slots: [(rules::slot(root_device)?, stub_root.clone())].into(),
+            stub_root: Some(stub_root),
+            ..self.launched(id, request, address, root_device)
+        };
+        self.store.write(&instance)?;
+        self.finish_stub(&instance)?;
+        self.instance_view(&instance)
+    }
+
+    /// An instance as it begins, without volumes.
+    pub(super) fn launched(
+        &self,
+        id: String,
+        request: &RunInstance,
+        address: Ipv4Addr,
+        root_device: &str,
+    ) -> InstanceRecord {
+        InstanceRecord {
+            slots: BTreeMap::new(),
             id: InstanceId(id),
-            request: Some(request.clone()),
+            request: Some(without_user_data(request)),
             instance_type: request.instance_type.clone(),
             zone: request.zone.clone(),
             subnet_id: request.subnet_id.clone(),
@@ -146,10 +159,10 @@ impl Desk<'_> {
             phase: InstancePhase::Pending,
             since: self.now,
             root_device: root_device.to_owned(),
-            stub_root: Some(stub_root),
+            stub_root: None,
             image_volumes: Vec::new(),
             termination_protection: false,
-            // The swap stops it.
+            // A swap stops it; it is set after the launch.
             options: InstanceOptions { disable_api_stop: false, ..request.options.clone() },
             console_pattern: request.console_pattern.clone(),
             boot_timeout: request.boot_timeout,
@@ -157,10 +170,7 @@ impl Desk<'_> {
             paused: false,
             ended: None,
             tags: request.tags.clone(),
-        };
-        self.store.write(&instance)?;
-        self.finish_stub(&instance)?;
-        self.instance_view(&instance)
+        }
     }
 
     fn check_run(&self, request: &RunInstance) -> Result<(), Failure> {
@@ -292,7 +302,7 @@ impl Desk<'_> {
 }
 
 /// User data is nowhere kept.
-pub(super) fn without_user_data(request: &RunInstance) -> RunInstance {
+fn without_user_data(request: &RunInstance) -> RunInstance {
     RunInstance { user_data: None, ..request.clone() }
 }
 

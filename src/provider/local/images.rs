@@ -1,10 +1,9 @@
 //! Images: registered from snapshots, and instances that are launched from them.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use super::cloud::Desk;
-use super::create::without_user_data;
 use super::failure::Failure;
 use super::id;
 use super::record::{
@@ -12,13 +11,13 @@ use super::record::{
     SnapshotRecord, VolumePhase, VolumeRecord,
 };
 use super::rules::{self, Shape};
-use super::snapshots::copy_sparse;
-use super::store::{remove_file, temporary};
+use super::snapshots::copied;
+use super::store::remove_file;
 use super::views::tagged;
-use crate::model::{Architecture, GIB, InstanceOptions};
+use crate::model::{Architecture, GIB};
 use crate::provider::types::{
-    Filter, ImageId, ImageMapping, ImageState, ImageView, InstanceId, InstanceView, RegisterImage,
-    RunInstance, SnapshotId, SnapshotState, VolumeId,
+    Filter, ImageId, ImageMapping, ImageState, ImageView, InstanceView, RegisterImage, RunInstance,
+    SnapshotId, SnapshotState, VolumeId,
 };
 
 /// Characters of an image's name (RegisterImage).
@@ -162,28 +161,8 @@ impl Desk<'_> {
         }
         let mut instance = InstanceRecord {
             slots,
-            id: InstanceId(id),
-            request: Some(without_user_data(request)),
-            instance_type: request.instance_type.clone(),
-            zone: request.zone.clone(),
-            subnet_id: request.subnet_id.clone(),
-            private_ip: Some(address),
-            security_group_ids: request.security_group_ids.clone(),
-            boot_mode: request.boot_mode,
-            phase: InstancePhase::Pending,
-            since: self.now,
-            root_device: image.root_device.clone(),
-            stub_root: None,
             image_volumes,
-            termination_protection: false,
-            // Set after the launch.
-            options: InstanceOptions { disable_api_stop: false, ..request.options.clone() },
-            console_pattern: request.console_pattern.clone(),
-            boot_timeout: request.boot_timeout,
-            boot: None,
-            paused: false,
-            ended: None,
-            tags: request.tags.clone(),
+            ..self.launched(id, request, address, &image.root_device)
         };
         self.store.write(&instance)?;
         self.finish_image_volumes(&instance)?;
@@ -240,24 +219,8 @@ impl Desk<'_> {
         let to = self.store.content::<VolumeRecord>(&id.0);
         let fail = |error| Failure::file("copy to", &to, error);
         remove_file(&to)?;
-        let temporary = temporary(&to);
-        let source = File::open(&from).map_err(|error| Failure::file("open", &from, error))?;
-        let target = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(fail)?;
         let size = gib.checked_mul(GIB).ok_or_else(|| Failure::value(format!("{gib} GiB is too large")))?;
-        let copied = copy_sparse(&source, &target)
-            .and_then(|()| target.set_len(size))
-            .and_then(|()| target.sync_all());
-        if let Err(error) = copied {
-            // A full disk must not stay full.
-            remove_file(&temporary)?;
-            return Err(fail(error));
-        }
+        let (temporary, target) = copied(&from, &to, Some(size))?;
         let inode = target.metadata().map_err(fail)?.ino();
         fs::rename(&temporary, &to).map_err(fail)?;
         Ok(inode)

@@ -1,8 +1,8 @@
 //! Snapshots: copies that share blocks where the filesystem can, and keep holes where not.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
 use rustix::io::Errno;
@@ -14,7 +14,7 @@ use super::qmp;
 use super::record::{InstancePhase, SnapshotRecord, VolumePhase, VolumeRecord};
 use super::rules;
 use super::settle::token_key;
-use super::store::{TOKENS, publish, remove_file, temporary};
+use super::store::{TOKENS, create, publish, remove_file, temporary};
 use crate::provider::types::{CreateSnapshot, SnapshotId, SnapshotView};
 
 /// Bytes copied at once.
@@ -98,22 +98,7 @@ impl Desk<'_> {
     fn copy(&self, volume: &VolumeRecord, snapshot: &str) -> Result<(), Failure> {
         let from = self.store.content::<VolumeRecord>(&volume.id.0);
         let to = self.store.content::<SnapshotRecord>(snapshot);
-        let temporary = temporary(&to);
-        let fail = |error: io::Error| Failure::file("copy to", &to, error);
-        let source = File::open(&from).map_err(|error| Failure::file("open", &from, error))?;
-        let target = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(fail)?;
-        let copied = copy_sparse(&source, &target).and_then(|()| target.sync_all());
-        if let Err(error) = copied {
-            // A full disk must not stay full.
-            remove_file(&temporary)?;
-            return Err(fail(error));
-        }
+        let (temporary, _) = copied(&from, &to, None)?;
         publish(&temporary, &to)
     }
 
@@ -131,8 +116,25 @@ impl Desk<'_> {
     }
 }
 
+/// A file's copy under the temporary name of what it is to be, of that many bytes when they are said.
+pub(super) fn copied(from: &Path, to: &Path, size: Option<u64>) -> Result<(PathBuf, File), Failure> {
+    let temporary = temporary(to);
+    let fail = |error: io::Error| Failure::file("copy to", to, error);
+    let source = File::open(from).map_err(|error| Failure::file("open", from, error))?;
+    let target = create(&temporary).map_err(fail)?;
+    let copied = copy_sparse(&source, &target)
+        .and_then(|()| size.map_or(Ok(()), |size| target.set_len(size)))
+        .and_then(|()| target.sync_all());
+    if let Err(error) = copied {
+        // A full disk must not stay full.
+        remove_file(&temporary)?;
+        return Err(fail(error));
+    }
+    Ok((temporary, target))
+}
+
 /// Copies a file's data and keeps its holes; in one step where the filesystem shares blocks.
-pub(super) fn copy_sparse(mut source: &File, mut target: &File) -> io::Result<()> {
+fn copy_sparse(mut source: &File, mut target: &File) -> io::Result<()> {
     if ioctl_ficlone(target, source).is_ok() {
         return Ok(());
     }

@@ -185,16 +185,15 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Failure> {
     text.push(b'\n');
     let temporary = temporary(path);
     let fail = |error| Failure::file("write", path, error);
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(fail)?;
+    let mut file = create(&temporary).map_err(fail)?;
     file.write_all(&text).map_err(fail)?;
     file.sync_all().map_err(fail)?;
     publish(&temporary, path)
+}
+
+/// A file that only its owner reads, empty.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)
 }
 
 /// The temporary name of a file.

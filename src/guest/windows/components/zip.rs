@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::guest::windows::bytes;
 use flate2::read::DeflateDecoder;
 
 /// Most bytes of an archive's directory: it is read into memory.
@@ -155,14 +156,12 @@ impl Content {
     }
 }
 
-/// A little-endian number of two bytes; 0 beyond the end.
+/// A number of two bytes; 0 beyond the end.
 fn u16_at(data: &[u8], place: usize) -> u16 {
-    let bytes = data.get(place..place + 2).and_then(|bytes| bytes.try_into().ok());
-    bytes.map_or(0, u16::from_le_bytes)
+    bytes::u16_at(data, place).unwrap_or_default()
 }
 
-/// A little-endian number of four bytes; 0 beyond the end.
+/// A number of four bytes; 0 beyond the end.
 fn u32_at(data: &[u8], place: usize) -> u32 {
-    let bytes = data.get(place..place + 4).and_then(|bytes| bytes.try_into().ok());
-    bytes.map_or(0, u32::from_le_bytes)
+    bytes::u32_at(data, place).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! The base block: the first 4,096 bytes of a hive, and the first sector of its logs.
 
 use super::HiveError;
+use crate::guest::windows::bytes::{u32_at, u64_at};
 
 /// Bytes before the hive bins.
 pub(super) const BASE_BLOCK: usize = 4096;
@@ -30,21 +31,6 @@ pub struct BaseBlock {
     pub bins_size: u32,
     /// Whether its checksum is right.
     pub is_sound: bool,
-}
-
-pub(super) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
-    let bytes = bytes.get(offset..)?.first_chunk::<2>()?;
-    Some(u16::from_le_bytes(*bytes))
-}
-
-pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    let bytes = bytes.get(offset..)?.first_chunk::<4>()?;
-    Some(u32::from_le_bytes(*bytes))
-}
-
-pub(super) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
-    let bytes = bytes.get(offset..)?.first_chunk::<8>()?;
-    Some(u64::from_le_bytes(*bytes))
 }
 
 /// The XOR of the first 508 bytes ("Base block", note 2).

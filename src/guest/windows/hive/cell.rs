@@ -1,7 +1,8 @@
 //! Bins and cells: what a hive is made of below keys and values.
 
 use super::HiveError;
-use super::base::{BASE_BLOCK, BaseBlock, PAGE, u32_at};
+use super::base::{BASE_BLOCK, BaseBlock, PAGE};
+use crate::guest::windows::bytes::u32_at;
 
 /// Bytes of a bin's header.
 const BIN_HEADER: usize = 32;

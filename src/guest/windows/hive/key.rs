@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use super::HiveError;
-use super::base::{BASE_BLOCK, BaseBlock, u16_at, u32_at, u64_at};
+use super::base::{BASE_BLOCK, BaseBlock};
 use super::cell::{Cells, NONE, damaged};
 use super::name;
 use super::value::Value;
+use crate::guest::windows::bytes::{u16_at, u32_at, u64_at};
 
 /// The deepest key that Windows makes ("Registry Element Size Limits", Microsoft).
 const MOST_LEVELS: usize = 512;

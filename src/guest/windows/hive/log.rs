@@ -1,7 +1,8 @@
 //! Transaction logs: what Windows wrote there before it wrote the hive.
 
-use super::base::{BASE_BLOCK, BaseBlock, PAGE, SECTOR, u32_at, u64_at};
+use super::base::{BASE_BLOCK, BaseBlock, PAGE, SECTOR};
 use super::marvin::marvin32;
+use crate::guest::windows::bytes::{u32_at, u64_at};
 
 /// One entry of a log of entries.
 #[derive(Debug, Clone)]

@@ -2,17 +2,16 @@
 
 use std::cmp::Ordering;
 
+use crate::guest::windows::bytes::utf16;
+
 /// A name of bytes of Latin-1 (`KEY_COMP_NAME`, `VALUE_COMP_NAME`).
 pub(super) fn latin(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// A name or text of UTF-16LE; what is no character becomes U+FFFD.
+/// A name or text of UTF-16LE.
 pub(super) fn wide(bytes: &[u8]) -> String {
-    let (units, _) = bytes.as_chunks::<2>();
-    char::decode_utf16(units.iter().map(|unit| u16::from_le_bytes(*unit)))
-        .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect()
+    utf16(bytes, u16::from_le_bytes)
 }
 
 /// Upper case as Windows has it: one UTF-16 unit to one unit.

@@ -7,8 +7,9 @@
 use std::cmp::Ordering;
 
 use super::HiveError;
-use super::base::{BASE_BLOCK, BaseBlock, SECTOR, checksum, u64_at};
+use super::base::{BASE_BLOCK, BaseBlock, SECTOR, checksum};
 use super::log::{self, Entry};
+use crate::guest::windows::bytes::{u32_at, u64_at};
 
 /// A log's file type in its base block.
 const OLD: [u32; 2] = [1, 2];
@@ -136,7 +137,7 @@ fn apply(bytes: &mut Vec<u8>, entry: &Entry<'_>) -> u64 {
         length += page.len() as u64;
     }
     put(bytes, 40, entry.bins_size);
-    let flags = super::base::u32_at(bytes, 144).unwrap_or_default();
+    let flags = u32_at(bytes, 144).unwrap_or_default();
     put(bytes, 144, flags & !LOCKED | entry.flags & LOCKED);
     length
 }

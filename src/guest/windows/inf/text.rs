@@ -1,5 +1,7 @@
 //! Bytes as text: UTF-16, UTF-8 or the ANSI code page.
 
+use crate::guest::windows::bytes::utf16;
+
 /// The text of a file. Unicode files begin with a byte order mark, or their second byte is zero;
 /// what is no UTF-8 is taken for Latin-1: names that Windows compares are ASCII.
 pub fn decode(bytes: &[u8]) -> String {
@@ -13,13 +15,6 @@ pub fn decode(bytes: &[u8]) -> String {
             Err(_) => bytes.iter().copied().map(char::from).collect(),
         },
     }
-}
-
-fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
-    let (pairs, _) = bytes.as_chunks();
-    char::decode_utf16(pairs.iter().map(|pair| unit(*pair)))
-        .map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect()
 }
 
 /// A number as setup files write it: decimal, or hexadecimal after `0x`.

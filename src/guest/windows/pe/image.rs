@@ -1,5 +1,7 @@
 //! Headers, directories and sections.
 
+use crate::guest::windows::bytes::{u16_at, u32_at};
+
 /// Most sections that Windows loads.
 const MOST_SECTIONS: usize = 96;
 /// The directory of resources.
@@ -144,16 +146,4 @@ impl<'a> Pe<'a> {
     pub(super) fn resources(&self) -> Option<&'a [u8]> {
         self.at(self.resources?.0)
     }
-}
-
-/// A little-endian number of two bytes.
-pub(super) fn u16_at(data: &[u8], place: usize) -> Option<u16> {
-    let bytes = data.get(place..place.checked_add(2)?)?;
-    Some(u16::from_le_bytes(bytes.try_into().ok()?))
-}
-
-/// A little-endian number of four bytes.
-pub(super) fn u32_at(data: &[u8], place: usize) -> Option<u32> {
-    let bytes = data.get(place..place.checked_add(4)?)?;
-    Some(u32::from_le_bytes(bytes.try_into().ok()?))
 }

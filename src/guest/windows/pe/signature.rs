@@ -8,7 +8,8 @@ use sha2::digest::Output;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::der::{CONTEXT_0, CONTEXT_1, INTEGER, OBJECT, OCTETS, Reader, SEQUENCE, SET, Value};
-use super::image::{Pe, PeError, u16_at, u32_at};
+use super::image::{Pe, PeError};
+use crate::guest::windows::bytes::{u16_at, u32_at, utf16};
 
 /// Most signatures of one file, nested ones included.
 const MOST_SIGNATURES: usize = 16;
@@ -250,12 +251,7 @@ fn common_name(name: Value<'_>) -> Option<String> {
         let value = part.any()?;
         let text = match value.tag {
             // BMPString: UTF-16, the high byte first.
-            0x1e => {
-                let (pairs, _) = value.content.as_chunks();
-                String::from_utf16_lossy(
-                    &pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect::<Vec<_>>(),
-                )
-            }
+            0x1e => utf16(value.content, u16::from_be_bytes),
             _ => String::from_utf8_lossy(value.content).into_owned(),
         };
         Some(text.chars().filter(|character| !character.is_control()).take(LONGEST_NAME).collect())

@@ -1,6 +1,7 @@
 //! The file's version, in its resources.
 
-use super::image::{Pe, u16_at, u32_at};
+use super::image::Pe;
+use crate::guest::windows::bytes::{u16_at, u32_at};
 
 /// The type of version resources.
 const VERSION: u32 = 16;
