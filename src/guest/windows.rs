@@ -17,4 +17,5 @@ mod reg;
 mod registry;
 mod review;
 mod services;
+pub mod stage;
 mod version;
