@@ -4,6 +4,8 @@
 mod bcd;
 mod bytes;
 pub mod components;
+mod describe;
+mod drives;
 pub mod examine;
 mod files;
 pub mod firstboot;

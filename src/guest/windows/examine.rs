@@ -1,10 +1,10 @@
 //! From a Windows volume to a report: look behind the gate, read the registry, make the edits.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::bcd;
+use super::describe;
 use super::files::Files;
 use super::look::{self, Look};
 use super::mount::{self, Gate, Ntfs};
@@ -17,7 +17,7 @@ use crate::guest::draft::Draft;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::report::{FileDiff, GuestFacts, Job, PROTOCOL, Recipe, Report};
 use crate::guest::tree::Tree;
-use crate::model::{Architecture, Firmware};
+use crate::model::Firmware;
 
 /// Where volumes are mounted for a look, C: and the system partition.
 const LOOK: &str = "/run/look";
@@ -75,13 +75,15 @@ pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
                 .seen(format!("{name}: {error}")),
         );
     }
-    let facts = made.look.map(|look| facts(look, boot.as_ref()));
+    let firmware = boot.as_ref().map_or(Firmware::Bios, |boot| boot.firmware);
+    let facts = made.look.map(|look| describe::facts(look, firmware, made.free, layout));
     Ok(Some(report(facts, findings, made.recipe, made.diffs)))
 }
 
 #[derive(Debug, Default)]
 struct Made {
     look: Option<Look>,
+    free: u64,
     recipe: Recipe,
     diffs: Vec<FileDiff>,
 }
@@ -245,7 +247,9 @@ fn prepare(
     };
     drop(software);
     let free = files.tree().space("/")?.free;
+    made.free = free;
     review::review(&look, &job.inputs, free, findings);
+    review::drives(&look, layout, findings);
     grown(layout, findings);
     let write = is_open && job.prepare;
     let planned = recipe::system(&look);
@@ -414,39 +418,5 @@ fn grown(layout: &Layout, findings: &mut Findings) {
                 .seen(format!("disk {}", disk.job.name))
                 .advice("Extend it in the guest when it is up:\npowershell Resize-Partition -DriveLetter C -Size (Get-PartitionSupportedSize -DriveLetter C).SizeMax"),
         );
-    }
-}
-
-fn facts(look: Look, boot: Option<&BootVolume>) -> GuestFacts {
-    let architecture = match look.processor.to_ascii_uppercase().as_str() {
-        "X86" => Architecture::I386,
-        "ARM64" => Architecture::Arm64,
-        _ => Architecture::X86_64,
-    };
-    let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
-    let details = vec![
-        ("edition".to_owned(), look.edition),
-        ("domain controller".to_owned(), yes(look.product_type.eq_ignore_ascii_case("LanmanNT"))),
-        ("remote desktop".to_owned(), if look.rdp_denied { "off" } else { "on" }.to_owned()),
-    ];
-    let static_addresses: BTreeMap<String, String> = (look.cards.iter())
-        .filter_map(|card| Some((card.name.clone(), card.addresses.first()?.clone())))
-        .collect();
-    let default_interface =
-        look.cards.iter().find(|card| !card.gateways.is_empty()).map(|card| card.name.clone());
-    GuestFacts {
-        family: "windows".to_owned(),
-        distribution: "windows".to_owned(),
-        version: look.version.to_string(),
-        product: look.product,
-        architecture,
-        firmware: boot.map_or(Firmware::Bios, |boot| boot.firmware),
-        boots_either_firmware: false,
-        hostname: look.hostname,
-        kernels: Vec::new(),
-        root_filesystem: "ntfs".to_owned(),
-        static_addresses,
-        default_interface,
-        details,
     }
 }
