@@ -4,7 +4,6 @@
 mod bcd;
 mod bytes;
 pub mod components;
-mod describe;
 mod drives;
 pub mod examine;
 mod files;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::look::Look;
-use super::services::{BOOT, DISABLED, Service};
 use crate::guest::disk::layout::Layout;
 use crate::guest::report::GuestFacts;
+use crate::guest::windows::look::Look;
+use crate::guest::windows::services::{BOOT, DISABLED, Service};
 use crate::model::{Architecture, Bytes, Firmware};
 
 /// Drivers of disks and network on EC2, in the order that a person looks for them.
