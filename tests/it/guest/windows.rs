@@ -3,6 +3,7 @@
 
 mod components;
 mod drivers;
+mod drives;
 mod findings;
 mod firstboot;
 mod hives;
