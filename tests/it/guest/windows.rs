@@ -5,6 +5,7 @@ mod drivers;
 mod findings;
 mod firstboot;
 mod hives;
+mod injected;
 mod kit;
 mod prepared;
 mod restored;

@@ -91,9 +91,10 @@ pub(super) fn facts(look: Look, boot: Option<&BootVolume>) -> GuestFacts {
         _ => Architecture::X86_64,
     };
     let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    let is_controller = look.is_domain_controller();
     let details = vec![
         ("edition".to_owned(), look.edition),
-        ("domain controller".to_owned(), yes(look.product_type.eq_ignore_ascii_case("LanmanNT"))),
+        ("domain controller".to_owned(), yes(is_controller)),
         ("remote desktop".to_owned(), if look.rdp_denied { "off" } else { "on" }.to_owned()),
     ];
     let static_addresses: BTreeMap<String, String> = (look.cards.iter())

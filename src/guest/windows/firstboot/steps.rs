@@ -141,11 +141,17 @@ impl Steps {
 
     /// Only when Windows has the driver itself: a machine whose disk needs it does not start without.
     fn remnant(&mut self, remnant: &Remnant, driver: &str) -> Result<(), FirstBootError> {
-        let delete = CommandLine::of_system("reg.exe").words("delete");
+        let delete = || CommandLine::of_system("reg.exe").words("delete");
         let command = match remnant {
-            Remnant::Key(key) => delete.argument(&format!(r"HKLM\{key}"))?,
+            Remnant::Key(key) => delete().argument(&format!(r"HKLM\{key}"))?,
             Remnant::Value { key, name } => {
-                delete.argument(&format!(r"HKLM\{key}"))?.words("/v").argument(name)?
+                delete().argument(&format!(r"HKLM\{key}"))?.words("/v").argument(name)?
+            }
+            Remnant::Text { key, name, is_expandable, text } => {
+                let set = CommandLine::of_system("reg.exe").words("add").argument(&format!(r"HKLM\{key}"))?;
+                let set = set.words("/v").argument(name)?;
+                let set = set.words(if *is_expandable { "/t REG_EXPAND_SZ" } else { "/t REG_SZ" });
+                set.words("/d").argument(text)?
             }
         };
         let when = When::Succeeded(driver.to_owned());
