@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::drives::{self, Letter};
 use super::firstboot::SERVICE;
 use super::hive::{Data, Hive, HiveError, Key};
 use super::services::{Service, service};
@@ -79,6 +80,14 @@ pub struct Look {
     pub auto_reboot: bool,
     /// Whether VMware Tools are there.
     pub vmware_tools: bool,
+    /// Where Windows pages to: `C:\pagefile.sys`, `?:\pagefile.sys` for a drive of its choice.
+    pub page_files: Vec<String>,
+    /// Whether shutting down hibernates it (Fast Startup).
+    pub fast_startup: bool,
+    /// The DNS domain that it is a member of.
+    pub domain: Option<String>,
+    /// The drive letters it remembers.
+    pub letters: Vec<Letter>,
     /// The letter of the drive that Windows is on.
     pub drive: char,
     /// All services and drivers, in upper case.
@@ -214,6 +223,12 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<Option<Look>, Hive
         },
         knows_sha2: build >= WINDOWS_8 || has_update(&software)?,
         first_launch: false,
+        page_files: page_files(&system, &control)?,
+        fast_startup: system
+            .number(&format!("{control}\\Session Manager\\Power"), "HiberbootEnabled")?
+            .is_some_and(|enabled| enabled != 0),
+        domain: system.text(&format!("{set}\\Services\\Tcpip\\Parameters"), "Domain")?,
+        letters: drives::letters(system.hive)?,
         services,
         set,
     }))
@@ -235,6 +250,18 @@ fn has_update(software: &Reader<'_>) -> Result<bool, HiveError> {
     let names = packages.subkeys()?;
     let is_one = |name: &str| SHA2_UPDATES.iter().any(|update| name.contains(update));
     Ok(names.iter().take(MOST_NAMES).any(|key| is_one(&key.name())))
+}
+
+/// The page files without their sizes (`C:\\pagefile.sys 1024 4096`).
+fn page_files(system: &Reader<'_>, control: &str) -> Result<Vec<String>, HiveError> {
+    let Some(key) = system.key(&format!("{control}\\Session Manager\\Memory Management"))? else {
+        return Ok(Vec::new());
+    };
+    let Some(Data::List(files)) = key.value("PagingFiles")?.map(|value| value.data()) else {
+        return Ok(Vec::new());
+    };
+    let path = |file: &String| file.split(' ').next().filter(|path| !path.is_empty()).map(str::to_owned);
+    Ok(files.iter().filter_map(path).collect())
 }
 
 fn number(software: &Reader<'_>, key: &str) -> Result<(u32, u32), HiveError> {

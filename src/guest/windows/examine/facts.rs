@@ -1,16 +1,13 @@
 //! What is reported beside the findings of a review: facts, and what keeps a guest from being looked into.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 
-use super::boot::BootVolume;
 use crate::guest::disk::layout::Layout;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::report::{FileDiff, Finding, GuestFacts, PROTOCOL, Recipe, Report};
 use crate::guest::windows::files::Files;
-use crate::guest::windows::look::Look;
 use crate::guest::windows::registry::{HiveFile, RegistryError};
-use crate::model::{Architecture, Bytes, Firmware};
+use crate::model::Bytes;
 
 /// A report without disks.
 pub(super) fn report(
@@ -80,41 +77,5 @@ pub(super) fn grown(layout: &Layout, findings: &mut Findings) {
                 .seen(format!("disk {}", disk.job.name))
                 .advice("Extend it in the guest when it is up:\npowershell Resize-Partition -DriveLetter C -Size (Get-PartitionSupportedSize -DriveLetter C).SizeMax"),
         );
-    }
-}
-
-/// What the guest is.
-pub(super) fn facts(look: Look, boot: Option<&BootVolume>) -> GuestFacts {
-    let architecture = match look.processor.to_ascii_uppercase().as_str() {
-        "X86" => Architecture::I386,
-        "ARM64" => Architecture::Arm64,
-        _ => Architecture::X86_64,
-    };
-    let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
-    let is_controller = look.is_domain_controller();
-    let details = vec![
-        ("edition".to_owned(), look.edition),
-        ("domain controller".to_owned(), yes(is_controller)),
-        ("remote desktop".to_owned(), if look.rdp_denied { "off" } else { "on" }.to_owned()),
-    ];
-    let static_addresses: BTreeMap<String, String> = (look.cards.iter())
-        .filter_map(|card| Some((card.name.clone(), card.addresses.first()?.clone())))
-        .collect();
-    let default_interface =
-        look.cards.iter().find(|card| !card.gateways.is_empty()).map(|card| card.name.clone());
-    GuestFacts {
-        family: "windows".to_owned(),
-        distribution: "windows".to_owned(),
-        version: look.version.to_string(),
-        product: look.product,
-        architecture,
-        firmware: boot.map_or(Firmware::Bios, |boot| boot.firmware),
-        boots_either_firmware: false,
-        hostname: look.hostname,
-        kernels: Vec::new(),
-        root_filesystem: "ntfs".to_owned(),
-        static_addresses,
-        default_interface,
-        details,
     }
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::path::Path;
 
 use super::boot::{BCD_BIOS, BCD_UEFI, BootVolume, prepare_boot};
-use super::facts::{damaged, facts, grown, logs, report, unknown};
+use super::describe;
+use super::facts::{damaged, grown, logs, report, unknown};
 use crate::guest::disk::layout::{Layout, Volume};
 use crate::guest::findings::{Findings, blocks, warns};
 use crate::guest::report::{FileDiff, Job, Recipe, Report};
@@ -15,6 +16,7 @@ use crate::guest::windows::mount::{self, Gate, Ntfs};
 use crate::guest::windows::recipe;
 use crate::guest::windows::registry::{HiveFile, Outcome, RegistryError};
 use crate::guest::windows::review;
+use crate::model::Firmware;
 
 /// Where volumes are mounted for a look, and C:.
 pub(super) const LOOK: &str = "/run/look";
@@ -64,7 +66,8 @@ pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
                 .seen(format!("{name}: {error}")),
         );
     }
-    let facts = made.look.map(|look| facts(look, boot.as_ref()));
+    let firmware = boot.as_ref().map_or(Firmware::Bios, |boot| boot.firmware);
+    let facts = made.look.map(|look| describe::facts(look, firmware, made.free, layout));
     Ok(Some(report(facts, findings, made.recipe, made.diffs)))
 }
 
@@ -73,6 +76,8 @@ pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
 pub(super) struct Made {
     /// What the guest is.
     pub look: Option<Look>,
+    /// Bytes free on C:.
+    pub free: u64,
     /// What was done to it.
     pub recipe: Recipe,
     /// The same as differences.
@@ -155,7 +160,9 @@ fn prepare(
     };
     drop(software);
     let free = files.tree().space("/")?.free;
+    made.free = free;
     review::review(&look, &job.inputs, free, findings);
+    review::drives(&look, layout, findings);
     grown(layout, findings);
     let write = is_open && job.prepare;
     let planned = recipe::system(&look);

@@ -113,13 +113,14 @@ fn files(mut finding: Finding, missing: &MissingComponent) -> Finding {
 /// Where downloaded files go.
 fn download(choice: &Choice, missing: &MissingComponent) -> String {
     let files = missing.files.join(" and ");
-    if choice.is_asked {
+    let place = if choice.is_asked {
         format!("Download {files} and put it, as it is or unpacked, into\n{}", missing.place)
     } else {
         format!(
-            "Download {files} into a folder, as it is or unpacked, and name the folder:\nguest {{ windows {{ components = \"drivers\" }} }}\nOr install it in the source machine and make a new backup."
+            "Download {files} into a folder, as it is or unpacked, and name the folder:\nguest {{ windows {{ components = \"drivers\" }} }}"
         )
-    }
+    };
+    format!("{place}\nOr let Replant download what is missing into the folder that is named:\nreplant components fetch")
 }
 
 fn recommended(choice: &Choice, findings: &mut Findings) {
