@@ -120,7 +120,9 @@ fn download(choice: &Choice, missing: &MissingComponent) -> String {
             "Download {files} into a folder, as it is or unpacked, and name the folder:\nguest {{ windows {{ components = \"drivers\" }} }}"
         )
     };
-    format!("{place}\nOr let Replant download what is missing into the folder that is named:\nreplant components fetch")
+    format!(
+        "{place}\nOr let Replant download what is missing into the folder that is named:\nreplant components fetch"
+    )
 }
 
 fn recommended(choice: &Choice, findings: &mut Findings) {
