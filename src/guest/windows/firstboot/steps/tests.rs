@@ -63,7 +63,10 @@ fn network_and_script() {
         ..FirstBoot::default()
     };
     insta::assert_snapshot!("network", list(&wanted));
-    assert_eq!(wanted.files().unwrap()[2], PlacedFile { name: "first_boot.cmd", content: b"echo".to_vec() });
+    assert_eq!(
+        wanted.files().unwrap()[2],
+        PlacedFile { name: "first_boot.cmd".to_owned(), content: b"echo".to_vec() }
+    );
     wanted.script = Some(Script { language: Language::PowerShell, content: Vec::new(), timeout: 0 });
     let text = list(&wanted);
     assert!(text.contains(r#"-File "{here}\first_boot.ps1""#), "{text}");
