@@ -5,7 +5,7 @@ mod bcd;
 mod bytes;
 pub mod components;
 pub mod examine;
-mod files;
+pub mod files;
 pub mod firstboot;
 pub mod hive;
 pub mod inf;

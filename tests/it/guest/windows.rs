@@ -8,4 +8,5 @@ mod hives;
 mod kit;
 mod prepared;
 mod restored;
+mod staged;
 mod trees;
