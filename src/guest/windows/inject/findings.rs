@@ -40,7 +40,7 @@ fn necessities(look: &Look, hypervisor: Hypervisor) -> Vec<Necessity> {
         Hypervisor::Nitro => vec![nvme, ena],
         Hypervisor::Xen => vec![pv],
     };
-    let is_lacking = |kind| !has(look, kind) && !(kind == Kind::Nvme && has_own_nvme(look));
+    let is_lacking = |kind| !(has(look, kind) || kind == Kind::Nvme && has_own_nvme(look));
     all.into_iter().filter(|necessity| is_lacking(necessity.kind)).collect()
 }
 
