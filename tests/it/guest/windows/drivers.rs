@@ -3,5 +3,5 @@
 
 mod chosen;
 pub mod packages;
-mod programs;
+pub mod programs;
 mod setupapi;
