@@ -6,7 +6,7 @@ mod bytes;
 pub mod components;
 mod drives;
 pub mod examine;
-mod files;
+pub mod files;
 pub mod firstboot;
 pub mod hive;
 pub mod inf;

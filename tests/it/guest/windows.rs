@@ -10,4 +10,5 @@ mod injected;
 mod kit;
 mod prepared;
 mod restored;
+mod staged;
 mod trees;
