@@ -7,12 +7,13 @@ mod driver;
 mod files;
 mod inventory;
 mod select;
+mod slice;
 #[cfg(test)]
 mod tests;
 mod zip;
 
 pub use catalog::{Kind, Limit, Need};
 pub use driver::{Driver, Note, Why};
-pub use files::{ComponentError, FoundFile, Refused};
+pub use files::{ComponentError, FoundFile, Listed, Opened, Refused, list};
 pub use inventory::{Installer, Inventory, Package};
 pub use select::{ChosenInstaller, MissingComponent, Selected};
