@@ -40,8 +40,8 @@ fn necessities(look: &Look, hypervisor: Hypervisor) -> Vec<Necessity> {
         Hypervisor::Nitro => vec![nvme, ena],
         Hypervisor::Xen => vec![pv],
     };
-    let is_lacking = |kind| !(has(look, kind) || kind == Kind::Nvme && has_own_nvme(look));
-    all.into_iter().filter(|necessity| is_lacking(necessity.kind)).collect()
+    let is_there = |kind| has(look, kind) || kind == Kind::Nvme && has_own_nvme(look);
+    all.into_iter().filter(|necessity| !is_there(necessity.kind)).collect()
 }
 
 /// Everything about the components of a guest.
@@ -180,7 +180,7 @@ pub fn unreadable(error: &InjectError) -> Finding {
         text.push_str(&format!(": {below}"));
         source = below.source();
     }
-    blocks("windows_components_unusable", "The components cannot be put into this guest").seen(text).advice(
+    blocks("windows_component_unusable", "The components cannot be put into this guest").seen(text).advice(
         "Take the file that is named out of the components, or replace it by the one that Amazon publishes.",
     )
 }
