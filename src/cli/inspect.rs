@@ -9,7 +9,7 @@ use super::image_arguments::ImageArguments;
 use super::location::LocationParser;
 use super::terminal;
 use crate::diagnostic::Diagnostic;
-use crate::guest::report::{Finding, RecipeInputs, Report};
+use crate::guest::report::{Finding, GiveUp, RecipeInputs, Report};
 use crate::image::ova;
 use crate::image::{self, ImageError};
 use crate::model::{GuestChanges, Hypervisor, Location, NetworkPolicy};
@@ -58,6 +58,11 @@ pub struct MachineArguments {
     /// What becomes of the guest's network configuration.
     #[arg(long, value_enum, default_value_t = NetworkArgument::Dhcp)]
     pub network: NetworkArgument,
+
+    /// A finding that is accepted, with what is lost by it: then a volume of Windows that was running
+    /// (windows_unclean) or hibernated (windows_hibernated) is prepared all the same.
+    #[arg(long, value_name = "CODE", value_parser = ["windows_unclean", "windows_hibernated"])]
+    pub accept: Vec<String>,
 
     /// Memory of the sandbox in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=65536))]
@@ -196,6 +201,7 @@ impl MachineArguments {
                     NetworkArgument::Keep => NetworkPolicy::Keep,
                 },
                 changes: GuestChanges::default(),
+                give_up: GiveUp::of(&self.accept),
             },
             limits: Limits { memory_mib: self.memory, ..Limits::default() },
         }

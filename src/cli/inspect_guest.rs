@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::Diagnostic;
-use crate::guest::report::RecipeInputs;
+use crate::guest::report::{GiveUp, RecipeInputs};
 use crate::model::{Digest, Hypervisor};
 use crate::observe::{Inspector, Machine, Prepared};
 use crate::provider::InstanceTypeFacts;
@@ -47,6 +47,7 @@ impl Inspector for SandboxInspector<'_> {
                 hypervisor: facts.map_or(Hypervisor::Nitro, |facts| facts.hypervisor),
                 network: machine.spec.guest.network,
                 changes: machine.spec.guest.changes.clone(),
+                give_up: GiveUp::of(&machine.spec.guest.accept),
             },
             limits: Limits::default(),
         };

@@ -4,5 +4,6 @@ mod boot;
 mod describe;
 mod facts;
 mod run;
+mod way;
 
 pub use run::examine;

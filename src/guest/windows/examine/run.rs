@@ -6,16 +6,19 @@ use std::path::Path;
 use super::boot::{BCD_BIOS, BCD_UEFI, BootVolume, prepare_boot};
 use super::describe;
 use super::facts::{damaged, grown, logs, report, unknown};
+use super::way::Way;
 use crate::guest::disk::layout::{Layout, Volume};
 use crate::guest::findings::{Findings, blocks, warns};
 use crate::guest::report::{FileDiff, Job, Recipe, Report};
 use crate::guest::tree::Tree;
+use crate::guest::windows::changes;
 use crate::guest::windows::files::Files;
 use crate::guest::windows::look::{self, Look};
 use crate::guest::windows::mount::{self, Gate, Ntfs};
 use crate::guest::windows::recipe;
 use crate::guest::windows::registry::{HiveFile, Outcome, RegistryError};
 use crate::guest::windows::review;
+use crate::guest::windows::stage::stage;
 use crate::model::Firmware;
 
 /// Where volumes are mounted for a look, and C:.
@@ -34,15 +37,16 @@ pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
     let mut findings = Findings::new();
     let Some((volume, gate)) = find(layout, &mut findings)? else { return Ok(None) };
     let name = layout.name(volume.place);
-    let is_open = gate == Gate::Open;
-    if let Some(closed) = review::gate(gate, &name) {
+    let way = Way::new(gate, job.inputs.give_up);
+    let is_open = way.is_open();
+    if let Some(closed) = way.finding(&name) {
         findings.push(closed);
     }
     if gate == Gate::NoTools {
         return Ok(Some(report(None, findings, Recipe::default(), Vec::new())));
     }
     let device = layout.device(volume)?;
-    let ntfs = match Ntfs::mount(&device, Path::new(WINDOWS), is_open && job.prepare) {
+    let ntfs = match way.mount(&device, Path::new(WINDOWS), is_open && job.prepare) {
         Ok(ntfs) => ntfs,
         Err(error) => {
             findings.push(
@@ -55,6 +59,7 @@ pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
     };
     let boot = BootVolume::find(layout, volume)?;
     let mut made = Made::default();
+    way.note(&name, &mut made);
     if let Err(error) = prepare(layout, job, is_open, boot.as_ref(), &mut made, &mut findings) {
         made.forget();
         findings.push(damaged(&error));
@@ -165,14 +170,27 @@ fn prepare(
     review::drives(&look, layout, findings);
     grown(layout, findings);
     let write = is_open && job.prepare;
-    let planned = recipe::system(&look);
+    let changes = changes::look(&files, &system, &look, &job.inputs.changes, findings)?;
+    let mut planned = recipe::system(&look);
+    planned.extend(changes.system);
     made.look = Some(look);
     if !is_open {
         return Ok(());
     }
     made.add(system.change(&files, &planned, write)?);
+    match stage(&files, &changes.staged, write) {
+        Ok(staged) => {
+            made.recipe.edits.extend(staged.edits);
+            made.diffs.extend(staged.diffs);
+        }
+        Err(error) => {
+            made.forget();
+            findings.push(error.finding());
+            return Ok(());
+        }
+    }
     match boot {
-        Some(boot) => prepare_boot(boot, &files, write, made, findings)?,
+        Some(boot) => prepare_boot(boot, &files, job.inputs.give_up, write, made, findings)?,
         None => findings.push(
             blocks("windows_boot_missing", "No boot configuration of Windows was found on the disk it is on")
                 .seen(format!("looked for {BCD_UEFI} on the EFI system partition, and for {BCD_BIOS}"))
