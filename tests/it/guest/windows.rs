@@ -6,6 +6,7 @@ mod drives;
 mod findings;
 mod firstboot;
 mod hives;
+mod injected;
 mod kit;
 mod prepared;
 mod restored;

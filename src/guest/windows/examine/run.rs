@@ -168,7 +168,7 @@ fn prepare(
     made.free = free;
     review::review(&look, &job.inputs, free, findings);
     review::drives(&look, layout, findings);
-    grown(layout, findings);
+    grown(&look, layout, findings);
     let write = is_open && job.prepare;
     let changes = changes::look(&files, &system, &look, &job.inputs.changes, findings)?;
     let mut planned = recipe::system(&look);
