@@ -12,3 +12,4 @@ mod prepared;
 mod restored;
 mod staged;
 mod trees;
+mod wishes;
