@@ -14,3 +14,4 @@ mod prepared;
 mod restored;
 mod staged;
 mod trees;
+mod wishes;
