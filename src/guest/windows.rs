@@ -7,6 +7,7 @@ pub mod components;
 pub mod examine;
 mod files;
 pub mod firstboot;
+pub mod fuzzing;
 pub mod hive;
 pub mod inf;
 mod look;

@@ -6,6 +6,7 @@ mod findings;
 mod firstboot;
 mod hives;
 mod kit;
+mod large;
 mod prepared;
 mod restored;
 mod trees;
