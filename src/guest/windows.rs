@@ -4,6 +4,7 @@
 mod bcd;
 mod bytes;
 pub mod components;
+mod drives;
 pub mod examine;
 mod files;
 pub mod firstboot;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::hive::{Hive, HiveError, Key};
+use super::drives::{self, Letter};
+use super::hive::{Data, Hive, HiveError, Key};
 use super::services::{Service, service};
 use super::version::Version;
 
@@ -70,8 +71,16 @@ pub struct Look {
     pub san_policy: Option<u32>,
     /// Whether it restarts after a stop error.
     pub auto_reboot: bool,
-    /// The version of VMware Tools, when they are there.
+    /// Whether VMware Tools are there.
     pub vmware_tools: bool,
+    /// Where Windows pages to: `C:\pagefile.sys`, `?:\pagefile.sys` for a drive of its choice.
+    pub page_files: Vec<String>,
+    /// Whether shutting down hibernates it (Fast Startup).
+    pub fast_startup: bool,
+    /// The DNS domain that it is a member of.
+    pub domain: Option<String>,
+    /// The drive letters it remembers.
+    pub letters: Vec<Letter>,
 }
 
 struct Reader<'h> {
@@ -153,8 +162,26 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<Option<Look>, Hive
         san_policy: system.number(&format!("{set}\\Services\\partmgr\\Parameters"), "SanPolicy")?,
         auto_reboot: system.number(&format!("{control}\\CrashControl"), "AutoReboot")? != Some(0),
         vmware_tools: system.key(&format!("{set}\\Services\\VMTools"))?.is_some(),
+        page_files: page_files(&system, &control)?,
+        fast_startup: system
+            .number(&format!("{control}\\Session Manager\\Power"), "HiberbootEnabled")?
+            .is_some_and(|enabled| enabled != 0),
+        domain: system.text(&format!("{set}\\Services\\Tcpip\\Parameters"), "Domain")?,
+        letters: drives::letters(system.hive)?,
         set,
     }))
+}
+
+/// The page files without their sizes (`C:\\pagefile.sys 1024 4096`).
+fn page_files(system: &Reader<'_>, control: &str) -> Result<Vec<String>, HiveError> {
+    let Some(key) = system.key(&format!("{control}\\Session Manager\\Memory Management"))? else {
+        return Ok(Vec::new());
+    };
+    let Some(Data::List(files)) = key.value("PagingFiles")?.map(|value| value.data()) else {
+        return Ok(Vec::new());
+    };
+    let path = |file: &String| file.split(' ').next().filter(|path| !path.is_empty()).map(str::to_owned);
+    Ok(files.iter().filter_map(path).collect())
 }
 
 fn number(software: &Reader<'_>, key: &str) -> Result<(u32, u32), HiveError> {
@@ -205,8 +232,8 @@ fn cards(system: &Reader<'_>, set: &str) -> Result<Vec<StaticCard>, HiveError> {
     for key in interfaces.subkeys()?.into_iter().take(MOST_CARDS) {
         let list = |name: &str| -> Result<Vec<String>, HiveError> {
             Ok(match key.value(name)?.map(|value| value.data()) {
-                Some(super::hive::Data::List(items)) => items,
-                Some(super::hive::Data::Text(text)) if !text.is_empty() => vec![text],
+                Some(Data::List(items)) => items,
+                Some(Data::Text(text)) if !text.is_empty() => vec![text],
                 _ => Vec::new(),
             })
         };

@@ -4,6 +4,7 @@ use super::look::Look;
 use super::mount::Gate;
 use super::services::DISABLED;
 use super::version::{WINDOWS_2008_R2, WINDOWS_2012_R2, WINDOWS_2016};
+use crate::guest::disk::layout::Layout;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::report::{Finding, RecipeInputs};
 use crate::model::{GuestChanges, Hypervisor, NetworkPolicy};
@@ -53,11 +54,51 @@ pub fn gate(gate: Gate, place: &str) -> Option<Finding> {
 /// Everything else.
 pub fn review(look: &Look, inputs: &RecipeInputs, free: u64, findings: &mut Findings) {
     system(look, findings);
+    edition(look, findings);
     drivers(look, inputs.hypervisor, findings);
     network(look, inputs.network, findings);
     access(look, findings);
     surroundings(look, free, findings);
     changes(&inputs.changes, findings);
+}
+
+/// Drives that are on none of the disks: of the guest, or of the backup.
+pub fn drives(look: &Look, layout: &Layout, findings: &mut Findings) {
+    let absent: Vec<char> = (look.letters.iter())
+        .filter(|letter| letter.is_partition() && letter.place(layout).is_none())
+        .map(|letter| letter.letter)
+        .collect();
+    for letter in &absent {
+        let drive = format!("{letter}:\\");
+        let pages = look.page_files.iter().find(|file| file.to_uppercase().starts_with(&drive));
+        let finding = match pages {
+            Some(file) => warns("windows_page_file", "A page file is on a disk that is not restored")
+                .seen(format!("PagingFiles: {file}"))
+                .advice("Windows makes a small one on C: and says so at every log-on. Restore that disk too, or put the page file on C: in the guest."),
+            None => informs("windows_drive_absent", "A drive letter belongs to a disk that is not restored")
+                .seen(format!("MountedDevices: {letter}:"))
+                .advice("Nothing needs doing when that disk is long gone; otherwise restore all disks of the machine together."),
+        };
+        findings.push(finding);
+    }
+}
+
+/// Editions that are not what people run on EC2.
+fn edition(look: &Look, findings: &mut Findings) {
+    let edition = look.edition.to_ascii_lowercase();
+    let why = if edition.contains("nano") {
+        "Nano Server takes no drivers and no agents by their installers, and EC2 does not import it."
+    } else if edition.contains("eval") {
+        "An evaluation cannot be activated by EC2's licence, and shuts itself down when it has run out. Convert it in the source:\nDISM /Online /Set-Edition:ServerStandard /ProductKey:KEY /AcceptEula"
+    } else if edition.contains("turbine") || edition.contains("azurestack") {
+        "The Azure editions may run on Microsoft's cloud and Azure Local only. Convert it to Datacenter in the source, or keep it there."
+    } else {
+        return;
+    };
+    let seen = format!("EditionID={}", look.edition);
+    findings.push(
+        warns("windows_edition", "This edition of Windows is not meant for EC2").seen(seen).advice(why),
+    );
 }
 
 fn version(look: &Look) -> String {

@@ -2,6 +2,7 @@
 //! and read.
 
 mod drivers;
+mod drives;
 mod findings;
 mod firstboot;
 mod hives;
