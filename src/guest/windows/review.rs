@@ -2,8 +2,7 @@
 
 use super::look::Look;
 use super::mount::Gate;
-use super::services::DISABLED;
-use super::version::{WINDOWS_2008_R2, WINDOWS_2012_R2, WINDOWS_2016};
+use super::version::{WINDOWS_2008_R2, WINDOWS_2016};
 use crate::guest::disk::layout::Layout;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::report::{Finding, RecipeInputs};
@@ -131,7 +130,7 @@ fn system(look: &Look, findings: &mut Findings) {
                 ),
         );
     }
-    if look.product_type.eq_ignore_ascii_case("LanmanNT") {
+    if look.is_domain_controller() {
         findings.push(
             warns("windows_domain_controller", "This is a domain controller: a restored one must be treated as such")
                 .seen("ProductType=LanmanNT")
@@ -142,55 +141,15 @@ fn system(look: &Look, findings: &mut Findings) {
     }
 }
 
+/// Without one of these the first boot does not come that far; the others are in `inject::findings`.
 fn drivers(look: &Look, hypervisor: Hypervisor, findings: &mut Findings) {
-    let has = |name: &str| look.drivers.get(name).is_some_and(|driver| driver.start != DISABLED);
     let is_there = |name: &str| look.drivers.contains_key(name);
-    let network = "Install EC2's drivers in the source machine (AWS NVMe and ENA for Nitro-based types, AWS PV for Xen-based ones), make a new backup, and restore that.";
-    match hypervisor {
-        Hypervisor::Nitro => {
-            // From 2012 R2 on Windows brings one itself, however it is started now.
-            if !is_there("stornvme") && !is_there("AWSNVMe") {
-                let why = if look.version.build < WINDOWS_2012_R2 {
-                    "this version of Windows brings no NVMe driver, and AWS's is not installed"
-                } else {
-                    "neither stornvme nor AWSNVMe is installed"
-                };
-                findings.push(
-                    blocks("windows_nvme_missing", "Windows has no NVMe driver: on a Nitro-based type it would stop with INACCESSIBLE_BOOT_DEVICE (0x7B)")
-                        .seen(why)
-                        .advice(network),
-                );
-            }
-            if !has("ena") {
-                findings.push(
-                    blocks("windows_ena_missing", "Windows has no ENA driver: on a Nitro-based type it would start, but nobody could reach it")
-                        .seen("Services\\ena is not there or disabled")
-                        .advice(network),
-                );
-            }
-        }
-        Hypervisor::Xen => {
-            if !is_there("xenvbd") && !is_there("atapi") {
-                findings.push(
-                    blocks(
-                        "windows_disk_driver_missing",
-                        "Windows has no driver for the disks of a Xen-based type",
-                    )
-                    .seen("neither atapi nor xenvbd is installed")
-                    .advice(network),
-                );
-            }
-            if !has("xennet") {
-                findings.push(
-                    blocks(
-                        "windows_pv_missing",
-                        "Windows has no PV network driver: on a Xen-based type nobody could reach it",
-                    )
-                    .seen("Services\\xennet is not there or disabled")
-                    .advice(network),
-                );
-            }
-        }
+    if hypervisor == Hypervisor::Xen && !is_there("xenvbd") && !is_there("atapi") {
+        findings.push(
+            blocks("windows_disk_driver_missing", "Windows has no driver for the disks of a Xen-based type")
+                .seen("neither atapi nor xenvbd is installed")
+                .advice("Install the AWS PV drivers in the source machine and make a new backup, or choose a Nitro-based instance type."),
+        );
     }
 }
 
@@ -292,7 +251,7 @@ fn surroundings(look: &Look, free: u64, findings: &mut Findings) {
         findings.push(
             informs("windows_vmware_tools", "VMware Tools are installed, and do nothing on EC2")
                 .seen("Services\\VMTools")
-                .advice("They do no harm. Remove them when the guest is up."),
+                .remedy("they are removed at the first boot"),
         );
     }
     findings.push(informs(

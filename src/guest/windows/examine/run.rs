@@ -163,7 +163,7 @@ fn prepare(
     made.free = free;
     review::review(&look, &job.inputs, free, findings);
     review::drives(&look, layout, findings);
-    grown(layout, findings);
+    grown(&look, layout, findings);
     let write = is_open && job.prepare;
     let planned = recipe::system(&look);
     made.look = Some(look);
