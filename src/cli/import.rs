@@ -12,6 +12,7 @@ use super::plan::runtime;
 use super::workspace::{Workspace, WorkspaceArguments};
 use super::{state, terminal};
 use crate::apply::{self, Cancel, Context};
+use crate::config::format_text;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::{Address, Part};
 use crate::observe::unsaid::{self, Body};
@@ -138,7 +139,8 @@ fn said(taken: &Taken, machine: &Machine) -> String {
         text.push_str(
             "\nIt has what the configuration does not say. What shall stay so, copy into its block; of the rest, what Replant manages is changed by the next apply, as its plan shows:\n\n",
         );
-        text.push_str(&render_unsaid(&machine.spec.address.name, &taken.unsaid));
+        let block = render_unsaid(&machine.spec.address.name, &taken.unsaid);
+        text.push_str(&format_text("import".into(), &block).unwrap_or(block));
     }
     text.push_str(
         "\nWhat is on it counts as newer than any backup: it is never written to unless --replace asks for it.\nSee what differs from the configuration:\n\n    replant plan\n",
@@ -211,6 +213,7 @@ impl Wanted<'_> {
         };
         let mut resources = Vec::new();
         let mut unsaid = unsaid::instance(&view, &self.machine.spec);
+        let tags = view.tags.clone();
         for (disk, id) in &names {
             let view =
                 volumes.iter().find(|view| view.id == *id).ok_or_else(|| not_found(&id.0, "volume"))?;
@@ -218,7 +221,7 @@ impl Wanted<'_> {
             self.refuse_known(&address, &id.0)?;
             self.refuse_foreign(&id.0, &view.tags)?;
             resources.push((address, self.adopted(view, disk)));
-            self.unsaid(view, disk, &mut unsaid);
+            self.unsaid(view, disk, &tags, &mut unsaid);
         }
         let types = self.provider.instance_types(&[view.instance_type.clone()].into()).await?;
         let disks = self.machine.disks.iter().map(|disk| disk.spec.name.clone()).collect();
@@ -229,8 +232,9 @@ impl Wanted<'_> {
     }
 
     /// Adds what the configuration does not say of a disk's volume.
-    fn unsaid(&self, view: &VolumeView, disk: &str, to: &mut Body) {
-        if let Some(body) = unsaid::volume(view, self.machine, disk).filter(|body| !body.is_empty()) {
+    fn unsaid(&self, view: &VolumeView, disk: &str, of_instance: &TagMap, to: &mut Body) {
+        let body = unsaid::volume(view, self.machine, disk, of_instance);
+        if let Some(body) = body.filter(|body| !body.is_empty()) {
             to.blocks.push((format!("disk {}", quoted(disk)), body));
         }
     }
@@ -253,7 +257,7 @@ impl Wanted<'_> {
         self.refuse_foreign(&id.0, &view.tags)?;
         self.refuse_nodes_own(&view)?;
         let mut unsaid = Body::default();
-        self.unsaid(&view, disk, &mut unsaid);
+        self.unsaid(&view, disk, &self.machine.spec.tags, &mut unsaid);
         Ok(Taken { resources: vec![(address.clone(), self.adopted(&view, disk))], unsaid })
     }
 

@@ -69,7 +69,7 @@ pub fn instance(view: &InstanceView, spec: &InstanceSpec) -> Body {
     }
     options(view, spec, &mut body);
     interfaces(view, spec, &mut body);
-    tags(&view.tags, &[&spec.tags], &mut body);
+    tags(&view.tags, &spec.tags, &mut body);
     body
 }
 
@@ -121,9 +121,15 @@ fn interfaces(view: &InstanceView, spec: &InstanceSpec, body: &mut Body) {
     }
 }
 
-/// Of a disk's volume; `None` when the configuration has no such disk.
+/// Of a disk's volume; `None` when the configuration has no such disk. `of_instance`: the tags that
+/// its instance has or shall have, which every volume of it has too.
 #[must_use]
-pub fn volume(view: &VolumeView, machine: &Machine, disk: &str) -> Option<Body> {
+pub fn volume(
+    view: &VolumeView,
+    machine: &Machine,
+    disk: &str,
+    of_instance: &BTreeMap<String, String>,
+) -> Option<Body> {
     let of_machine = machine.disks.iter().find(|other| other.spec.name == disk)?;
     let (disk, spec) = (&of_machine.spec, &machine.spec);
     let said = |name: &str| is_said(spec, &format!("disk.{}.{name}", disk.name));
@@ -159,17 +165,20 @@ pub fn volume(view: &VolumeView, machine: &Machine, disk: &str) -> Option<Body> 
     {
         body.set("delete_on_termination", ends);
     }
-    tags(&view.tags, &[&spec.tags, &disk.tags], &mut body);
+    let mut inherited = of_instance.clone();
+    inherited.retain(|key, value| view.tags.get(key) == Some(value));
+    inherited.extend(spec.tags.clone());
+    inherited.extend(disk.tags.clone());
+    tags(&view.tags, &inherited, &mut body);
     Some(body)
 }
 
-/// The user's tags that none of these has.
-fn tags(has: &BTreeMap<String, String>, said: &[&BTreeMap<String, String>], body: &mut Body) {
-    let rest: serde_json::Map<String, Value> = user_tags(has)
-        .into_iter()
-        .filter(|(key, _)| !said.iter().any(|tags| tags.contains_key(key)))
-        .map(|(key, value)| (key, Value::from(value)))
-        .collect();
+/// The user's tags that are not said.
+fn tags(has: &BTreeMap<String, String>, said: &BTreeMap<String, String>, body: &mut Body) {
+    let mut rest: serde_json::Map<String, Value> = serde_json::Map::new();
+    for (key, value) in user_tags(has).into_iter().filter(|(key, _)| !said.contains_key(key)) {
+        rest.insert(key, value.into());
+    }
     if !rest.is_empty() {
         body.set("tags", rest);
     }

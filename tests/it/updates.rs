@@ -8,8 +8,9 @@ use std::path::Path;
 use crate::support::Workspace;
 use crate::support::booting::{LOGIN, Machines, bootable};
 
-/// What a cloud cannot be told to change (its zone), and what only another image changes.
-const ELSEWHERE: [&str; 2] = ["zone", "architecture"];
+/// What a cloud cannot be told to change (its zone), what only another image changes, and what needs
+/// a network of its own (provider/aws/declared.rs).
+const ELSEWHERE: [&str; 3] = ["zone", "architecture", "network_interface.N.security_group_ids"];
 
 /// Row → lines of the instance, lines of its root disk.
 const CHANGES: [(&str, &str, &str); 29] = [

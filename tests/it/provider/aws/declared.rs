@@ -258,7 +258,8 @@ fn security_groups_of_every_interface_are_kept_in_place() {
     assert!(plan.stdout.contains("1.security_group_ids"), "{}", plan.stdout);
     site.run(&["apply", "--auto-approve"]).success();
     assert_eq!(groups(&site), made);
-    let call = &site.cloud.parameters("ModifyNetworkInterfaceAttribute")[0];
+    let calls = site.cloud.parameters("ModifyNetworkInterfaceAttribute");
+    let call = calls.last().unwrap();
     assert_eq!(
         (&call["NetworkInterfaceId"], &call["SecurityGroupId.1"]),
         (&made["id"], &json!(site.made("db")))
