@@ -287,6 +287,18 @@ pub enum EditKind {
         /// The group's number.
         group: u32,
     },
+    /// A directory of a Windows volume is made.
+    MakeDirectory {
+        /// Digest of the security descriptor that it gets.
+        access: Digest,
+    },
+    /// A file or directory of a Windows volume gets another security descriptor.
+    SetSecurity {
+        /// Digest of the old descriptor; `None` when there was none that could be read.
+        before: Option<Digest>,
+        /// Digest of the new descriptor.
+        after: Digest,
+    },
     /// The file is removed.
     RemoveFile {
         /// Digest of what it held.

@@ -6,6 +6,7 @@
 //! it is opened), and names that are not UTF-8 or hold control characters are counted, not shown.
 
 mod place;
+mod put;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

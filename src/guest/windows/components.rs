@@ -3,16 +3,23 @@
 //! installers by their names.
 
 mod catalog;
+mod compound;
 mod driver;
+mod entry;
 mod files;
 mod inventory;
+mod proof;
+mod release;
 mod select;
 #[cfg(test)]
 mod tests;
 mod zip;
 
-pub use catalog::{Kind, Limit, Need};
+pub use catalog::{Kind, Limit, Need, mirrored};
 pub use driver::{Driver, Note, Why};
-pub use files::{ComponentError, FoundFile, Refused};
+pub use entry::{Entry, Signing, entries};
+pub use files::{ComponentError, FETCHING, FoundFile, Refused};
 pub use inventory::{Installer, Inventory, Package};
+pub use proof::{Proof, Unfit, prove};
+pub use release::{RELEASES, Release, UnknownRelease};
 pub use select::{ChosenInstaller, MissingComponent, Selected};

@@ -1,16 +1,24 @@
 //! What a Windows guest is, read from its registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::hive::{Hive, HiveError, Key};
+use super::drives::{self, Letter};
+use super::firstboot::SERVICE;
+use super::hive::{Data, Hive, HiveError, Key};
 use super::services::{Service, service};
-use super::version::Version;
+use super::version::{Version, WINDOWS_8};
 
 /// Drivers that decide whether a guest boots and is reached on EC2.
 const DRIVERS: [&str; 16] = [
     "stornvme", "AWSNVMe", "ena", "xenvbd", "xennet", "xenbus", "xenfilt", "xeniface", "atapi", "intelide",
     "pciide", "storahci", "partmgr", "vmbus", "storvsc", "fvevol",
 ];
+/// The value of the first boot's service that names the drivers which Replant put in for it.
+pub const INJECTED: &str = "Injected";
+/// Most services and updates whose names are looked at.
+const MOST_NAMES: usize = 100_000;
+/// Updates that make Windows 7 and Server 2008 R2 take drivers signed under SHA-256.
+const SHA2_UPDATES: [&str; 2] = ["KB3033929", "KB4474419"];
 /// Most network cards that are looked at.
 const MOST_CARDS: usize = 256;
 
@@ -70,8 +78,50 @@ pub struct Look {
     pub san_policy: Option<u32>,
     /// Whether it restarts after a stop error.
     pub auto_reboot: bool,
-    /// The version of VMware Tools, when they are there.
+    /// Whether VMware Tools are there.
     pub vmware_tools: bool,
+    /// Where Windows pages to: `C:\pagefile.sys`, `?:\pagefile.sys` for a drive of its choice.
+    pub page_files: Vec<String>,
+    /// Whether shutting down hibernates it (Fast Startup).
+    pub fast_startup: bool,
+    /// The DNS domain that it is a member of.
+    pub domain: Option<String>,
+    /// The drive letters it remembers.
+    pub letters: Vec<Letter>,
+    /// The letter of the drive that Windows is on.
+    pub drive: char,
+    /// All services and drivers, in upper case.
+    pub services: BTreeSet<String>,
+    /// Whether a first boot that Replant prepared has not run yet.
+    pub first_boot_waits: bool,
+    /// The drivers that Replant put in for it.
+    pub injected: Vec<String>,
+    /// Where Windows looks for drivers (`DevicePath`).
+    pub device_path: Option<Data>,
+    /// Whether an update for SHA-256 signatures is there, which only old versions need.
+    pub knows_sha2: bool,
+    /// Whether the first EC2Launch is there, which has no service.
+    pub first_launch: bool,
+}
+
+impl Look {
+    /// Whether there is a service or driver of this name.
+    #[must_use]
+    pub fn has_service(&self, name: &str) -> bool {
+        self.services.contains(&name.to_uppercase())
+    }
+
+    /// Whether Replant put a driver in whose first boot has not run yet.
+    #[must_use]
+    pub fn is_injected(&self, name: &str) -> bool {
+        self.injected.iter().any(|injected| injected.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it is a domain controller.
+    #[must_use]
+    pub fn is_domain_controller(&self) -> bool {
+        self.product_type.eq_ignore_ascii_case("LanmanNT")
+    }
 }
 
 struct Reader<'h> {
@@ -124,6 +174,11 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<Option<Look>, Hive
             drivers.insert(name, found);
         }
     }
+    let mut services = BTreeSet::new();
+    if let Some(key) = system.key(&format!("{set}\\Services"))? {
+        services.extend(key.subkeys()?.iter().take(MOST_NAMES).map(|key| key.name().to_uppercase()));
+    }
+    let first_boot = system.key(&format!("{set}\\Services\\{SERVICE}"))?;
     let (firewall, rdp_permitted) = firewall(&system, &software, &set)?;
     const POLICIES: &str = "Microsoft\\Windows\\CurrentVersion\\Policies\\System";
     let notice = |name| software.text(POLICIES, name);
@@ -152,9 +207,61 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<Option<Look>, Hive
             .is_some(),
         san_policy: system.number(&format!("{set}\\Services\\partmgr\\Parameters"), "SanPolicy")?,
         auto_reboot: system.number(&format!("{control}\\CrashControl"), "AutoReboot")? != Some(0),
-        vmware_tools: system.key(&format!("{set}\\Services\\VMTools"))?.is_some(),
+        vmware_tools: services.contains("VMTOOLS"),
+        drive: drive(software.text(WINDOWS, "SystemRoot")?.as_deref()),
+        first_boot_waits: first_boot.is_some(),
+        injected: match first_boot.map(|key| key.value(INJECTED)).transpose()?.flatten() {
+            Some(value) => match value.data() {
+                Data::List(names) => names,
+                _ => Vec::new(),
+            },
+            None => Vec::new(),
+        },
+        device_path: match software.key("Microsoft\\Windows\\CurrentVersion")? {
+            Some(key) => key.value("DevicePath")?.map(|value| value.data()),
+            None => None,
+        },
+        knows_sha2: build >= WINDOWS_8 || has_update(&software)?,
+        first_launch: false,
+        page_files: page_files(&system, &control)?,
+        fast_startup: system
+            .number(&format!("{control}\\Session Manager\\Power"), "HiberbootEnabled")?
+            .is_some_and(|enabled| enabled != 0),
+        domain: system.text(&format!("{set}\\Services\\Tcpip\\Parameters"), "Domain")?,
+        letters: drives::letters(system.hive)?,
+        services,
         set,
     }))
+}
+
+/// The drive of `C:\\Windows`.
+fn drive(root: Option<&str>) -> char {
+    let mut characters = root.unwrap_or_default().chars();
+    match (characters.next(), characters.next()) {
+        (Some(letter), Some(':')) if letter.is_ascii_alphabetic() => letter.to_ascii_uppercase(),
+        _ => 'C',
+    }
+}
+
+/// Whether an update for SHA-256 signatures is installed.
+fn has_update(software: &Reader<'_>) -> Result<bool, HiveError> {
+    const PACKAGES: &str = "Microsoft\\Windows\\CurrentVersion\\Component Based Servicing\\Packages";
+    let Some(packages) = software.key(PACKAGES)? else { return Ok(false) };
+    let names = packages.subkeys()?;
+    let is_one = |name: &str| SHA2_UPDATES.iter().any(|update| name.contains(update));
+    Ok(names.iter().take(MOST_NAMES).any(|key| is_one(&key.name())))
+}
+
+/// The page files without their sizes (`C:\\pagefile.sys 1024 4096`).
+fn page_files(system: &Reader<'_>, control: &str) -> Result<Vec<String>, HiveError> {
+    let Some(key) = system.key(&format!("{control}\\Session Manager\\Memory Management"))? else {
+        return Ok(Vec::new());
+    };
+    let Some(Data::List(files)) = key.value("PagingFiles")?.map(|value| value.data()) else {
+        return Ok(Vec::new());
+    };
+    let path = |file: &String| file.split(' ').next().filter(|path| !path.is_empty()).map(str::to_owned);
+    Ok(files.iter().filter_map(path).collect())
 }
 
 fn number(software: &Reader<'_>, key: &str) -> Result<(u32, u32), HiveError> {
@@ -205,8 +312,8 @@ fn cards(system: &Reader<'_>, set: &str) -> Result<Vec<StaticCard>, HiveError> {
     for key in interfaces.subkeys()?.into_iter().take(MOST_CARDS) {
         let list = |name: &str| -> Result<Vec<String>, HiveError> {
             Ok(match key.value(name)?.map(|value| value.data()) {
-                Some(super::hive::Data::List(items)) => items,
-                Some(super::hive::Data::Text(text)) if !text.is_empty() => vec![text],
+                Some(Data::List(items)) => items,
+                Some(Data::Text(text)) if !text.is_empty() => vec![text],
                 _ => Vec::new(),
             })
         };

@@ -2,8 +2,8 @@
 
 use super::look::Look;
 use super::mount::Gate;
-use super::services::DISABLED;
-use super::version::{WINDOWS_2008_R2, WINDOWS_2012_R2, WINDOWS_2016};
+use super::version::{WINDOWS_2008_R2, WINDOWS_2016};
+use crate::guest::disk::layout::Layout;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::report::{Finding, RecipeInputs};
 use crate::model::{GuestChanges, Hypervisor, NetworkPolicy};
@@ -53,11 +53,51 @@ pub fn gate(gate: Gate, place: &str) -> Option<Finding> {
 /// Everything else.
 pub fn review(look: &Look, inputs: &RecipeInputs, free: u64, findings: &mut Findings) {
     system(look, findings);
+    edition(look, findings);
     drivers(look, inputs.hypervisor, findings);
     network(look, inputs.network, findings);
     access(look, findings);
     surroundings(look, free, findings);
     changes(&inputs.changes, findings);
+}
+
+/// Drives that are on none of the disks: of the guest, or of the backup.
+pub fn drives(look: &Look, layout: &Layout, findings: &mut Findings) {
+    let absent: Vec<char> = (look.letters.iter())
+        .filter(|letter| letter.is_partition() && letter.place(layout).is_none())
+        .map(|letter| letter.letter)
+        .collect();
+    for letter in &absent {
+        let drive = format!("{letter}:\\");
+        let pages = look.page_files.iter().find(|file| file.to_uppercase().starts_with(&drive));
+        let finding = match pages {
+            Some(file) => warns("windows_page_file", "A page file is on a disk that is not restored")
+                .seen(format!("PagingFiles: {file}"))
+                .advice("Windows makes a small one on C: and says so at every log-on. Restore that disk too, or put the page file on C: in the guest."),
+            None => informs("windows_drive_absent", "A drive letter belongs to a disk that is not restored")
+                .seen(format!("MountedDevices: {letter}:"))
+                .advice("Nothing needs doing when that disk is long gone; otherwise restore all disks of the machine together."),
+        };
+        findings.push(finding);
+    }
+}
+
+/// Editions that are not what people run on EC2.
+fn edition(look: &Look, findings: &mut Findings) {
+    let edition = look.edition.to_ascii_lowercase();
+    let why = if edition.contains("nano") {
+        "Nano Server takes no drivers and no agents by their installers, and EC2 does not import it."
+    } else if edition.contains("eval") {
+        "An evaluation cannot be activated by EC2's licence, and shuts itself down when it has run out. Convert it in the source:\nDISM /Online /Set-Edition:ServerStandard /ProductKey:KEY /AcceptEula"
+    } else if edition.contains("turbine") || edition.contains("azurestack") {
+        "The Azure editions may run on Microsoft's cloud and Azure Local only. Convert it to Datacenter in the source, or keep it there."
+    } else {
+        return;
+    };
+    let seen = format!("EditionID={}", look.edition);
+    findings.push(
+        warns("windows_edition", "This edition of Windows is not meant for EC2").seen(seen).advice(why),
+    );
 }
 
 fn version(look: &Look) -> String {
@@ -90,7 +130,7 @@ fn system(look: &Look, findings: &mut Findings) {
                 ),
         );
     }
-    if look.product_type.eq_ignore_ascii_case("LanmanNT") {
+    if look.is_domain_controller() {
         findings.push(
             warns("windows_domain_controller", "This is a domain controller: a restored one must be treated as such")
                 .seen("ProductType=LanmanNT")
@@ -101,55 +141,15 @@ fn system(look: &Look, findings: &mut Findings) {
     }
 }
 
+/// Without one of these the first boot does not come that far; the others are in `inject::findings`.
 fn drivers(look: &Look, hypervisor: Hypervisor, findings: &mut Findings) {
-    let has = |name: &str| look.drivers.get(name).is_some_and(|driver| driver.start != DISABLED);
     let is_there = |name: &str| look.drivers.contains_key(name);
-    let network = "Install EC2's drivers in the source machine (AWS NVMe and ENA for Nitro-based types, AWS PV for Xen-based ones), make a new backup, and restore that.";
-    match hypervisor {
-        Hypervisor::Nitro => {
-            // From 2012 R2 on Windows brings one itself, however it is started now.
-            if !is_there("stornvme") && !is_there("AWSNVMe") {
-                let why = if look.version.build < WINDOWS_2012_R2 {
-                    "this version of Windows brings no NVMe driver, and AWS's is not installed"
-                } else {
-                    "neither stornvme nor AWSNVMe is installed"
-                };
-                findings.push(
-                    blocks("windows_nvme_missing", "Windows has no NVMe driver: on a Nitro-based type it would stop with INACCESSIBLE_BOOT_DEVICE (0x7B)")
-                        .seen(why)
-                        .advice(network),
-                );
-            }
-            if !has("ena") {
-                findings.push(
-                    blocks("windows_ena_missing", "Windows has no ENA driver: on a Nitro-based type it would start, but nobody could reach it")
-                        .seen("Services\\ena is not there or disabled")
-                        .advice(network),
-                );
-            }
-        }
-        Hypervisor::Xen => {
-            if !is_there("xenvbd") && !is_there("atapi") {
-                findings.push(
-                    blocks(
-                        "windows_disk_driver_missing",
-                        "Windows has no driver for the disks of a Xen-based type",
-                    )
-                    .seen("neither atapi nor xenvbd is installed")
-                    .advice(network),
-                );
-            }
-            if !has("xennet") {
-                findings.push(
-                    blocks(
-                        "windows_pv_missing",
-                        "Windows has no PV network driver: on a Xen-based type nobody could reach it",
-                    )
-                    .seen("Services\\xennet is not there or disabled")
-                    .advice(network),
-                );
-            }
-        }
+    if hypervisor == Hypervisor::Xen && !is_there("xenvbd") && !is_there("atapi") {
+        findings.push(
+            blocks("windows_disk_driver_missing", "Windows has no driver for the disks of a Xen-based type")
+                .seen("neither atapi nor xenvbd is installed")
+                .advice("Install the AWS PV drivers in the source machine and make a new backup, or choose a Nitro-based instance type."),
+        );
     }
 }
 
@@ -251,7 +251,7 @@ fn surroundings(look: &Look, free: u64, findings: &mut Findings) {
         findings.push(
             informs("windows_vmware_tools", "VMware Tools are installed, and do nothing on EC2")
                 .seen("Services\\VMTools")
-                .advice("They do no harm. Remove them when the guest is up."),
+                .remedy("they are removed at the first boot"),
         );
     }
     findings.push(informs(

@@ -15,8 +15,8 @@ pub struct Version {
 
 /// The first build of Windows 7 and Server 2008 R2, the oldest that EC2 and its drivers support.
 pub const WINDOWS_2008_R2: u32 = 7600;
-/// Windows 8.1 and Server 2012 R2: the first with an inbox NVMe driver.
-pub const WINDOWS_2012_R2: u32 = 9600;
+/// Windows 8 and Server 2012: the first with `DriverDatabase`.
+pub const WINDOWS_8: u32 = 9200;
 /// Windows Server 2016's.
 pub const WINDOWS_2016: u32 = 14_393;
 

@@ -324,7 +324,7 @@ fn changes(edits: &[Edit], paint: Paint, width: usize) -> String {
     let mut text = String::new();
     for (edit, kept) in edits {
         let mark = match &edit.kind {
-            EditKind::WriteFile { before: None, .. } => paint.green("+"),
+            EditKind::WriteFile { before: None, .. } | EditKind::MakeDirectory { .. } => paint.green("+"),
             EditKind::RemoveFile { .. } | EditKind::SetAside { .. } => paint.red("-"),
             _ => paint.yellow("~"),
         };

@@ -2,10 +2,13 @@
 //! and read.
 
 mod drivers;
+mod drives;
 mod findings;
 mod firstboot;
 mod hives;
+mod injected;
 mod kit;
 mod prepared;
 mod restored;
+mod staged;
 mod trees;

@@ -21,14 +21,11 @@ pub enum Untouched {
     Fails(&'static str),
     /// It has the driver, but asks nobody for its address.
     BootsAlone,
-    /// Another test shows it.
-    NotTried,
 }
 
 #[track_caller]
 pub fn untouched(boot: impl FnOnce() -> Boot, expected: &Untouched) {
     match expected {
-        Untouched::NotTried => {}
         Untouched::Fails(words) => {
             let boot = boot();
             assert_eq!(boot.verdict, "failed", "{}", boot.console);

@@ -19,6 +19,9 @@ const DEEPEST: usize = 8;
 /// Most bytes of one file, unpacked: the largest agent's installer has a tenth of it.
 pub const MOST_BYTES: u64 = 1 << 30;
 
+/// The directory in a folder where files are until they are known to be right; it is not looked into.
+pub const FETCHING: &str = ".replant-fetch";
+
 /// Components cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentError {
@@ -109,7 +112,12 @@ pub struct Refused {
 pub fn walk(root: &Path) -> Result<(Vec<FoundFile>, Vec<Refused>), ComponentError> {
     let (mut files, mut refused) = (Vec::new(), Vec::new());
     let too_many = || ComponentError::TooMany { path: root.display().to_string() };
-    for entry in WalkDir::new(root).max_depth(DEEPEST).sort_by_file_name() {
+    for entry in WalkDir::new(root)
+        .max_depth(DEEPEST)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || entry.file_name() != FETCHING)
+    {
         let entry = entry.map_err(|error| ComponentError::Read {
             path: error.path().unwrap_or(root).display().to_string(),
             source: error.into(),

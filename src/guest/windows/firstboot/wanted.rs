@@ -26,6 +26,8 @@ pub struct FirstBoot {
     pub remove: Vec<&'static str>,
     /// Whether all disks are brought online, writable.
     pub disks_online: bool,
+    /// Drives that are extended over the free space behind them.
+    pub extend: Vec<char>,
     /// The user's own script.
     pub script: Option<Script>,
     /// Whether Windows may be restarted, once, at the end when a step asks for it.
@@ -42,7 +44,7 @@ pub struct Driver {
     pub stub: Vec<Remnant>,
 }
 
-/// A part of the registry to take away, its key from below `HKEY_LOCAL_MACHINE`.
+/// A part of the registry to take away or put back, its key from below `HKEY_LOCAL_MACHINE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remnant {
     /// A key with all below it: `SYSTEM\DriverDatabase\DriverPackages\…`.
@@ -53,6 +55,17 @@ pub enum Remnant {
         key: String,
         /// Its name.
         name: String,
+    },
+    /// A text that becomes what it was.
+    Text {
+        /// Its key.
+        key: String,
+        /// Its name.
+        name: String,
+        /// Whether it is `REG_EXPAND_SZ`, else `REG_SZ`.
+        is_expandable: bool,
+        /// What it becomes.
+        text: String,
     },
 }
 

@@ -3,5 +3,5 @@
 
 mod chosen;
 mod packages;
-mod programs;
+pub mod programs;
 mod setupapi;

@@ -1,0 +1,183 @@
+//! From a Windows volume to a report: behind the gate, the look, the edits.
+
+use std::io;
+use std::path::Path;
+
+use super::boot::{BCD_BIOS, BCD_UEFI, BootVolume, prepare_boot};
+use super::describe;
+use super::facts::{damaged, grown, logs, report, unknown};
+use crate::guest::disk::layout::{Layout, Volume};
+use crate::guest::findings::{Findings, blocks, warns};
+use crate::guest::report::{FileDiff, Job, Recipe, Report};
+use crate::guest::tree::Tree;
+use crate::guest::windows::files::Files;
+use crate::guest::windows::look::{self, Look};
+use crate::guest::windows::mount::{self, Gate, Ntfs};
+use crate::guest::windows::recipe;
+use crate::guest::windows::registry::{HiveFile, Outcome, RegistryError};
+use crate::guest::windows::review;
+use crate::model::Firmware;
+
+/// Where volumes are mounted for a look, and C:.
+pub(super) const LOOK: &str = "/run/look";
+pub(super) const WINDOWS: &str = "/guest";
+/// What says that a volume is C:.
+const SYSTEM_HIVE: &str = "/Windows/System32/config/SYSTEM";
+const SOFTWARE_HIVE: &str = "/Windows/System32/config/SOFTWARE";
+
+/// Looks for a Windows on the NTFS volumes, and prepares it when the job says so; `None` when there
+/// is none.
+///
+/// # Errors
+/// When a device fails. What is wrong with the guest is a finding.
+pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
+    let mut findings = Findings::new();
+    let Some((volume, gate)) = find(layout, &mut findings)? else { return Ok(None) };
+    let name = layout.name(volume.place);
+    let is_open = gate == Gate::Open;
+    if let Some(closed) = review::gate(gate, &name) {
+        findings.push(closed);
+    }
+    if gate == Gate::NoTools {
+        return Ok(Some(report(None, findings, Recipe::default(), Vec::new())));
+    }
+    let device = layout.device(volume)?;
+    let ntfs = match Ntfs::mount(&device, Path::new(WINDOWS), is_open && job.prepare) {
+        Ok(ntfs) => ntfs,
+        Err(error) => {
+            findings.push(
+                blocks("windows_filesystem", "The Windows volume cannot be mounted")
+                    .seen(format!("{name}: {error}"))
+                    .advice("Run chkdsk /f in the source machine and make a new backup."),
+            );
+            return Ok(Some(report(None, findings, Recipe::default(), Vec::new())));
+        }
+    };
+    let boot = BootVolume::find(layout, volume)?;
+    let mut made = Made::default();
+    if let Err(error) = prepare(layout, job, is_open, boot.as_ref(), &mut made, &mut findings) {
+        made.forget();
+        findings.push(damaged(&error));
+    }
+    if let Err(error) = ntfs.unmount() {
+        made.forget();
+        findings.push(
+            blocks("windows_filesystem", "The Windows volume could not be written")
+                .seen(format!("{name}: {error}")),
+        );
+    }
+    let firmware = boot.as_ref().map_or(Firmware::Bios, |boot| boot.firmware);
+    let facts = made.look.map(|look| describe::facts(look, firmware, made.free, layout));
+    Ok(Some(report(facts, findings, made.recipe, made.diffs)))
+}
+
+/// What is known and was made so far.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    /// What the guest is.
+    pub look: Option<Look>,
+    /// Bytes free on C:.
+    pub free: u64,
+    /// What was done to it.
+    pub recipe: Recipe,
+    /// The same as differences.
+    pub diffs: Vec<FileDiff>,
+}
+
+impl Made {
+    /// Half an edit is none: without a recipe, what was written is discarded.
+    pub fn forget(&mut self) {
+        self.recipe = Recipe::default();
+        self.diffs = Vec::new();
+    }
+
+    /// Notes what was done to a hive.
+    pub fn add(&mut self, outcome: Outcome) {
+        self.recipe.edits.extend(outcome.edits);
+        self.diffs.extend(outcome.diff);
+    }
+}
+
+/// The first NTFS volume that holds a Windows, and what stands before changing it.
+fn find<'l>(layout: &'l Layout, findings: &mut Findings) -> io::Result<Option<(&'l Volume, Gate)>> {
+    let mut found: Vec<(&Volume, Gate)> = Vec::new();
+    for volume in layout.volumes.iter().filter(|volume| volume.content.kind == "ntfs") {
+        let device = layout.device(volume)?;
+        let gate = mount::gate(&device);
+        if gate == Gate::NoTools {
+            return Ok(Some((volume, gate)));
+        }
+        let Ok(ntfs) = Ntfs::mount(&device, Path::new(LOOK), false) else { continue };
+        let is_windows =
+            Tree::open(Path::new(LOOK)).is_ok_and(|tree| Files::new(tree, "").is_file(SYSTEM_HIVE));
+        ntfs.unmount()?;
+        if is_windows {
+            found.push((volume, gate));
+        }
+    }
+    if found.len() > 1 {
+        let mut several =
+            warns("several_windows", "There are several Windows on the disks; the first is prepared");
+        for (volume, _) in &found {
+            several = several.seen(layout.name(volume.place));
+        }
+        findings.push(several.advice("The others are restored as they are, and will not start on EC2."));
+    }
+    Ok(found.into_iter().next())
+}
+
+fn prepare(
+    layout: &Layout,
+    job: &Job,
+    is_open: bool,
+    boot: Option<&BootVolume>,
+    made: &mut Made,
+    findings: &mut Findings,
+) -> Result<(), RegistryError> {
+    let files = Files::new(Tree::open(Path::new(WINDOWS))?, "C:");
+    let hives = (
+        HiveFile::load(&files, "HKEY_LOCAL_MACHINE\\SYSTEM", SYSTEM_HIVE)?,
+        HiveFile::load(&files, "HKEY_LOCAL_MACHINE\\SOFTWARE", SOFTWARE_HIVE)?,
+    );
+    let (Some(system), Some(software)) = hives else {
+        findings.push(unknown(&files));
+        return Ok(());
+    };
+    for hive in [&system, &software] {
+        if !hive.applied.is_empty() {
+            findings.push(logs(hive));
+        }
+    }
+    let failed = |path: &str| {
+        let path = path.to_owned();
+        move |source| RegistryError::Hive { path, source }
+    };
+    let Some(look) =
+        look::look(&system.hive()?, &software.hive()?).map_err(failed("C:\\Windows\\System32\\config"))?
+    else {
+        findings.push(unknown(&files));
+        return Ok(());
+    };
+    drop(software);
+    let free = files.tree().space("/")?.free;
+    made.free = free;
+    review::review(&look, &job.inputs, free, findings);
+    review::drives(&look, layout, findings);
+    grown(&look, layout, findings);
+    let write = is_open && job.prepare;
+    let planned = recipe::system(&look);
+    made.look = Some(look);
+    if !is_open {
+        return Ok(());
+    }
+    made.add(system.change(&files, &planned, write)?);
+    match boot {
+        Some(boot) => prepare_boot(boot, &files, write, made, findings)?,
+        None => findings.push(
+            blocks("windows_boot_missing", "No boot configuration of Windows was found on the disk it is on")
+                .seen(format!("looked for {BCD_UEFI} on the EFI system partition, and for {BCD_BIOS}"))
+                .advice("Restore all disks of the machine together, the one that boots first."),
+        ),
+    }
+    Ok(())
+}
