@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod check;
 pub mod completions;
+pub mod components;
 pub mod exit;
 pub mod fmt;
 pub mod graph;

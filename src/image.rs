@@ -37,5 +37,7 @@ pub use format::Format;
 pub use identity::{FileIdentity, Identity};
 pub use open::{Image, OpenOptions, open};
 pub use overlay::{Overlay, ReadSet};
+#[cfg(feature = "remote")]
+pub use remote::{DownloadError, download};
 pub use source::{BlockSource, Run, SourceError};
 pub use stream::{Stream, StreamError, StreamOptions};

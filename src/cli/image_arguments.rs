@@ -23,7 +23,7 @@ impl FromStr for FormatArgument {
 }
 
 /// How to read an image.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ImageArguments {
     /// The image's format; auto finds it out from its content.
     #[arg(long, value_name = "FORMAT", default_value = "auto")]

@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::exit::Exit;
 use super::{
-    apply, check, completions, fmt, graph, import, inspect, man, output, plan, prepare, schema, show, state,
-    sweep, validate, write,
+    apply, check, completions, components, fmt, graph, import, inspect, man, output, plan, prepare, schema,
+    show, state, sweep, validate, write,
 };
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
@@ -36,6 +36,8 @@ pub enum Command {
     Inspect(inspect::Inspect),
     /// Shows what makes an image's guest boot on EC2, and writes it with that done.
     Prepare(prepare::Prepare),
+    /// Amazon's drivers and agents for Windows guests: downloads them, looks at what is there.
+    Components(components::Components),
     /// Formats the configuration's files.
     Fmt(fmt::Fmt),
     /// Shows what `apply` would do, down to the files inside the guests.
@@ -91,6 +93,7 @@ fn run(arguments: &Arguments) -> Exit {
         Command::Check(command) => check::run(directory, command),
         Command::Inspect(command) => inspect::run(directory, command),
         Command::Prepare(command) => prepare::run(directory, command),
+        Command::Components(command) => components::run(directory, command),
         Command::Fmt(command) => fmt::run(directory, command),
         Command::Plan(command) => plan::run(directory, command),
         Command::Apply(command) => apply::run(directory, command),

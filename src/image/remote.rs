@@ -9,10 +9,12 @@ mod address;
 mod answer;
 mod blocks;
 mod client;
+mod download;
 mod fetch;
 mod file;
 mod limits;
 mod s3;
 mod trouble;
 
+pub use download::{DownloadError, download};
 pub(super) use file::open;

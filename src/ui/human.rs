@@ -1,5 +1,6 @@
 //! For people: diagnostics, plans, progress, receipts.
 
+pub mod components;
 pub mod diagnostics;
 pub mod edits;
 pub mod event;

@@ -3,17 +3,24 @@
 //! installers by their names.
 
 mod catalog;
+mod compound;
 mod driver;
+mod entry;
 mod files;
 mod inventory;
+mod proof;
+mod release;
 mod select;
 mod slice;
 #[cfg(test)]
 mod tests;
 mod zip;
 
-pub use catalog::{Kind, Limit, Need};
+pub use catalog::{Kind, Limit, Need, mirrored};
 pub use driver::{Driver, Note, Why};
-pub use files::{ComponentError, FoundFile, Listed, Opened, Refused, list};
+pub use entry::{Entry, Signing, entries};
+pub use files::{ComponentError, FETCHING, FoundFile, Listed, Opened, Refused, list};
 pub use inventory::{Installer, Inventory, Package};
+pub use proof::{Proof, Unfit, prove};
+pub use release::{RELEASES, Release, UnknownRelease};
 pub use select::{ChosenInstaller, MissingComponent, Selected};

@@ -6,6 +6,7 @@
 use super::bytes::{u32_at, u64_at};
 use super::hive::{Data, Hive, HiveError};
 use crate::guest::disk::layout::Layout;
+use crate::guest::disk::table::Partition;
 
 /// What stands before a partition's GUID.
 const GPT: &[u8] = b"DMIO:ID:";
@@ -86,6 +87,30 @@ impl Letter {
     pub fn is_partition(&self) -> bool {
         self.bound != Bound::Device
     }
+}
+
+/// The drives that end where a disk did end before it became larger, and the disks that became larger
+/// without one: behind their last drive lies another partition, or they have none.
+#[must_use]
+pub fn growing(letters: &[Letter], layout: &Layout) -> (Vec<char>, Vec<String>) {
+    let (mut drives, mut others) = (Vec::new(), Vec::new());
+    for (index, disk) in layout.disks.iter().enumerate() {
+        if !disk.job.grow || disk.job.size <= disk.job.image_size {
+            continue;
+        }
+        let last = (layout.volumes.iter())
+            .filter(|volume| volume.place.disk() == Some(index) && volume.partition.is_some())
+            .max_by_key(|volume| volume.partition.as_ref().map(Partition::end));
+        let drive = last.filter(|last| last.content.kind == "ntfs").and_then(|last| {
+            let name = layout.name(last.place);
+            letters.iter().find(|letter| letter.place(layout).as_deref() == Some(&name))
+        });
+        match drive {
+            Some(drive) => drives.push(drive.letter),
+            None => others.push(disk.job.name.clone()),
+        }
+    }
+    (drives, others)
 }
 
 #[cfg(test)]

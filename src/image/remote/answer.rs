@@ -61,7 +61,7 @@ impl Version {
 }
 
 /// A header's text, clean and of bounded length.
-fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(super) fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     let text = headers.get(name)?.to_str().ok()?.trim();
     (!text.is_empty() && text.len() <= 1024).then(|| text.to_owned())
 }
@@ -76,7 +76,7 @@ fn version(headers: &HeaderMap, size: u64) -> Version {
 }
 
 /// `bytes 0-99/1000`: the range, and the size when it is said.
-fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
+pub(super) fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
@@ -130,7 +130,7 @@ fn beyond_end(headers: &HeaderMap, asked: &Range<u64>) -> Result<(Range<u64>, Ve
 }
 
 /// Why there is no file in an answer.
-fn refusal(status: StatusCode, headers: &HeaderMap) -> Trouble {
+pub(super) fn refusal(status: StatusCode, headers: &HeaderMap) -> Trouble {
     let said = match status.canonical_reason() {
         Some(reason) => format!("the server answered {} {reason}", status.as_u16()),
         None => format!("the server answered {}", status.as_u16()),

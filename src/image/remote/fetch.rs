@@ -12,7 +12,7 @@ use super::limits::{ATTEMPTS, LONGEST_WAIT, STALLS, STALLS_IN_ALL, WAITS, stall}
 use super::trouble::Trouble;
 
 /// Most bytes that are read of the body of a refusal.
-const MOST_REFUSAL: usize = 8 << 10;
+pub(super) const MOST_REFUSAL: usize = 8 << 10;
 
 /// Bytes of a file, and of which version they are.
 #[derive(Debug)]

@@ -41,7 +41,7 @@ fn is_verbatim(line: &str) -> bool {
     line.starts_with([' ', '\t'])
         || [
             "replant ", "sudo ", "apt-get ", "rm ", "mv ", "cp ", "kill ", "umount ", "losetup ", "lsblk ",
-            "fuser ", "swapoff ",
+            "fuser ", "swapoff ", "curl ",
         ]
         .iter()
         .any(|word| line.starts_with(word))

@@ -47,6 +47,8 @@ pub enum Need {
     Recommended,
 }
 
+/// Where everything is published, and a mirror has the same below another address.
+const ORIGIN: &str = "https://s3.amazonaws.com/";
 /// Where drivers are published.
 const DRIVERS: &str = "https://s3.amazonaws.com/ec2-windows-drivers-downloads";
 /// Where agents are.
@@ -159,6 +161,24 @@ impl Kind {
         };
         self.files().iter().map(|file| format!("{directory}/{file}")).collect()
     }
+
+    /// The directory in a folder where its files for a Windows go: as Amazon has them, so that
+    /// those of several versions stand side by side.
+    #[must_use]
+    pub fn directory(self, target: &Target) -> String {
+        let address = self.addresses(target).swap_remove(0);
+        let (directory, _) = address.rsplit_once('/').unwrap_or((&address, ""));
+        let below = [DRIVERS, AGENTS].iter().find_map(|base| directory.strip_prefix(base));
+        below
+            .map_or_else(|| "EC2LaunchV2/latest".to_owned(), |below| below.trim_start_matches('/').to_owned())
+    }
+}
+
+/// Where a mirror (`https://mirror.example/aws`) has what is published at an address.
+#[must_use]
+pub fn mirrored(address: &str, mirror: &str) -> String {
+    let below = address.strip_prefix(ORIGIN).unwrap_or(address);
+    format!("{}/{below}", mirror.trim_end_matches('/'))
 }
 
 /// EC2's agents that run on a Windows, the one to prefer first.

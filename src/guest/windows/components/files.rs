@@ -21,6 +21,9 @@ const DEEPEST: usize = 8;
 /// Most bytes of one file, unpacked: the largest agent's installer has a tenth of it.
 pub const MOST_BYTES: u64 = 1 << 30;
 
+/// The directory in a folder where files are until they are known to be right; it is not looked into.
+pub const FETCHING: &str = ".replant-fetch";
+
 /// Components cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentError {
@@ -173,7 +176,12 @@ pub struct Listed {
 /// The folder cannot be read, or holds more files than any.
 pub fn list(root: &Path) -> Result<Vec<Listed>, ComponentError> {
     let mut files = Vec::new();
-    for entry in WalkDir::new(root).max_depth(DEEPEST).sort_by_file_name() {
+    for entry in WalkDir::new(root)
+        .max_depth(DEEPEST)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(|entry| entry.depth() == 0 || entry.file_name() != FETCHING)
+    {
         let entry = entry.map_err(|error| ComponentError::Read {
             path: error.path().unwrap_or(root).display().to_string(),
             source: error.into(),

@@ -186,3 +186,11 @@ impl Inventory {
         true
     }
 }
+
+/// Whether a guest of this Windows is ever given a component.
+pub(super) fn takes(kind: Kind, target: &Target) -> bool {
+    match kind {
+        Kind::Ec2Config | Kind::Ec2Launch | Kind::Ec2LaunchV2 => agents(target).contains(&kind),
+        _ => kind.limit(target) != Limit::Unsupported,
+    }
+}

@@ -5,7 +5,9 @@ use std::error::Error;
 use crate::guest::disk::layout::Layout;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::report::{FileDiff, Finding, GuestFacts, PROTOCOL, Recipe, Report};
+use crate::guest::windows::drives;
 use crate::guest::windows::files::Files;
+use crate::guest::windows::look::Look;
 use crate::guest::windows::registry::{HiveFile, RegistryError};
 use crate::model::Bytes;
 
@@ -69,13 +71,21 @@ pub(super) fn unknown(files: &Files) -> Finding {
         .advice("To write the disks as they are, set\nguest { drivers = \"none\" }")
 }
 
-/// NTFS is not made larger offline.
-pub(super) fn grown(layout: &Layout, findings: &mut Findings) {
-    for disk in layout.disks.iter().filter(|disk| disk.job.grow && disk.job.size > disk.job.image_size) {
+/// NTFS is not made larger offline: Windows does it at the first boot, where nothing lies behind it.
+pub(super) fn grown(look: &Look, layout: &Layout, findings: &mut Findings) {
+    let (drives, others) = drives::growing(&look.letters, layout);
+    for drive in drives {
         findings.push(
-            warns("windows_grow", "NTFS does not grow offline yet: the disk is larger, C: stays as it is")
-                .seen(format!("disk {}", disk.job.name))
-                .advice("Extend it in the guest when it is up:\npowershell Resize-Partition -DriveLetter C -Size (Get-PartitionSupportedSize -DriveLetter C).SizeMax"),
+            informs("windows_grow", "The disk of a drive becomes larger")
+                .seen(format!("{drive}: is the last partition of its disk"))
+                .remedy("the first boot extends the drive over the new space (diskpart)"),
+        );
+    }
+    for disk in others {
+        findings.push(
+            warns("windows_not_grown", "A disk becomes larger, and no drive of it can be extended")
+                .seen(format!("disk {disk}: its last partition is no drive of Windows (often it is the recovery partition)"))
+                .advice("Move or remove what lies behind the drive when the guest is up, then extend it:\npowershell Resize-Partition -DriveLetter C -Size (Get-PartitionSupportedSize -DriveLetter C).SizeMax"),
         );
     }
 }

@@ -178,7 +178,7 @@ fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Resul
     made.free = free;
     review::review(&look, &job.inputs, free, findings);
     review::drives(&look, layout, findings);
-    grown(layout, findings);
+    grown(&look, layout, findings);
     look.first_launch = files.is_file(FIRST_LAUNCH);
     let injection =
         super::components::injection(&look, &job.inputs, components, layout.disks.len(), findings);

@@ -13,7 +13,7 @@ pub const LOG: &str = "firstboot.log";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacedFile {
     /// Its name there.
-    pub name: &'static str,
+    pub name: String,
     /// Its bytes.
     pub content: Vec<u8>,
 }

@@ -34,6 +34,9 @@ const NETWORK: Bounds = Bounds { timeout: 60, attempts: 6, pause: 10 };
 const INSTALL: Bounds = Bounds { timeout: 1800, attempts: 3, pause: 60 };
 const QUICK: Bounds = Bounds { timeout: 120, attempts: 3, pause: 5 };
 
+/// A disk that came online a moment ago may still be looked through.
+const EXTEND: Bounds = Bounds { timeout: 300, attempts: 3, pause: 20 };
+
 const POWERSHELL: &str = r"WindowsPowerShell\v1.0\powershell.exe";
 const POWERSHELL_FILE: &str = "-NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -File";
 
@@ -139,6 +142,12 @@ impl Steps {
         Ok(())
     }
 
+    fn extend(&mut self, drive: char) -> Result<(), FirstBootError> {
+        let command = CommandLine::of_system("diskpart.exe").words("/s").staged(&extend_file(drive))?;
+        self.run(&format!("extend {drive}:"), command, EXTEND, DONE);
+        Ok(())
+    }
+
     /// Only when Windows has the driver itself: a machine whose disk needs it does not start without.
     fn remnant(&mut self, remnant: &Remnant, driver: &str) -> Result<(), FirstBootError> {
         let delete = || CommandLine::of_system("reg.exe").words("delete");
@@ -171,6 +180,11 @@ fn name_server(server: &Ipv4Addr, place: usize) -> Result<CommandLine, FirstBoot
             .argument(&format!("index={}", place + 1))?
             .argument("validate=no")
     }
+}
+
+/// The file of diskpart's commands for a drive.
+fn extend_file(drive: char) -> String {
+    format!("extend_{drive}.txt")
 }
 
 fn file_name(path: &str) -> &str {
@@ -212,6 +226,9 @@ impl FirstBoot {
         if self.disks_online {
             steps.add("disks online", Action::DisksOnline, QUICK, DONE, When::Always);
         }
+        for drive in &self.extend {
+            steps.extend(*drive)?;
+        }
         if let Some(script) = &self.script {
             steps.script(script)?;
         }
@@ -238,11 +255,16 @@ impl FirstBoot {
     pub fn files(&self) -> Result<Vec<PlacedFile>, FirstBootError> {
         let list = list::render(&self.steps()?, STARTS, self.may_restart)?;
         let mut files = vec![
-            PlacedFile { name: "firstboot.exe", content: LAUNCHER.to_vec() },
-            PlacedFile { name: "firstboot.steps", content: list },
+            PlacedFile { name: "firstboot.exe".to_owned(), content: LAUNCHER.to_vec() },
+            PlacedFile { name: "firstboot.steps".to_owned(), content: list },
         ];
+        // diskpart takes its commands from a file alone (learn.microsoft.com, "diskpart scripts").
+        files.extend(self.extend.iter().map(|drive| PlacedFile {
+            name: extend_file(*drive),
+            content: format!("rescan\r\nselect volume {drive}\r\nextend\r\n").into_bytes(),
+        }));
         if let Some(script) = &self.script {
-            files.push(PlacedFile { name: script.file(), content: script.content.clone() });
+            files.push(PlacedFile { name: script.file().to_owned(), content: script.content.clone() });
         }
         Ok(files)
     }

@@ -26,6 +26,8 @@ pub struct FirstBoot {
     pub remove: Vec<&'static str>,
     /// Whether all disks are brought online, writable.
     pub disks_online: bool,
+    /// Drives that are extended over the free space behind them.
+    pub extend: Vec<char>,
     /// The user's own script.
     pub script: Option<Script>,
     /// Whether Windows may be restarted, once, at the end when a step asks for it.

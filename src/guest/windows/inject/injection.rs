@@ -23,6 +23,8 @@ const STEPS: &str = "the first boot's service and its steps";
 pub struct Wishes {
     /// How many disks the guest has.
     pub disks: usize,
+    /// Drives that are extended over the free space behind them.
+    pub extend: Vec<char>,
     /// The user's own script.
     pub script: Option<Script>,
 }
@@ -62,6 +64,7 @@ pub fn inject(look: &Look, choice: &Choice, wishes: Wishes) -> Result<Injection,
         build: look.version.build,
         remove: if look.vmware_tools { vec![VMWARE_TOOLS] } else { Vec::new() },
         disks_online: wishes.disks > 1,
+        extend: wishes.extend,
         script: wishes.script,
         may_restart: true,
         ..FirstBoot::default()
@@ -109,10 +112,11 @@ pub fn inject(look: &Look, choice: &Choice, wishes: Wishes) -> Result<Injection,
         || !first_boot.agents.is_empty()
         || !first_boot.remove.is_empty()
         || first_boot.disks_online
+        || !first_boot.extend.is_empty()
         || first_boot.script.is_some();
     if has_steps {
         for file in first_boot.files()? {
-            placed.bytes(file.name, file.content, STEPS);
+            placed.bytes(&file.name, file.content, STEPS);
         }
         injection.system.extend(service(look, injected));
         injection.staged.extend(placed.staged);

@@ -151,6 +151,17 @@ fn read(content: &[u8], file: &[&[u8]], signatures: &mut Vec<Signature>) -> Resu
     Ok(())
 }
 
+/// The signature in a Windows Installer package's own stream, and in it nested ones; `file` is what
+/// its digest is computed of.
+///
+/// # Errors
+/// It is damaged, or of an unknown kind.
+pub fn detached(content: &[u8], file: &[&[u8]]) -> Result<Vec<Signature>, PeError> {
+    let mut signatures = Vec::new();
+    read(content, file, &mut signatures)?;
+    Ok(signatures)
+}
+
 /// The parts of PKCS #7 signed data that count here.
 struct Signed<'a> {
     /// The file's digest, and how it is computed.

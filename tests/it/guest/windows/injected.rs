@@ -128,7 +128,7 @@ fn a_boot_driver_is_put_in_as_each_version_wants_it() {
         let look = before.look();
         let choice = chosen(&look, folder.path(), Hypervisor::Nitro);
         assert_eq!(choice.drivers.len(), 2, "{choice:?}");
-        let injection = inject(&look, &choice, Wishes { disks: 2, script: None }).unwrap();
+        let injection = inject(&look, &choice, Wishes { disks: 2, ..Wishes::default() }).unwrap();
         let after = before.edited(&injection);
         insta::assert_snapshot!(
             format!("{name}_hives"),
@@ -153,13 +153,13 @@ fn a_boot_driver_is_put_in_as_each_version_wants_it() {
         let look = after.look();
         assert!(look.first_boot_waits && look.is_injected("awsnvme"), "{look:?}");
         let choice = chosen(&look, folder.path(), Hypervisor::Nitro);
-        let again = inject(&look, &choice, Wishes { disks: 2, script: None }).unwrap();
+        let again = inject(&look, &choice, Wishes { disks: 2, ..Wishes::default() }).unwrap();
         assert!(plan(&after.system, &again.system).is_empty());
         assert!(plan(&after.software, &again.software).is_empty());
         assert_eq!(again.first_boot, injection.first_boot);
         assert_eq!(again.staged, injection.staged);
         // Without its components it stays as it is.
-        let left = inject(&look, &Choice::default(), Wishes { disks: 2, script: None }).unwrap();
+        let left = inject(&look, &Choice::default(), Wishes { disks: 2, ..Wishes::default() }).unwrap();
         assert!(left.is_left && left.staged.is_empty() && left.system.is_empty());
     }
 }
@@ -181,12 +181,13 @@ fn a_guest_that_has_all_is_left_alone() {
     let look = hives.look();
     let choice = chosen(&look, folder.path(), Hypervisor::Nitro);
     assert_eq!((choice.kinds().count(), choice.missing.len()), (0, 0), "{choice:?}");
-    let injection = inject(&look, &choice, Wishes { disks: 1, script: None }).unwrap();
+    let injection = inject(&look, &choice, Wishes { disks: 1, ..Wishes::default() }).unwrap();
     assert!(injection.first_boot.is_none() && injection.staged.is_empty());
     assert!(injection.system.is_empty() && injection.software.is_empty());
     // A script of the user's is reason enough.
     let script = Script { language: Language::Batch, content: b"echo".to_vec(), timeout: 60 };
-    let injection = inject(&look, &choice, Wishes { disks: 1, script: Some(script) }).unwrap();
+    let injection =
+        inject(&look, &choice, Wishes { disks: 1, script: Some(script), ..Wishes::default() }).unwrap();
     assert!(staged(&injection).contains("/Replant/first_boot.cmd"), "{}", staged(&injection));
 }
 

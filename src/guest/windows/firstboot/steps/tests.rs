@@ -25,6 +25,7 @@ fn wanted(build: u32) -> FirstBoot {
         agents: agents.iter().map(|file| Agent::known(&format!(r"agents\{file}")).unwrap()).collect(),
         remove: vec![crate::guest::windows::firstboot::VMWARE_TOOLS],
         disks_online: true,
+        extend: Vec::new(),
         script: None,
         may_restart: true,
     }
@@ -62,7 +63,10 @@ fn network_and_script() {
         ..FirstBoot::default()
     };
     insta::assert_snapshot!("network", list(&wanted));
-    assert_eq!(wanted.files().unwrap()[2], PlacedFile { name: "first_boot.cmd", content: b"echo".to_vec() });
+    assert_eq!(
+        wanted.files().unwrap()[2],
+        PlacedFile { name: "first_boot.cmd".to_owned(), content: b"echo".to_vec() }
+    );
     wanted.script = Some(Script { language: Language::PowerShell, content: Vec::new(), timeout: 0 });
     let text = list(&wanted);
     assert!(text.contains(r#"-File "{here}\first_boot.ps1""#), "{text}");
@@ -113,4 +117,21 @@ fn what_restarts_windows_comes_last_and_once() {
         ("install AWSPVDriverSetup.msi", true, 1)
     );
     assert_eq!((tidy.name.as_str(), &tidy.when), ("tidy up", &When::AllSucceeded));
+}
+
+#[test]
+fn drives_are_extended_by_diskpart() {
+    let wanted = FirstBoot { build: 9600, extend: vec!['C', 'E'], ..FirstBoot::default() };
+    let files = wanted.files().unwrap();
+    let texts: Vec<(&str, &[u8])> = (files.iter())
+        .filter(|file| file.name.ends_with(".txt"))
+        .map(|file| (file.name.as_str(), &file.content[..]))
+        .collect();
+    assert_eq!(texts[0], ("extend_C.txt", &b"rescan\r\nselect volume C\r\nextend\r\n"[..]));
+    assert_eq!(texts[1].0, "extend_E.txt");
+    let list = list(&wanted);
+    assert!(
+        list.contains("[extend C:]\nrun = \"{system}\\diskpart.exe\" /s \"{here}\\extend_C.txt\"\n"),
+        "{list}"
+    );
 }
