@@ -180,8 +180,7 @@ fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Resul
     review::drives(&look, layout, findings);
     grown(&look, layout, findings);
     look.first_launch = files.is_file(FIRST_LAUNCH);
-    let injection =
-        super::components::injection(&look, &job.inputs, components, layout.disks.len(), findings);
+    let injection = super::components::injection(&look, &job.inputs, components, layout, findings);
     let write = is_open && job.prepare;
     let mut planned = recipe::system(&look);
     made.look = Some(look);
