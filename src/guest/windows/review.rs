@@ -261,10 +261,11 @@ fn surroundings(look: &Look, free: u64, findings: &mut Findings) {
 }
 
 fn changes(changes: &GuestChanges, findings: &mut Findings) {
-    if *changes != GuestChanges::default() {
+    let rest = GuestChanges { first_boot: None, ..changes.clone() };
+    if rest != GuestChanges::default() {
         findings.push(
             blocks("windows_changes", "What is wanted in the guest is not available for Windows yet")
-                .seen("guest { identity, hostname, file or first_boot }")
+                .seen("guest { identity, hostname or file }")
                 .advice("Leave these out, or make the changes in the source or by user_data."),
         );
     }
