@@ -9,8 +9,7 @@ use crate::guest::windows::firstboot::Script;
 use crate::guest::windows::inject::{self, InjectError, Injection, Wishes};
 use crate::guest::windows::look::Look;
 
-/// What is put into a guest on these disks; `None` when that cannot be, which is a finding that
-/// blocks.
+/// What is put into a guest; `None` when that cannot be, which is a finding that blocks.
 pub(super) fn injection(
     look: &Look,
     inputs: &RecipeInputs,

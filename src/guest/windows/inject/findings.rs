@@ -40,8 +40,8 @@ fn necessities(look: &Look, hypervisor: Hypervisor) -> Vec<Necessity> {
         Hypervisor::Nitro => vec![nvme, ena],
         Hypervisor::Xen => vec![pv],
     };
-    let is_there = |kind| has(look, kind) || kind == Kind::Nvme && has_own_nvme(look);
-    all.into_iter().filter(|necessity| !is_there(necessity.kind)).collect()
+    let is_lacking = |kind| !(has(look, kind) || kind == Kind::Nvme && has_own_nvme(look));
+    all.into_iter().filter(|necessity| is_lacking(necessity.kind)).collect()
 }
 
 /// Everything about the components of a guest.
