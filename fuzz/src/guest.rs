@@ -232,6 +232,7 @@ pub fn linux(input: &[u8]) {
             changes: GuestChanges::default(),
             give_up: GiveUp::default(),
         },
+        parcel: None,
     };
     bounded(input.len() as u64, || {
         let tree = Tree::open(&root).expect("the root is there");

@@ -21,7 +21,7 @@ fn run(root: &Path) -> Report {
         changes: GuestChanges::default(),
         give_up: GiveUp::default(),
     };
-    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare: true, inputs };
+    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare: true, inputs, parcel: None };
     prepare::run(&Tree::open(root).unwrap(), &[], &job).unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! Windows guests: hives, NTFS, drivers and first boots, beside what other people's programs make
 //! and read.
 
+mod components;
 mod drivers;
 mod drives;
 mod findings;

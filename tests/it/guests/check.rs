@@ -173,6 +173,7 @@ fn in_sandbox(images: &[PathBuf], changes: &GuestChanges) -> Outcome {
             changes: changes.clone(),
             give_up: GiveUp::default(),
         },
+        components: None,
         limits: Limits::default(),
     });
     assert!(!outcome.report.recipe.edits.is_empty());
