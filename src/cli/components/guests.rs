@@ -65,6 +65,9 @@ fn machine(command: &Fetch) -> MachineArguments {
         instance_type: command.instance_type.clone(),
         hypervisor: command.hypervisor,
         network: NetworkArgument::Dhcp,
+        accept: Vec::new(),
+        components: None,
+        allow_missing: false,
         memory: 512,
     }
 }
@@ -79,7 +82,7 @@ fn of_images(directory: &Path, command: &Fetch, folder: &Path) -> Result<Vec<Gue
     let mut guests = Vec::new();
     for image in &command.image {
         let machine = MachineArguments { images: vec![image.clone()], ..machine(command) };
-        let request = machine.request(machine.disks(directory)?, false);
+        let request = machine.request(directory, machine.disks(directory)?, false)?;
         let report = run_sandbox(&request, None).map_err(|error| error.diagnostic())?.report;
         let name = image.to_string();
         let facts = report.facts.ok_or_else(|| trouble::no_guest(&name))?;

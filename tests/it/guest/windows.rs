@@ -4,6 +4,7 @@
 mod components;
 mod drivers;
 mod drives;
+mod equipped;
 mod findings;
 mod firstboot;
 mod hives;
