@@ -188,10 +188,10 @@ fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Resul
     let write = is_open && job.prepare;
     let changes = changes::look(&files, &system, &look, &job.inputs.changes, findings)?;
     let mut planned = recipe::system(&look);
-    planned.extend(changes.system);
     made.look = Some(look);
     let Some(injection) = injection.filter(|_| is_open) else { return Ok(()) };
-    let staged = [changes.staged, injection.staged].concat();
+    // All at once, so that its room is counted together.
+    let staged = [injection.staged, changes.staged].concat();
     match stage::stage(&files, &staged, write) {
         Ok(outcome) => {
             made.recipe.edits.extend(outcome.edits);
@@ -204,6 +204,7 @@ fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Resul
         }
     }
     planned.extend(injection.system);
+    planned.extend(changes.system);
     made.add(system.change(&files, &planned, write)?);
     // Read again, since two hives at a time are more than the sandbox's memory holds.
     if !injection.software.is_empty()
