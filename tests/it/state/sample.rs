@@ -92,7 +92,7 @@ pub fn instance(number: u64) -> Resource {
         prevent_destroy: true,
         tainted: false,
         image_id: None,
-        base_ami: Some("ami-0123456789abcdef0".to_owned()),
+        base_ami: None,
         adopting: false,
     }))
 }

@@ -198,9 +198,13 @@ impl Survey<'_> {
         if let Some(id) = changes.terminated.iter().next() {
             on("TerminateInstances", Some(&id.0));
         }
-        // Of each kind one is enough, on what exists where that can be: only that proves something.
-        trials.sort_by_key(|trial| (trial.operation, trial.id.is_none()));
-        trials.dedup_by_key(|trial| trial.operation);
+        // One is enough of each kind of thing, on what exists where that can be: only that proves
+        // something.
+        let kind = |trial: &Trial| trial.id.as_ref().and_then(|id| Some(id.split_once('-')?.0.to_owned()));
+        trials.sort_by_key(|trial| (trial.operation, trial.id.is_none(), kind(trial)));
+        trials.dedup_by(|later, first| {
+            later.operation == first.operation && (later.id.is_none() || kind(later) == kind(first))
+        });
         trials
     }
 
