@@ -5,5 +5,6 @@ mod components;
 mod describe;
 mod facts;
 mod run;
+mod way;
 
 pub use run::examine;

@@ -6,10 +6,12 @@ use std::path::Path;
 use super::boot::{BCD_BIOS, BCD_UEFI, BootVolume, prepare_boot};
 use super::describe;
 use super::facts::{damaged, grown, logs, report, unknown};
+use super::way::Way;
 use crate::guest::disk::layout::{Layout, Volume};
 use crate::guest::findings::{Findings, blocks, warns};
 use crate::guest::report::{FileDiff, Job, Recipe, Report};
 use crate::guest::tree::Tree;
+use crate::guest::windows::changes;
 use crate::guest::windows::components::Inventory;
 use crate::guest::windows::files::Files;
 use crate::guest::windows::look::{self, Look};
@@ -39,15 +41,16 @@ pub fn examine(layout: &Layout, job: &Job, components: Option<Inventory>) -> io:
     let mut findings = Findings::new();
     let Some((volume, gate)) = find(layout, &mut findings)? else { return Ok(None) };
     let name = layout.name(volume.place);
-    let is_open = gate == Gate::Open;
-    if let Some(closed) = review::gate(gate, &name) {
+    let way = Way::new(gate, job.inputs.give_up);
+    let is_open = way.is_open();
+    if let Some(closed) = way.finding(&name) {
         findings.push(closed);
     }
     if gate == Gate::NoTools {
         return Ok(Some(report(None, findings, Recipe::default(), Vec::new())));
     }
     let device = layout.device(volume)?;
-    let ntfs = match Ntfs::mount(&device, Path::new(WINDOWS), is_open && job.prepare) {
+    let ntfs = match way.mount(&device, Path::new(WINDOWS), is_open && job.prepare) {
         Ok(ntfs) => ntfs,
         Err(error) => {
             findings.push(
@@ -60,6 +63,7 @@ pub fn examine(layout: &Layout, job: &Job, components: Option<Inventory>) -> io:
     };
     let boot = BootVolume::find(layout, volume)?;
     let mut made = Made::default();
+    way.note(&name, &mut made);
     let given = Given { layout, job, components: components.as_ref(), is_open, boot: boot.as_ref() };
     if let Err(error) = prepare(&given, &mut made, &mut findings) {
         made.forget();
@@ -182,20 +186,25 @@ fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Resul
     look.first_launch = files.is_file(FIRST_LAUNCH);
     let injection = super::components::injection(&look, &job.inputs, components, layout, findings);
     let write = is_open && job.prepare;
+    let changes = changes::look(&files, &system, &look, &job.inputs.changes, findings)?;
     let mut planned = recipe::system(&look);
     made.look = Some(look);
     let Some(injection) = injection.filter(|_| is_open) else { return Ok(()) };
-    match stage::stage(&files, &injection.staged, write) {
+    // All at once, so that its room is counted together.
+    let staged = [injection.staged, changes.staged].concat();
+    match stage::stage(&files, &staged, write) {
         Ok(outcome) => {
             made.recipe.edits.extend(outcome.edits);
             made.diffs.extend(outcome.diffs);
         }
         Err(error) => {
+            made.forget();
             findings.push(error.finding());
             return Ok(());
         }
     }
     planned.extend(injection.system);
+    planned.extend(changes.system);
     made.add(system.change(&files, &planned, write)?);
     // Read again, since two hives at a time are more than the sandbox's memory holds.
     if !injection.software.is_empty()
@@ -204,7 +213,7 @@ fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Resul
         made.add(software.change(&files, &injection.software, write)?);
     }
     match boot {
-        Some(boot) => prepare_boot(boot, &files, write, made, findings)?,
+        Some(boot) => prepare_boot(boot, &files, job.inputs.give_up, write, made, findings)?,
         None => findings.push(
             blocks("windows_boot_missing", "No boot configuration of Windows was found on the disk it is on")
                 .seen(format!("looked for {BCD_UEFI} on the EFI system partition, and for {BCD_BIOS}"))
