@@ -138,6 +138,9 @@ impl Parcel {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_within(folder: &Path, most: u64) -> Result<Self, ParcelError> {
+        // As people write it, not as it is joined to the current directory.
+        let plain = folder.strip_prefix(".").ok().filter(|path| !path.as_os_str().is_empty());
+        let folder = plain.unwrap_or(folder);
         let about =
             folder.metadata().map_err(|source| ParcelError::Read { path: folder.to_owned(), source })?;
         let is_archive = folder.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
@@ -202,7 +205,7 @@ impl Parcel {
             size: part.listed.size,
         };
         report::Parcel {
-            folder: self.folder.strip_prefix(".").unwrap_or(&self.folder).display().to_string(),
+            folder: self.folder.display().to_string(),
             files: self.parts.iter().map(file).collect(),
         }
     }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use walkdir::WalkDir;
 
 use super::catalog::Kind;
-use super::inventory::reasons;
 use super::slice::Slice;
 use super::zip::{self, Content, Unpacked};
 use crate::guest::report::Parcel;
@@ -236,10 +235,7 @@ fn unpack(spans: impl Iterator<Item = (String, Span)>, folder: &str) -> Result<F
         if zip && !whole {
             match members(&span, &file.path, &mut refused) {
                 Ok(members) => files.extend(members),
-                Err(error) => {
-                    let reason = reasons(&error);
-                    refused.push(Refused { path: file.path, reason });
-                }
+                Err(error) => refused.push(Refused { path: file.path, reason: error.to_string() }),
             }
         } else {
             files.push(file);
@@ -253,9 +249,8 @@ fn unpack(spans: impl Iterator<Item = (String, Span)>, folder: &str) -> Result<F
 
 /// An archive's files. Names that lead out of it are refused, as are those that Windows would take
 /// for the same file.
-fn members(span: &Span, shown: &str, refused: &mut Vec<Refused>) -> Result<Vec<FoundFile>, ComponentError> {
-    let failed = |source| ComponentError::Read { path: shown.to_owned(), source };
-    let found = span.open().and_then(|mut archive| zip::members(&mut archive)).map_err(failed)?;
+fn members(span: &Span, shown: &str, refused: &mut Vec<Refused>) -> io::Result<Vec<FoundFile>> {
+    let found = span.open().and_then(|mut archive| zip::members(&mut archive))?;
     let mut names = HashSet::new();
     let mut files = Vec::new();
     for member in found {

@@ -95,11 +95,29 @@ fn needed(necessity: &Necessity, choice: &Choice) -> Finding {
     }
     let found = blocks(code, summary).seen(seen);
     match choice.missing.iter().find(|missing| missing.kind == kind) {
-        Some(missing) => files(found, missing).advice(download(choice, missing)),
+        Some(missing) => {
+            let found = files(found, missing);
+            passed(choice, missing).into_iter().fold(found, Finding::seen).advice(download(choice, missing))
+        }
         None => found.advice(
             "Amazon publishes none for this Windows. Choose an instance type of the other kind (Nitro-based or Xen-based), or move its service to another Windows.",
         ),
     }
+}
+
+/// What lies in the folder under a missing component's name, and why it is not taken: who has
+/// downloaded it already must not be told only to download it.
+fn passed(choice: &Choice, missing: &MissingComponent) -> Vec<String> {
+    let notes = choice.notes.iter().filter(|note| note.kind == missing.kind && note.why.refuses());
+    let notes = notes.map(|note| match note.place.as_str() {
+        "" => format!("not taken: {}", note.why),
+        place => format!("{place} is not taken: {}", note.why),
+    });
+    let is_named = |path: &str| {
+        path.split('/').any(|part| missing.files.iter().any(|file| file.eq_ignore_ascii_case(part)))
+    };
+    let refused = choice.refused.iter().filter(|refused| is_named(&refused.path));
+    notes.chain(refused.map(|refused| format!("{} is not taken: {}", refused.path, refused.reason))).collect()
 }
 
 /// The files of a component and where they are published.

@@ -64,7 +64,7 @@ fn a_plan_is_bound_to_the_folder_of_components() {
     let refused = workspace.run(&["apply", "first.replant"]);
     assert_eq!(refused.code, 1, "{}", refused.both());
     assert!(refused.stderr.contains("plan::stale"), "{}", refused.both());
-    assert!(refused.stderr.contains("drivers/ changed"), "{}", refused.both());
+    assert!(refused.stderr.contains("components in drivers changed"), "{}", refused.both());
     assert!(workspace.volumes().is_empty());
     plan("third.replant");
     assert_eq!(cached(&workspace), 2);
@@ -135,6 +135,17 @@ fn what_a_boot_does_not_need_may_be_missing() {
     for shown in ["error[guest::windows_ena_missing]", "replant plan --allow-missing"] {
         assert!(blocked.stderr.contains(shown), "{shown}: {}", blocked.both());
     }
+    // Who has it already is told why it is not taken.
+    fs::create_dir(workspace.path().join("drivers")).unwrap();
+    fs::write(workspace.path().join("drivers/AwsEnaNetworkDriver.zip"), "half a download").unwrap();
+    workspace.configure(&configuration("windows { components = \"drivers\" }"));
+    let blocked = workspace.run(&["plan"]);
+    assert!(
+        blocked.stderr.contains("AwsEnaNetworkDriver.zip is not taken: it is no zip archive"),
+        "{}",
+        blocked.both()
+    );
+    workspace.configure(&configuration(""));
     let allowed = workspace.run(&["plan", "--allow-missing", "--out", "plan.replant"]);
     assert_eq!(allowed.code, 0, "{}", allowed.both());
     for shown in ["warning[guest::windows_ena_missing]", "--allow-missing accepts this finding"] {
