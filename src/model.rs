@@ -22,8 +22,8 @@ pub use node::FileNode;
 pub use options::{CpuCredits, InstanceOptions, InterfaceSpec, MetadataOptions, PlacementSpec, Tenancy};
 pub use size::{Bytes, GIB, KIB, MIB, TIB};
 pub use spec::{
-    AccessNodeSpec, AssumeRoleSpec, AttributePath, AwsProviderSpec, DesiredState, DiskSpec, DriversPolicy,
-    GP3_BASE, GuestSpec, ImageSpec, InstanceSpec, LaunchMethod, LaunchSpec, LifecycleSpec, LocalProviderSpec,
-    NetworkPolicy, OutputSpec, ProviderSpec, VolumeType,
+    AccessNodeSpec, AssumeRoleSpec, AttributePath, AwsProviderSpec, ComponentsFacts, DesiredState, DiskSpec,
+    DriversPolicy, GP3_BASE, GuestSpec, ImageSpec, InstanceSpec, LaunchMethod, LaunchSpec, LifecycleSpec,
+    LocalProviderSpec, NetworkPolicy, OutputSpec, ProviderSpec, VolumeType, WindowsSpec,
 };
 pub use volume_limits::VolumeLimits;

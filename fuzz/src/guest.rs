@@ -231,6 +231,7 @@ pub fn linux(input: &[u8]) {
             network: NetworkPolicy::Dhcp,
             changes: GuestChanges::default(),
         },
+        parcel: None,
     };
     bounded(input.len() as u64, || {
         let tree = Tree::open(&root).expect("the root is there");

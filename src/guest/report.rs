@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Architecture, Digest, Firmware, GuestChanges, Hypervisor, NetworkPolicy};
 
 /// The version of this protocol; host and `replant-guest` must agree.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// What the sandbox is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,28 @@ pub struct Job {
     pub prepare: bool,
     /// What the recipe depends on.
     pub inputs: RecipeInputs,
+    /// The user's folder of components; `None` when no folder was named.
+    pub parcel: Option<Parcel>,
+}
+
+/// A folder of the user's whose files are on a device, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Parcel {
+    /// What people call the folder.
+    pub folder: String,
+    /// Its regular files, in the order of their paths.
+    pub files: Vec<ParcelFile>,
+}
+
+/// One file of a parcel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ParcelFile {
+    /// The path below the folder, with slashes.
+    pub path: String,
+    /// Where its bytes begin on the device.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// One disk of a job.

@@ -49,13 +49,18 @@ pub fn request(images: &[&Path]) -> Request {
             network: NetworkPolicy::Dhcp,
             changes: GuestChanges::default(),
         },
+        components: None,
         limits: Limits { seconds: 120, ..Limits::default() },
     }
 }
 
+pub fn try_run(request: &Request) -> Result<Outcome, SandboxError> {
+    sandbox::run_with(&programs, request, None)
+}
+
 #[track_caller]
 pub fn run(request: &Request) -> Outcome {
-    match sandbox::run_with(&programs, request, None) {
+    match try_run(request) {
         Ok(outcome) => outcome,
         Err(SandboxError::NoReport { console, source, .. }) => panic!("{source}\n{console}"),
         Err(error) => panic!("{:#?}", error.diagnostic()),

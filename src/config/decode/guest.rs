@@ -5,6 +5,7 @@ use crate::config::ast::Block;
 use crate::config::source::Place;
 use crate::model::{
     Content, DriversPolicy, FirstBoot, GuestChanges, GuestFile, GuestSpec, IdentityPolicy, NetworkPolicy,
+    WindowsSpec,
 };
 
 /// Most bytes of one file or script.
@@ -41,8 +42,12 @@ impl Decoder<'_, '_> {
             first_boot = self.within(inner, |decoder| decoder.first_boot());
         }
         let changes = GuestChanges { identity, hostname, files, first_boot };
-        self.check_changes(drivers, &changes);
-        GuestSpec { network, drivers, accept, changes }
+        let mut windows = WindowsSpec::default();
+        for inner in block.blocks("windows").take(1) {
+            windows = self.within(inner, |decoder| decoder.windows());
+        }
+        self.check_changes(drivers, &changes, &windows);
+        GuestSpec { network, drivers, accept, changes, windows }
     }
 
     /// Codes of findings, as a plan shows them or without their area.
@@ -109,15 +114,15 @@ impl Decoder<'_, '_> {
     }
 
     /// What the whole block asks for must be possible.
-    fn check_changes(&mut self, drivers: DriversPolicy, changes: &GuestChanges) {
+    fn check_changes(&mut self, drivers: DriversPolicy, changes: &GuestChanges, windows: &WindowsSpec) {
         let place = self.block.place;
-        if drivers == DriversPolicy::None && *changes != GuestChanges::default() {
+        if drivers == DriversPolicy::None && (*changes != GuestChanges::default() || !windows.is_empty()) {
             self.error(
                 place,
                 "config::guest_not_prepared",
                 "a guest that is not prepared cannot be changed",
                 "`drivers = \"none\"` writes the disk as it is, and this block also wants something changed in it.",
-                "remove `drivers = \"none\"`, or `identity`, `hostname`, `file` and `first_boot`",
+                "remove `drivers = \"none\"`, or `identity`, `hostname`, `file`, `first_boot` and `windows`",
             );
         }
         let files = changes.files.iter().map(|file| &file.content);
@@ -156,6 +161,32 @@ impl Decoder<'_, '_> {
             return None;
         }
         Some(name)
+    }
+
+    /// The `windows` block: the folder must exist, or be an archive.
+    fn windows(&mut self) -> WindowsSpec {
+        let Some((text, place)) = self.string("components") else { return WindowsSpec::default() };
+        let path = self.evaluator.directory.join(&text);
+        let hidden = self.sink.sensitive.contains(&format!("{}components", self.prefix));
+        let shown = if hidden { "the path".to_owned() } else { path.display().to_string() };
+        let is_archive = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
+        let wrong = match std::fs::metadata(&path) {
+            Ok(about) if about.is_dir() || (about.is_file() && is_archive) => None,
+            Ok(_) => Some((
+                format!("{shown} is neither a folder nor a zip archive."),
+                "name the folder that holds what you downloaded from Amazon, as it was downloaded",
+            )),
+            Err(_) if self.evaluator.components_may_be_missing && !path.exists() => None,
+            Err(error) => Some((
+                format!("{shown}: {error}. Paths are relative to the configuration's directory."),
+                "check the path, or let the folder be made and filled with Amazon's drivers and agents:\nreplant components fetch",
+            )),
+        };
+        if let Some((detail, help)) = wrong {
+            let summary = "there is no such folder of components";
+            self.error(place, "config::missing_components", summary, &detail, help);
+        }
+        WindowsSpec { components: Some(path) }
     }
 
     fn guest_file(&mut self) -> Option<GuestFile> {

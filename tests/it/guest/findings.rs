@@ -165,7 +165,7 @@ pub fn tree(script: &str) -> TempDir {
 
 #[track_caller]
 pub fn look(root: &Path, disks: &[DiskFacts], inputs: RecipeInputs, prepare: bool) -> Report {
-    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs };
+    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs, parcel: None };
     prepare::run(&Tree::open(root).unwrap(), disks, &job).unwrap()
 }
 

@@ -20,7 +20,7 @@ fn run(root: &Path) -> Report {
         network: NetworkPolicy::Keep,
         changes: GuestChanges::default(),
     };
-    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare: true, inputs };
+    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare: true, inputs, parcel: None };
     prepare::run(&Tree::open(root).unwrap(), &[], &job).unwrap()
 }
 

@@ -1,15 +1,16 @@
 //! Windows guests: hives, NTFS, drivers and first boots, beside what other people's programs make
 //! and read.
 
+mod components;
 mod drivers;
 mod drives;
 mod findings;
 mod firstboot;
 mod hives;
 mod injected;
-mod kit;
+pub mod kit;
 mod large;
 mod prepared;
 mod restored;
 mod staged;
-mod trees;
+pub mod trees;

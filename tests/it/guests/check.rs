@@ -172,6 +172,7 @@ fn in_sandbox(images: &[PathBuf], changes: &GuestChanges) -> Outcome {
             network: NetworkPolicy::Dhcp,
             changes: changes.clone(),
         },
+        components: None,
         limits: Limits::default(),
     });
     assert!(!outcome.report.recipe.edits.is_empty());

@@ -10,6 +10,7 @@ use crate::guest::disk::layout::{Layout, Volume};
 use crate::guest::findings::{Findings, blocks, warns};
 use crate::guest::report::{FileDiff, Job, Recipe, Report};
 use crate::guest::tree::Tree;
+use crate::guest::windows::components::Inventory;
 use crate::guest::windows::files::Files;
 use crate::guest::windows::look::{self, Look};
 use crate::guest::windows::mount::{self, Gate, Ntfs};
@@ -26,11 +27,11 @@ const SYSTEM_HIVE: &str = "/Windows/System32/config/SYSTEM";
 const SOFTWARE_HIVE: &str = "/Windows/System32/config/SOFTWARE";
 
 /// Looks for a Windows on the NTFS volumes, and prepares it when the job says so; `None` when there
-/// is none.
+/// is none. `components`: what the user's folder holds, when one was named.
 ///
 /// # Errors
 /// When a device fails. What is wrong with the guest is a finding.
-pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
+pub fn examine(layout: &Layout, job: &Job, components: Option<Inventory>) -> io::Result<Option<Report>> {
     let mut findings = Findings::new();
     let Some((volume, gate)) = find(layout, &mut findings)? else { return Ok(None) };
     let name = layout.name(volume.place);
@@ -67,7 +68,10 @@ pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
         );
     }
     let firmware = boot.as_ref().map_or(Firmware::Bios, |boot| boot.firmware);
-    let facts = made.look.map(|look| describe::facts(look, firmware, made.free, layout));
+    let mut facts = made.look.map(|look| describe::facts(look, firmware, made.free, layout));
+    if let (Some(facts), Some(inventory)) = (&mut facts, &components) {
+        facts.details.push(("components".to_owned(), inventory.summary()));
+    }
     Ok(Some(report(facts, findings, made.recipe, made.diffs)))
 }
 

@@ -277,7 +277,7 @@ pub fn run_with(
     prepare: bool,
 ) -> Report {
     let inputs = RecipeInputs { hypervisor, network, changes };
-    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs };
+    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs, parcel: None };
     prepare::run(&Tree::open(root).unwrap(), disks, &job).unwrap()
 }
 
