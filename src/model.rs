@@ -11,6 +11,7 @@ pub mod options;
 pub mod size;
 pub mod spec;
 pub mod volume_limits;
+pub mod windows_name;
 
 pub use address::{Address, InstanceAddress, InstanceKey, ParseAddressError, Part};
 pub use digest::{ClientToken, Digest, ParseDigestError};
@@ -27,3 +28,4 @@ pub use spec::{
     LocalProviderSpec, NetworkPolicy, OutputSpec, ProviderSpec, VolumeType, WindowsSpec,
 };
 pub use volume_limits::VolumeLimits;
+pub use windows_name::windows_name_mistake;

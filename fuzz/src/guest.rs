@@ -15,7 +15,7 @@ use replant::guest::linux::initramfs::archive::Member;
 use replant::guest::linux::initramfs::unpack;
 use replant::guest::linux::initramfs::{addition, hint};
 use replant::guest::linux::{fstab, index, release};
-use replant::guest::report::{Job, JobDisk, PROTOCOL, RecipeInputs};
+use replant::guest::report::{GiveUp, Job, JobDisk, PROTOCOL, RecipeInputs};
 use replant::guest::tree::Tree;
 use replant::guest::{mask, prepare};
 use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
@@ -230,6 +230,7 @@ pub fn linux(input: &[u8]) {
             hypervisor: Hypervisor::Nitro,
             network: NetworkPolicy::Dhcp,
             changes: GuestChanges::default(),
+            give_up: GiveUp::default(),
         },
         parcel: None,
     };

@@ -10,7 +10,7 @@ use super::image_arguments::ImageArguments;
 use super::location::LocationParser;
 use super::terminal;
 use crate::diagnostic::Diagnostic;
-use crate::guest::report::{Finding, FindingSeverity, RecipeInputs, Report};
+use crate::guest::report::{Finding, FindingSeverity, GiveUp, RecipeInputs, Report};
 use crate::image::ova;
 use crate::image::{self, ImageError};
 use crate::model::{GuestChanges, Hypervisor, Location, NetworkPolicy};
@@ -68,6 +68,11 @@ pub struct MachineArguments {
     /// without them.
     #[arg(long)]
     pub allow_missing: bool,
+
+    /// A finding that is accepted, with what is lost by it: then a volume of Windows that was running
+    /// (windows_unclean) or hibernated (windows_hibernated) is prepared all the same.
+    #[arg(long, value_name = "CODE", value_parser = ["windows_unclean", "windows_hibernated"])]
+    pub accept: Vec<String>,
 
     /// Memory of the sandbox in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=65536))]
@@ -227,6 +232,7 @@ impl MachineArguments {
                     NetworkArgument::Keep => NetworkPolicy::Keep,
                 },
                 changes: GuestChanges::default(),
+                give_up: GiveUp::of(&self.accept),
             },
             components,
             limits: Limits { memory_mib: self.memory, ..Limits::default() },

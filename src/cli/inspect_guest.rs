@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::diagnostic::Diagnostic;
-use crate::guest::report::RecipeInputs;
+use crate::guest::report::{GiveUp, RecipeInputs};
 use crate::model::{ComponentsFacts, Digest, Hypervisor};
 use crate::observe::{Inspector, Machine, Prepared};
 use crate::provider::InstanceTypeFacts;
@@ -66,6 +66,7 @@ impl Inspector for SandboxInspector<'_> {
                 hypervisor: facts.map_or(Hypervisor::Nitro, |facts| facts.hypervisor),
                 network: machine.spec.guest.network,
                 changes: machine.spec.guest.changes.clone(),
+                give_up: GiveUp::of(&machine.spec.guest.accept),
             },
             components: self.components(machine)?,
             limits: Limits::default(),

@@ -68,6 +68,27 @@ pub struct RecipeInputs {
     pub network: NetworkPolicy,
     /// What the user wants changed beside that.
     pub changes: GuestChanges,
+    /// What the user gives up so that a Windows guest can be prepared.
+    #[serde(default)]
+    pub give_up: GiveUp,
+}
+
+/// What a user gives up so that a Windows guest can be prepared; never without their word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GiveUp {
+    /// What waits in the log of an NTFS that was in use (`windows_unclean`).
+    pub log: bool,
+    /// The session of a hibernated Windows (`windows_hibernated`).
+    pub session: bool,
+}
+
+impl GiveUp {
+    /// What accepting findings of these codes gives up.
+    #[must_use]
+    pub fn of(accepted: &[String]) -> Self {
+        let has = |code: &str| accepted.iter().any(|accepted| accepted == code);
+        Self { log: has("windows_unclean"), session: has("windows_hibernated") }
+    }
 }
 
 /// What came back.
@@ -309,6 +330,10 @@ pub enum EditKind {
         /// The group's number.
         group: u32,
     },
+    /// The log of an NTFS is cleared, and the volume marked so that Windows checks it when it starts.
+    ClearLog,
+    /// The session of a hibernated Windows (`hiberfil.sys`) is removed.
+    RemoveSession,
     /// A directory of a Windows volume is made.
     MakeDirectory {
         /// Digest of the security descriptor that it gets.

@@ -3,6 +3,7 @@
 
 mod bcd;
 mod bytes;
+mod changes;
 pub mod components;
 mod drives;
 pub mod examine;

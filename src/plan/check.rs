@@ -270,7 +270,13 @@ fn guest(machine: &Machine, allow_missing: bool) -> Vec<Diagnostic> {
 }
 
 /// Findings of `guest` about what the user wants in it; the guest itself would come up.
-const WISHES: [&str; 3] = ["file_not_placed", "file_owner_unknown", "first_boot_impossible"];
+const WISHES: [&str; 5] = [
+    "file_not_placed",
+    "file_owner_unknown",
+    "first_boot_impossible",
+    "hostname_impossible",
+    "identity_impossible",
+];
 /// Findings of `guest` with which it comes up, and nobody reaches it.
 const UNREACHABLE: [&str; 4] =
     ["ena_missing", "xen_netfront_missing", "windows_ena_missing", "windows_pv_missing"];

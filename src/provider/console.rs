@@ -4,6 +4,6 @@ mod reading;
 mod windows;
 
 pub use reading::advice;
+pub(super) use reading::{SHOWN, Verdict, evidence, judge, quiet, read, trim};
 #[cfg(feature = "aws")]
-pub(super) use reading::unreachable;
-pub(super) use reading::{SHOWN, Verdict, clean, evidence, judge, quiet, read, trim};
+pub(super) use reading::{VOLUMES_UNREACHED, clean, unreachable};

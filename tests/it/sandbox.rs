@@ -18,7 +18,7 @@ mod remote;
 
 use std::path::{Path, PathBuf};
 
-use replant::guest::report::RecipeInputs;
+use replant::guest::report::{GiveUp, RecipeInputs};
 use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 use replant::sandbox::{self, Limits, Outcome, Programs, Request, SandboxDisk, SandboxError};
 
@@ -48,6 +48,7 @@ pub fn request(images: &[&Path]) -> Request {
             hypervisor: Hypervisor::Nitro,
             network: NetworkPolicy::Dhcp,
             changes: GuestChanges::default(),
+            give_up: GiveUp::default(),
         },
         components: None,
         limits: Limits { seconds: 120, ..Limits::default() },

@@ -71,6 +71,7 @@ fn machine(command: &Fetch) -> MachineArguments {
         network: NetworkArgument::Dhcp,
         components: None,
         allow_missing: false,
+        accept: Vec::new(),
         memory: 512,
     }
 }

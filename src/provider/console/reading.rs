@@ -211,10 +211,21 @@ const UNREACHABLE: Known = Known {
     advice: "let the guest be prepared (guest { network = \"dhcp\" }), and compare the subnet, the address and the ENA driver with what `replant inspect` shows",
 };
 
+/// Of a guest that may have come up and then stands still ("Attached EBS status checks", EC2 User
+/// Guide).
+const VOLUMES: Known = Known {
+    reason: "EC2's attached EBS status check is impaired: the instance does not reach all of its volumes",
+    advice: "a stop and a start move the instance to other hardware; see first whether it is one volume of all:\naws ec2 describe-volume-status",
+};
+
+/// Why an instance whose own checks pass has not come up, when EC2 says that of its volumes.
+#[cfg(feature = "aws")]
+pub(in crate::provider) const VOLUMES_UNREACHED: &str = VOLUMES.reason;
+
 /// What to try about a failure, by its reason.
 #[must_use]
 pub fn advice(reason: &str) -> Option<&'static str> {
-    let known = KNOWN.iter().map(|(_, known)| known).chain([&UNREACHABLE]).chain(windows::known());
+    let known = KNOWN.iter().map(|(_, known)| known).chain([&UNREACHABLE, &VOLUMES]).chain(windows::known());
     known.filter(|known| known.reason == reason).map(|known| known.advice).next()
 }
 

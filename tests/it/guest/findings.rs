@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use regex::Regex;
 use replant::guest::prepare;
 use replant::guest::report::{
-    DiskFacts, Finding, FindingSeverity, Job, PROTOCOL, PartitionFacts, RecipeInputs, Report,
+    DiskFacts, Finding, FindingSeverity, GiveUp, Job, PROTOCOL, PartitionFacts, RecipeInputs, Report,
 };
 use replant::guest::tree::Tree;
 use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
@@ -170,7 +170,8 @@ pub fn look(root: &Path, disks: &[DiskFacts], inputs: RecipeInputs, prepare: boo
 }
 
 pub fn inputs(network: NetworkPolicy) -> RecipeInputs {
-    RecipeInputs { hypervisor: Hypervisor::Nitro, network, changes: GuestChanges::default() }
+    let changes = GuestChanges::default();
+    RecipeInputs { hypervisor: Hypervisor::Nitro, network, changes, give_up: GiveUp::default() }
 }
 
 /// The healthy guest after a script, inspected.

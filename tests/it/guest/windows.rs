@@ -4,6 +4,7 @@
 mod components;
 mod drivers;
 mod drives;
+mod equipped;
 mod findings;
 mod firstboot;
 mod hives;
@@ -14,3 +15,4 @@ mod prepared;
 mod restored;
 mod staged;
 pub mod trees;
+mod wishes;
