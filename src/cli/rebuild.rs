@@ -48,7 +48,7 @@ pub fn run(directory: &Path, rehearse: bool, command: &Rebuild) -> Exit {
 }
 
 fn rebuilt(directory: &Path, rehearse: bool, command: &Rebuild) -> Result<Exit, Diagnostics> {
-    let arguments = WorkspaceArguments { values: command.values.clone(), rehearse };
+    let arguments = WorkspaceArguments { values: command.values.clone(), rehearse, fills_components: false };
     let workspace = Workspace::open(directory, &arguments, true)?;
     let runtime = runtime()?;
     let lock = Lock::acquire(&workspace.paths, "state rebuild").map_err(|error| error.diagnostic())?;

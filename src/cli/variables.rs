@@ -37,7 +37,12 @@ impl Variables {
             };
             variables.push((name.to_owned(), value.to_owned()));
         }
-        Ok(Options { variables, variable_files: self.variable_files.clone(), environment: environment() })
+        Ok(Options {
+            variables,
+            variable_files: self.variable_files.clone(),
+            environment: environment(),
+            components_may_be_missing: false,
+        })
     }
 }
 

@@ -32,6 +32,9 @@ pub struct WorkspaceArguments {
     /// The same configuration on the local provider, with a state of its own.
     #[arg(long)]
     pub rehearse: bool,
+    /// Whether folders of components may be missing: the command fills them.
+    #[arg(skip)]
+    pub fills_components: bool,
 }
 
 /// What a plan is asked for.
@@ -73,7 +76,9 @@ impl Workspace {
         arguments: &WorkspaceArguments,
         destroys: bool,
     ) -> Result<Self, Diagnostics> {
-        let (checked, diagnostics) = config::check(directory, &arguments.values.options()?);
+        let mut options = arguments.values.options()?;
+        options.components_may_be_missing = arguments.fills_components;
+        let (checked, diagnostics) = config::check(directory, &options);
         let stops = |diagnostic: &Diagnostic| {
             // Backups go their ways; what was restored from them can be destroyed all the same.
             let is_lost =

@@ -116,6 +116,7 @@ impl Config {
             evaluator: Evaluator {
                 sources: &self.sources,
                 directory: &self.directory,
+                components_may_be_missing: self.components_may_be_missing,
                 files,
                 variables: &self.variables,
                 locals: RefCell::default(),

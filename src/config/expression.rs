@@ -90,6 +90,8 @@ pub(super) struct Evaluator<'a> {
     pub(super) sources: &'a Sources,
     /// The configuration's directory.
     pub(super) directory: &'a Path,
+    /// Whether folders of components may be missing.
+    pub(super) components_may_be_missing: bool,
     pub(super) files: &'a FileCache,
     pub(super) variables: &'a BTreeMap<Arc<str>, Option<Value>>,
     pub(super) locals: RefCell<BTreeMap<Arc<str>, LocalValue>>,

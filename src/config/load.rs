@@ -27,6 +27,8 @@ pub struct Options {
     pub variable_files: Vec<PathBuf>,
     /// The process's `REPLANT_VAR_…` variables with their full names; others are not looked at.
     pub environment: BTreeMap<String, String>,
+    /// Whether folders of components may be missing: they are about to be filled.
+    pub components_may_be_missing: bool,
 }
 
 /// An instance's block, checked.
@@ -44,6 +46,7 @@ pub(super) struct InstanceBlock {
 #[derive(Debug)]
 pub struct Config {
     pub(super) directory: PathBuf,
+    pub(super) components_may_be_missing: bool,
     pub(super) sources: Sources,
     pub(super) files: FileCache,
     /// File names and contents.
@@ -248,6 +251,7 @@ fn read(directory: &Path, options: &Options, diagnostics: &mut Diagnostics) -> O
         (all("output").cloned().collect(), first("replant"), first("provider"), first("access_node"));
     Some(Config {
         directory: directory.to_owned(),
+        components_may_be_missing: options.components_may_be_missing,
         sources,
         files,
         texts,

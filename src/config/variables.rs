@@ -471,6 +471,7 @@ fn evaluator<'a>(
     Evaluator {
         sources,
         directory,
+        components_may_be_missing: false,
         files,
         variables,
         locals: RefCell::default(),

@@ -8,4 +8,4 @@ pub mod fixtures;
 mod generators;
 mod hostile;
 mod initramfs;
-mod windows;
+pub mod windows;

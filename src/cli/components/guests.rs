@@ -1,7 +1,8 @@
 //! For whom components are fetched: versions of Windows that are named, guests in images, or the
 //! Windows guests of a configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::fetch::Fetch;
@@ -9,12 +10,12 @@ use super::trouble;
 use crate::cli::inspect::{MachineArguments, NetworkArgument};
 use crate::cli::inspect_guest::SandboxInspector;
 use crate::cli::plan::runtime;
-use crate::cli::workspace::Workspace;
+use crate::cli::workspace::{Workspace, WorkspaceArguments};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::guest::report::GuestFacts;
 use crate::guest::windows::components::Release;
 use crate::guest::windows::inf::Target;
-use crate::model::{Architecture, Hypervisor};
+use crate::model::{Architecture, Hypervisor, InstanceAddress, InstanceSpec};
 use crate::observe::{Inspection, Pins, Reality, resolve};
 use crate::sandbox::run as run_sandbox;
 use crate::state::Store;
@@ -116,13 +117,16 @@ fn windows(
 /// The Windows guests of a configuration. Other guests need none, and those that cannot be looked
 /// into are named.
 fn of_configuration(directory: &Path, command: &Fetch) -> Result<Vec<Guest>, Diagnostics> {
-    let workspace = Workspace::open(directory, &command.workspace, false)?;
+    let arguments = WorkspaceArguments { fills_components: true, ..command.workspace.clone() };
+    let workspace = Workspace::open(directory, &arguments, false)?;
     let runtime = runtime()?;
     let state = Store::read(&workspace.paths).map_err(|error| Diagnostics::from(error.diagnostic()))?;
     let (evaluated, _) = workspace.evaluate(&runtime, &state, &BTreeSet::new())?;
     let types = evaluated.instances.values().map(|spec| spec.instance_type.clone()).collect();
     let reality = runtime.block_on(Reality::read(&*workspace.provider, &state, &types, false));
     let reality = reality.map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
+    // The inspection takes what is there along: nothing yet.
+    let _made = Made::of(&evaluated.instances)?;
     let inspector = SandboxInspector::new(&workspace.directory, &reality.instance_types);
     let (machines, mut troubles) = resolve(&evaluated.instances, &Pins::of(&state), &inspector, &|_| true);
     let mut guests = Vec::new();
@@ -139,12 +143,48 @@ fn of_configuration(directory: &Path, command: &Fetch) -> Result<Vec<Guest>, Dia
         let Some(facts) = facts.filter(|facts| facts.family == "windows") else { continue };
         let kind = reality.instance_types.get(&machine.spec.instance_type);
         let hypervisor = kind.map_or(Hypervisor::Nitro, |kind| kind.hypervisor);
-        match &command.to {
-            Some(shown) => {
+        let own = machine.spec.guest.windows.components.as_deref();
+        match (&command.to, own) {
+            (Some(shown), _) => {
                 guests.extend(windows(facts, name, hypervisor, &directory.join(shown), shown));
             }
-            None => troubles.push(trouble::no_folder(&machine.spec.address.to_string())),
+            (None, Some(folder)) => {
+                // As people wrote it: from the configuration's directory.
+                let shown = folder.strip_prefix(directory).unwrap_or(folder);
+                guests.extend(windows(facts, name, hypervisor, folder, shown));
+            }
+            (None, None) => troubles.push(trouble::no_folder(&name)),
         }
     }
     if troubles.has_errors() { Err(troubles) } else { Ok(guests) }
+}
+
+/// Folders of the configuration that were made so that it is right; they go again when nothing came
+/// into them.
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// Makes the folders that machines name and that are missing: they are about to be filled.
+    ///
+    /// # Errors
+    /// One cannot be made.
+    fn of(machines: &BTreeMap<InstanceAddress, InstanceSpec>) -> Result<Self, Diagnostics> {
+        let mut made = Self(Vec::new());
+        for spec in machines.values() {
+            if let Some(folder) = spec.guest.windows.components.as_ref().filter(|folder| !folder.exists()) {
+                fs::create_dir_all(folder).map_err(|error| trouble::place(folder, &error))?;
+                made.0.push(folder.clone());
+            }
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            // One that is not empty stays.
+            let _ = fs::remove_dir(folder);
+        }
+    }
 }

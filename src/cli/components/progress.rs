@@ -44,6 +44,7 @@ impl Progress {
     }
 
     /// What has come, and of how many bytes, where that is known.
+    #[cfg_attr(not(feature = "remote"), allow(dead_code))]
     pub fn tell(&mut self, received: u64, total: Option<u64>) {
         match self {
             Self::Bar(bar) => {

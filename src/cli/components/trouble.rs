@@ -61,7 +61,9 @@ pub fn no_place() -> Diagnostic {
 pub fn no_folder(address: &str) -> Diagnostic {
     Diagnostic::error("components::no_folder", "A Windows guest names no folder of components")
         .detail(format!("{address} is a Windows guest, and its `guest` block has no `components`."))
-        .help("name a folder in its instance block: guest { windows { components = \"drivers\" } }")
+        .help(
+            "name a folder in its instance block:\n  guest {\n    windows { components = \"drivers\" }\n  }",
+        )
         .help("or fetch into one that the command line names:\nreplant components fetch --to drivers")
 }
 

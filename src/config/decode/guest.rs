@@ -193,9 +193,10 @@ impl Decoder<'_, '_> {
                 format!("{shown} is neither a folder nor a zip archive."),
                 "name the folder that holds what you downloaded from Amazon, as it was downloaded",
             )),
+            Err(_) if self.evaluator.components_may_be_missing && !path.exists() => None,
             Err(error) => Some((
                 format!("{shown}: {error}. Paths are relative to the configuration's directory."),
-                "check the path, or make the folder and put Amazon's drivers and agents into it; `replant plan` says which",
+                "check the path, or let the folder be made and filled with Amazon's drivers and agents:\nreplant components fetch",
             )),
         };
         if let Some((detail, help)) = wrong {

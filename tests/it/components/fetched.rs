@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::published::{file, published, put, storage, zip};
+use crate::guest::windows::trees::{guest, make};
 use crate::remote::proxy::{Proxy, Weather};
 use crate::support::Output;
 use crate::support::command::command;
@@ -273,4 +274,35 @@ fn packages_of_windows_installer_are_as_osslsigncode_says() {
         let error = prove().unwrap_err().to_string();
         assert!(error.contains("no Windows Installer package"), "{why}: {error}");
     }
+}
+
+#[test]
+fn a_configurations_windows_guests_get_what_they_miss() {
+    let disk = make("uefi", &guest("2022"));
+    let web = published();
+    let configuration = "provider \"local\" {}\n\naccess_node \"dr\" { instance_id = \"self\" }\n\ninstance \"app\" {\n  image         = \"disk.raw\"\n  instance_type = \"m6i.large\"\n  guest {\n    windows { components = \"drivers/app\" }\n  }\n}\n";
+    let workspace = crate::support::Workspace::new(configuration);
+    fs::copy(&disk.image, workspace.path().join("disk.raw")).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = command(workspace.path(), ["components", "fetch"].iter().chain(arguments));
+        command.env("REPLANT_COMPONENTS_URL", web.url(""));
+        Output::of(command)
+    };
+    let folder = workspace.path().join("drivers/app");
+    let dry = run(&["--dry-run"]).success();
+    assert!(dry.stdout.contains("instance.app: Windows Server 2022"), "{}", dry.both());
+    assert!(dry.stdout.contains("to drivers/app/NVMe/Latest/AWSNVMe.zip"), "{}", dry.both());
+    assert!(!folder.exists(), "nothing is left of asking");
+    let fetched = run(&[]).success();
+    assert!(fetched.stdout.contains("Components: 4 fetched."), "{}", fetched.both());
+    assert_eq!(files(&folder).len(), 4);
+    assert!(run(&[]).success().stdout.contains("Components: 4 kept."));
+    // A single image, for another family.
+    let image =
+        run(&["--image", "disk.raw", "--instance-type", "t2.micro", "--to", "drivers/xen", "--dry-run"]);
+    assert!(image.success().stdout.contains("drivers/xen/AWSPV/Latest/AWSPVDriver.zip"));
+    // Without a folder it is said how to name one.
+    workspace.configure(&configuration.replace("windows { components = \"drivers/app\" }", ""));
+    let none = run(&[]).code(1);
+    assert!(none.stderr.contains("components::no_folder"), "{}", none.both());
 }

@@ -327,6 +327,7 @@ output "object" { value = var.object }
             ("REPLANT_VAR_b".into(), "env".into()),
             ("REPLANT_VAR_nobody".into(), "x".into()),
         ]),
+        ..Options::default()
     };
     let (found, diagnostics) = check(directory.path(), &options);
     assert!(diagnostics.is_empty(), "{diagnostics:#?}");

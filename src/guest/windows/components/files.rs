@@ -175,12 +175,8 @@ pub struct Listed {
 /// The folder cannot be read, or holds more files than any.
 pub fn list(root: &Path) -> Result<Vec<Listed>, ComponentError> {
     let mut files = Vec::new();
-    for entry in WalkDir::new(root)
-        .max_depth(DEEPEST)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(|entry| entry.depth() == 0 || entry.file_name() != FETCHING)
-    {
+    let entries = WalkDir::new(root).max_depth(DEEPEST).sort_by_file_name().into_iter();
+    for entry in entries.filter_entry(|entry| entry.depth() == 0 || entry.file_name() != FETCHING) {
         let entry = entry.map_err(|error| ComponentError::Read {
             path: error.path().unwrap_or(root).display().to_string(),
             source: error.into(),

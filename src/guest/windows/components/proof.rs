@@ -1,7 +1,7 @@
 //! Whether files are what Amazon publishes, before they are taken into a folder.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, copy, sink};
 use std::path::Path;
 
 use super::catalog::Kind;
@@ -145,12 +145,12 @@ fn whole(path: &Path, name: &str) -> Result<(), Unfit> {
         }
         for member in members {
             let place = format!("{name}/{}", member.name.escape_default());
-            let read = member.content().read(&mut file, MOST_MEMBER);
-            let read =
-                read.map_err(|error| Unfit::Damaged { path: place.clone(), reason: reasons(&error) })?;
-            if read.is_none() {
+            if member.size > MOST_MEMBER {
                 return Err(Unfit::Damaged { path: place, reason: "it is too large".to_owned() });
             }
+            let read =
+                member.content().open(&mut file).and_then(|mut content| copy(&mut content, &mut sink()));
+            read.map_err(|error| Unfit::Damaged { path: place, reason: reasons(&error) })?;
         }
     } else if name.ends_with(".ps1") {
         let length = fs::metadata(path).map_err(failed)?.len();

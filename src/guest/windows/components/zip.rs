@@ -147,21 +147,6 @@ impl Content {
     }
 }
 
-impl Content {
-    /// The whole content, unpacked; `None` when it is more than this.
-    ///
-    /// # Errors
-    /// As [`Self::open`], and what it holds is not what the archive says.
-    pub fn read(self, archive: impl Read + Seek, most: u64) -> io::Result<Option<Vec<u8>>> {
-        if self.size > most {
-            return Ok(None);
-        }
-        let mut content = Vec::new();
-        self.open(archive)?.read_to_end(&mut content)?;
-        Ok(Some(content))
-    }
-}
-
 /// A member's content. It has as many bytes as the archive says, with its checksum; else reading it
 /// fails, at the latest instead of giving the last of them.
 pub struct Unpacked<R> {
