@@ -147,6 +147,7 @@ fn plan_of(machines: &BTreeMap<InstanceAddress, Machine>, state: &State) -> Plan
         provider: "bench",
         replace: &BTreeSet::new(),
         targets: &BTreeSet::new(),
+        allow_missing: false,
         cores: 2,
     })
     .expect("a plan")

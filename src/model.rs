@@ -11,6 +11,7 @@ pub mod options;
 pub mod size;
 pub mod spec;
 pub mod volume_limits;
+pub mod windows_name;
 
 pub use address::{Address, InstanceAddress, InstanceKey, ParseAddressError, Part};
 pub use digest::{ClientToken, Digest, ParseDigestError};
@@ -22,8 +23,9 @@ pub use node::FileNode;
 pub use options::{CpuCredits, InstanceOptions, InterfaceSpec, MetadataOptions, PlacementSpec, Tenancy};
 pub use size::{Bytes, GIB, KIB, MIB, TIB};
 pub use spec::{
-    AccessNodeSpec, AssumeRoleSpec, AttributePath, AwsProviderSpec, DesiredState, DiskSpec, DriversPolicy,
-    GP3_BASE, GuestSpec, ImageSpec, InstanceSpec, LaunchMethod, LaunchSpec, LifecycleSpec, LocalProviderSpec,
-    NetworkPolicy, OutputSpec, ProviderSpec, VolumeType,
+    AccessNodeSpec, AssumeRoleSpec, AttributePath, AwsProviderSpec, ComponentsFacts, DesiredState, DiskSpec,
+    DriversPolicy, GP3_BASE, GuestSpec, ImageSpec, InstanceSpec, LaunchMethod, LaunchSpec, LifecycleSpec,
+    LocalProviderSpec, NetworkPolicy, OutputSpec, ProviderSpec, VolumeType, WindowsSpec,
 };
 pub use volume_limits::VolumeLimits;
+pub use windows_name::windows_name_mistake;

@@ -14,12 +14,14 @@ pub mod helper;
 pub mod initrd;
 pub mod jail;
 pub mod link;
+pub mod parcel;
 pub mod programs;
 pub mod request;
 pub mod run;
 
 pub use cache::Cache;
 pub use error::SandboxError;
+pub use parcel::{Parcel, ParcelError};
 pub use programs::Programs;
 pub use request::{Limits, Outcome, Request, SandboxDisk};
 pub use run::{run, run_with};

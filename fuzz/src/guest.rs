@@ -15,7 +15,7 @@ use replant::guest::linux::initramfs::archive::Member;
 use replant::guest::linux::initramfs::unpack;
 use replant::guest::linux::initramfs::{addition, hint};
 use replant::guest::linux::{fstab, index, release};
-use replant::guest::report::{Job, JobDisk, PROTOCOL, RecipeInputs};
+use replant::guest::report::{GiveUp, Job, JobDisk, PROTOCOL, RecipeInputs};
 use replant::guest::tree::Tree;
 use replant::guest::{mask, prepare};
 use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
@@ -230,7 +230,9 @@ pub fn linux(input: &[u8]) {
             hypervisor: Hypervisor::Nitro,
             network: NetworkPolicy::Dhcp,
             changes: GuestChanges::default(),
+            give_up: GiveUp::default(),
         },
+        parcel: None,
     };
     bounded(input.len() as u64, || {
         let tree = Tree::open(&root).expect("the root is there");

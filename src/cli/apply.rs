@@ -16,6 +16,8 @@ use crate::image;
 use crate::observe::as_recorded;
 use crate::plan::build::resources_digest;
 use crate::plan::{Mode, Overlays, Plan, saved};
+use crate::sandbox::Parcel;
+use crate::sandbox::link::chain;
 use crate::state::{Lock, Resource, State, Store};
 use crate::ui::human::plan::render_plan_as;
 
@@ -285,6 +287,14 @@ fn check_binding(
             Ok(opened) if opened.identity().digest() == image.identity => {}
             Ok(_) => moved.push(format!("{} is another file, or changed", image.path)),
             Err(error) => moved.push(format!("{}: {error}", image.path)),
+        }
+    }
+    for components in &binding.components {
+        let folder = components.path.display();
+        match Parcel::open(&components.path) {
+            Ok(parcel) if parcel.digest() == components.digest => {}
+            Ok(_) => moved.push(format!("the components in {folder} changed")),
+            Err(error) => moved.push(chain(&error)),
         }
     }
     if moved.is_empty() { Ok(()) } else { Err(stale(moved.join("\n"))) }

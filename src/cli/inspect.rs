@@ -1,6 +1,7 @@
 //! `replant inspect`: what a guest is and what stands in its way, offline.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
@@ -9,14 +10,14 @@ use super::image_arguments::ImageArguments;
 use super::location::LocationParser;
 use super::terminal;
 use crate::diagnostic::Diagnostic;
-use crate::guest::report::{Finding, RecipeInputs, Report};
+use crate::guest::report::{Finding, FindingSeverity, GiveUp, RecipeInputs, Report};
 use crate::image::ova;
 use crate::image::{self, ImageError};
 use crate::model::{GuestChanges, Hypervisor, Location, NetworkPolicy};
-use crate::plan::fit;
+use crate::plan::{check, fit};
 use crate::provider::InstanceTypeFacts;
 use crate::provider::local::instance_type;
-use crate::sandbox::{Limits, Request, SandboxDisk, run as run_sandbox};
+use crate::sandbox::{Limits, Parcel, Request, SandboxDisk, run as run_sandbox};
 use crate::ui::human::inspection::render_inspection;
 use crate::ui::inspection::Inspection;
 
@@ -58,6 +59,20 @@ pub struct MachineArguments {
     /// What becomes of the guest's network configuration.
     #[arg(long, value_enum, default_value_t = NetworkArgument::Dhcp)]
     pub network: NetworkArgument,
+
+    /// The folder, or zip archive, of Amazon's drivers and agents for a Windows guest.
+    #[arg(long, value_name = "DIR")]
+    pub components: Option<PathBuf>,
+
+    /// Go on without components that a Windows guest should have, where it is expected to boot
+    /// without them.
+    #[arg(long)]
+    pub allow_missing: bool,
+
+    /// A finding that is accepted, with what is lost by it: then a volume of Windows that was running
+    /// (windows_unclean) or hibernated (windows_hibernated) is prepared all the same.
+    #[arg(long, value_name = "CODE", value_parser = ["windows_unclean", "windows_hibernated"])]
+    pub accept: Vec<String>,
 
     /// Memory of the sandbox in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=65536))]
@@ -183,10 +198,31 @@ impl MachineArguments {
         Ok(Inspection::new(images, self.instance_type.clone(), self.hypervisor(), report, fit))
     }
 
+    /// What is missing and may be no longer stands in the way, when that was asked for.
+    pub fn allow(&self, report: &mut Report) {
+        let missing = report.findings.iter_mut().filter(|finding| check::may_be_missing(finding));
+        for finding in missing.filter(|_| self.allow_missing) {
+            finding.severity = finding.severity.max(FindingSeverity::Warns);
+        }
+    }
+
     /// The sandbox's request for these disks.
-    #[must_use]
-    pub fn request(&self, disks: Vec<SandboxDisk>, prepare: bool) -> Request {
-        Request {
+    ///
+    /// # Errors
+    /// When the folder of components cannot be read.
+    pub fn request(
+        &self,
+        directory: &Path,
+        disks: Vec<SandboxDisk>,
+        prepare: bool,
+    ) -> Result<Request, Diagnostic> {
+        let components = match &self.components {
+            Some(folder) => {
+                Some(Arc::new(Parcel::open(&directory.join(folder)).map_err(|error| error.diagnostic())?))
+            }
+            None => None,
+        };
+        Ok(Request {
             disks,
             prepare,
             inputs: RecipeInputs {
@@ -196,9 +232,11 @@ impl MachineArguments {
                     NetworkArgument::Keep => NetworkPolicy::Keep,
                 },
                 changes: GuestChanges::default(),
+                give_up: GiveUp::of(&self.accept),
             },
+            components,
             limits: Limits { memory_mib: self.memory, ..Limits::default() },
-        }
+        })
     }
 }
 
@@ -218,8 +256,9 @@ pub fn run(directory: &Path, command: &Inspect) -> Exit {
 fn inspect(directory: &Path, command: &Inspect) -> Result<Inspection, Diagnostic> {
     command.machine.kind()?;
     let disks = command.machine.disks(directory)?;
-    let request = command.machine.request(disks, false);
-    let report = run_sandbox(&request, None).map_err(|error| error.diagnostic())?.report;
+    let request = command.machine.request(directory, disks, false)?;
+    let mut report = run_sandbox(&request, None).map_err(|error| error.diagnostic())?.report;
+    command.machine.allow(&mut report);
     let inspection = command.machine.inspection(report)?;
     terminal::print(&match command.json {
         true => json(&inspection)?,

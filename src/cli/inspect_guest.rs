@@ -2,25 +2,44 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::diagnostic::Diagnostic;
-use crate::guest::report::RecipeInputs;
-use crate::model::{Digest, Hypervisor};
+use crate::guest::report::{GiveUp, RecipeInputs};
+use crate::model::{ComponentsFacts, Digest, Hypervisor};
 use crate::observe::{Inspector, Machine, Prepared};
 use crate::provider::InstanceTypeFacts;
-use crate::sandbox::{self, Cache, Limits, SandboxDisk};
+use crate::sandbox::{self, Cache, Limits, Parcel, SandboxDisk};
 
 /// Looks into guests with a sandbox each, remembers what it saw.
 pub struct SandboxInspector<'a> {
     cache: PathBuf,
     types: &'a BTreeMap<String, InstanceTypeFacts>,
+    parcels: Mutex<BTreeMap<PathBuf, Arc<Parcel>>>,
 }
 
 impl<'a> SandboxInspector<'a> {
     /// For the configuration in a directory.
     #[must_use]
     pub fn new(directory: &Path, types: &'a BTreeMap<String, InstanceTypeFacts>) -> Self {
-        Self { cache: directory.join(".replant/cache"), types }
+        Self { cache: directory.join(".replant/cache"), types, parcels: Mutex::default() }
+    }
+}
+
+impl SandboxInspector<'_> {
+    /// The folder that a machine's `guest` block names.
+    fn components(&self, machine: &Machine) -> Result<Option<Arc<Parcel>>, Diagnostic> {
+        let Some(folder) = &machine.spec.guest.windows.components else { return Ok(None) };
+        // It is digested once, also when several machines are looked into at the same time.
+        let mut parcels = self.parcels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(parcel) = parcels.get(folder) {
+            return Ok(Some(Arc::clone(parcel)));
+        }
+        let opened = Parcel::open(folder);
+        let place = machine.spec.span("guest.windows.components").or_else(|| machine.spec.span("guest"));
+        let parcel = Arc::new(opened.map_err(|error| error.diagnostic().at(place))?);
+        parcels.insert(folder.clone(), Arc::clone(&parcel));
+        Ok(Some(parcel))
     }
 }
 
@@ -47,7 +66,9 @@ impl Inspector for SandboxInspector<'_> {
                 hypervisor: facts.map_or(Hypervisor::Nitro, |facts| facts.hypervisor),
                 network: machine.spec.guest.network,
                 changes: machine.spec.guest.changes.clone(),
+                give_up: GiveUp::of(&machine.spec.guest.accept),
             },
+            components: self.components(machine)?,
             limits: Limits::default(),
         };
         let cache = Cache::new(&self.cache);
@@ -66,6 +87,10 @@ impl Inspector for SandboxInspector<'_> {
             Some(_) => names.zip(outcome.overlays).collect(),
             None => BTreeMap::new(),
         };
-        Ok(Prepared { report: outcome.report, recipe, overlays })
+        let components = request
+            .components
+            .as_ref()
+            .map(|parcel| ComponentsFacts { path: parcel.folder().to_owned(), digest: parcel.digest() });
+        Ok(Prepared { report: outcome.report, recipe, overlays, components })
     }
 }

@@ -29,6 +29,10 @@ pub struct PlanArguments {
     /// Whether the provider is asked what exists now.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub refresh: bool,
+    /// Go on without components that a Windows guest should have, where it is expected to boot
+    /// without them.
+    #[arg(long)]
+    pub allow_missing: bool,
     /// Lines of context around changes in guest files.
     #[arg(long, value_name = "LINES", default_value_t = 3)]
     pub context: usize,
@@ -46,6 +50,7 @@ impl PlanArguments {
             replace: self.replace.iter().cloned().collect(),
             targets: self.target.iter().cloned().collect(),
             no_refresh: !self.refresh,
+            allow_missing: self.allow_missing,
         }
     }
 }

@@ -113,8 +113,9 @@ fn prepare(directory: &Path, command: &Prepare) -> Result<Exit, Failure> {
         first.grow = command.grow;
         check_size(first)?;
     }
-    let request = command.machine.request(disks.clone(), true);
+    let request = command.machine.request(directory, disks.clone(), true)?;
     let mut outcome = run_sandbox(&request, None).map_err(|error| error.diagnostic())?;
+    command.machine.allow(&mut outcome.report);
     outcome.report.findings.extend(command.machine.fit(&outcome.report)?);
     let name = command.machine.name();
     let changed = outcome.overlays.iter().map(changed_bytes).sum();

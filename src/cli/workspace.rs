@@ -45,6 +45,8 @@ pub struct Wishes {
     pub targets: BTreeSet<InstanceAddress>,
     /// Whether the state is believed without asking the provider.
     pub no_refresh: bool,
+    /// Whether components may be missing without which a boot is still expected.
+    pub allow_missing: bool,
 }
 
 /// A configuration with its provider.
@@ -74,13 +76,14 @@ impl Workspace {
         let (checked, diagnostics) = config::check(directory, &arguments.values.options()?);
         let stops = |diagnostic: &Diagnostic| {
             // Backups go their ways; what was restored from them can be destroyed all the same.
-            let lost_image = diagnostic.code.as_str() == "config::missing_image";
-            diagnostic.is_error() && !(destroys && lost_image)
+            let is_lost =
+                matches!(diagnostic.code.as_str(), "config::missing_image" | "config::missing_components");
+            diagnostic.is_error() && !(destroys && is_lost)
         };
         let Some((config, evaluated)) = checked.filter(|_| !diagnostics.as_slice().iter().any(stops)) else {
             return Err(diagnostics);
         };
-        // A missing image is no mistake when everything is to be destroyed; it is reported when
+        // A missing image, or folder of components, is no mistake when everything is to be destroyed; it is reported when
         // something is planned from it.
         drop(diagnostics);
         let provider = open_provider(directory, &evaluated, arguments.rehearse)?;
@@ -276,6 +279,7 @@ impl Workspace {
             replace: &wishes.replace,
             targets: &wishes.targets,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            allow_missing: wishes.allow_missing,
         };
         let asked = plan::ahead(&request);
         let concerns = runtime.block_on(self.provider.preflight(&asked));

@@ -155,6 +155,13 @@ const INSTANCE: Schema = Schema {
                     blocks: &[],
                     single: true,
                 },
+                Schema {
+                    kind: "windows",
+                    label: None,
+                    attributes: Some(&[("components", false)]),
+                    blocks: &[],
+                    single: true,
+                },
             ],
             single: true,
         },

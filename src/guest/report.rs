@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Architecture, Digest, Firmware, GuestChanges, Hypervisor, NetworkPolicy};
 
 /// The version of this protocol; host and `replant-guest` must agree.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// What the sandbox is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,28 @@ pub struct Job {
     pub prepare: bool,
     /// What the recipe depends on.
     pub inputs: RecipeInputs,
+    /// The user's folder of components; `None` when no folder was named.
+    pub parcel: Option<Parcel>,
+}
+
+/// A folder of the user's whose files are on a device, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Parcel {
+    /// What people call the folder.
+    pub folder: String,
+    /// Its regular files, in the order of their paths.
+    pub files: Vec<ParcelFile>,
+}
+
+/// One file of a parcel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ParcelFile {
+    /// The path below the folder, with slashes.
+    pub path: String,
+    /// Where its bytes begin on the device.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// One disk of a job.
@@ -46,6 +68,27 @@ pub struct RecipeInputs {
     pub network: NetworkPolicy,
     /// What the user wants changed beside that.
     pub changes: GuestChanges,
+    /// What the user gives up so that a Windows guest can be prepared.
+    #[serde(default)]
+    pub give_up: GiveUp,
+}
+
+/// What a user gives up so that a Windows guest can be prepared; never without their word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GiveUp {
+    /// What waits in the log of an NTFS that was in use (`windows_unclean`).
+    pub log: bool,
+    /// The session of a hibernated Windows (`windows_hibernated`).
+    pub session: bool,
+}
+
+impl GiveUp {
+    /// What accepting findings of these codes gives up.
+    #[must_use]
+    pub fn of(accepted: &[String]) -> Self {
+        let has = |code: &str| accepted.iter().any(|accepted| accepted == code);
+        Self { log: has("windows_unclean"), session: has("windows_hibernated") }
+    }
 }
 
 /// What came back.
@@ -287,6 +330,10 @@ pub enum EditKind {
         /// The group's number.
         group: u32,
     },
+    /// The log of an NTFS is cleared, and the volume marked so that Windows checks it when it starts.
+    ClearLog,
+    /// The session of a hibernated Windows (`hiberfil.sys`) is removed.
+    RemoveSession,
     /// A directory of a Windows volume is made.
     MakeDirectory {
         /// Digest of the security descriptor that it gets.

@@ -3,11 +3,13 @@
 
 mod bcd;
 mod bytes;
+mod changes;
 pub mod components;
 mod drives;
 pub mod examine;
 pub mod files;
 pub mod firstboot;
+pub mod fuzzing;
 pub mod hive;
 pub mod inf;
 pub mod inject;

@@ -63,7 +63,8 @@ pub enum IdentityPolicy {
 /// A `file` block: a file of the user's own in the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GuestFile {
-    /// Its path from the guest's root: absolute, without empty, `.` and `..` parts.
+    /// Its path from the guest's root: absolute, without empty, `.` and `..` parts. In Windows guests
+    /// with its drive, as `C:\Tools\x.txt`.
     pub path: String,
     /// What it holds.
     pub content: Content,
@@ -73,6 +74,24 @@ pub struct GuestFile {
     pub owner: Option<String>,
     /// Its group, likewise.
     pub group: Option<String>,
+}
+
+impl GuestFile {
+    /// The drive that a path of Windows begins with, in upper case; `None`: it is none of Windows.
+    #[must_use]
+    pub fn drive(&self) -> Option<char> {
+        let mut characters = self.path.chars();
+        let letter = characters.next().filter(char::is_ascii_alphabetic)?;
+        (characters.next() == Some(':') && matches!(characters.next(), Some('/' | '\\')))
+            .then(|| letter.to_ascii_uppercase())
+    }
+
+    /// The path below this drive's root, with slashes; `None`: it is on another, or none of Windows.
+    #[must_use]
+    pub fn windows_path(&self, drive: char) -> Option<String> {
+        self.drive().filter(|found| *found == drive)?;
+        Some(self.path.get(2..)?.replace('\\', "/"))
+    }
 }
 
 /// A `first_boot` block: a script that the guest runs once.
@@ -112,6 +131,23 @@ impl GuestChanges {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_of_windows_begin_with_a_drive() {
+        let path = |path: &str| GuestFile {
+            path: path.to_owned(),
+            content: Content::default(),
+            mode: None,
+            owner: None,
+            group: None,
+        };
+        assert_eq!(path(r"c:\Tools\x.txt").windows_path('C').unwrap(), "/Tools/x.txt");
+        assert_eq!(path("D:/x").windows_path('C'), None);
+        assert_eq!(path("D:/x").drive(), Some('D'));
+        for other in ["/etc/motd", "C:", "C:x", "", "1:/x", "ä:/x"] {
+            assert_eq!(path(other).drive(), None, "{other}");
+        }
+    }
 
     #[test]
     fn content_survives_as_text() {

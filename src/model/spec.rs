@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BootMode, GuestChanges, InstanceAddress, InstanceOptions, Location};
+use super::{BootMode, Digest, GuestChanges, InstanceAddress, InstanceOptions, Location};
 use crate::diagnostic::Span;
 
 /// A path to an attribute within an instance, as `disk.root.size`.
@@ -222,6 +222,34 @@ pub struct GuestSpec {
     pub accept: Vec<String>,
     /// What else is changed in it.
     pub changes: GuestChanges,
+    /// What is only for a Windows guest.
+    #[serde(default, skip_serializing_if = "WindowsSpec::is_empty")]
+    pub windows: WindowsSpec,
+}
+
+/// The `windows` block of `guest`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WindowsSpec {
+    /// The folder, or the zip archive, of Amazon's drivers and agents.
+    pub components: Option<PathBuf>,
+}
+
+impl WindowsSpec {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A folder of components as a plan found it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ComponentsFacts {
+    /// Where.
+    pub path: PathBuf,
+    /// Digest of its files: their paths and contents.
+    pub digest: Digest,
 }
 
 /// How an instance comes to its volumes.

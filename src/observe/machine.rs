@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::diagnostic::Diagnostic;
 use crate::guest::report::Report;
 use crate::image::Overlay;
-use crate::model::{Bytes, Digest, DiskSpec, Firmware, GIB, InstanceSpec};
+use crate::model::{Bytes, ComponentsFacts, Digest, DiskSpec, Firmware, GIB, InstanceSpec};
 use crate::state::ImageFacts;
 
 /// A machine to restore, resolved: every disk is known.
@@ -91,4 +91,6 @@ pub struct Prepared {
     pub recipe: Option<Digest>,
     /// Changed blocks by disk name; none for an empty recipe.
     pub overlays: BTreeMap<String, Overlay>,
+    /// The folder of components that it was prepared with.
+    pub components: Option<ComponentsFacts>,
 }

@@ -10,7 +10,8 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::{DiskShape, Graph, InstanceShape};
 use crate::guest::report::FindingSeverity;
 use crate::model::{
-    Address, DesiredState, Digest, InstanceAddress, LaunchMethod, OutputSpec, Part, VolumeType,
+    Address, ComponentsFacts, DesiredState, Digest, InstanceAddress, LaunchMethod, OutputSpec, Part,
+    VolumeType,
 };
 use crate::observe::{Machine, Reality};
 use crate::state::{ImageFacts, State};
@@ -40,6 +41,8 @@ pub struct Request<'a> {
     pub targets: &'a BTreeSet<InstanceAddress>,
     /// Processors for decoding.
     pub cores: usize,
+    /// Whether components may be missing without which a boot is still expected.
+    pub allow_missing: bool,
 }
 
 /// Makes the plan.
@@ -89,6 +92,7 @@ struct Draft<'a> {
     shapes: Vec<InstanceShape>,
     guests: BTreeMap<InstanceAddress, super::GuestPlan>,
     images: BTreeSet<ImageFacts>,
+    components: BTreeSet<ComponentsFacts>,
     summary: Summary,
 }
 
@@ -103,6 +107,7 @@ impl<'a> Draft<'a> {
             shapes: Vec::new(),
             guests: BTreeMap::new(),
             images: BTreeSet::new(),
+            components: BTreeSet::new(),
             summary: Summary::default(),
         }
     }
@@ -179,7 +184,13 @@ impl<'a> Draft<'a> {
         if self.request.mode == Mode::Restore {
             let slots = reality.access_node.free_slots.len();
             for machine in self.machines() {
-                self.notes.extend(check::check(machine, self.request.state, reality, slots));
+                self.notes.extend(check::check(
+                    machine,
+                    self.request.state,
+                    reality,
+                    slots,
+                    self.request.allow_missing,
+                ));
             }
             self.notes.extend(check::same_addresses(self.machines(), reality));
             self.notes.extend(check::interfaces(self.machines(), reality));
@@ -287,6 +298,7 @@ impl<'a> Draft<'a> {
         }
         self.changes.extend(decision.change);
         if let Some(prepared) = prepared {
+            self.components.extend(prepared.components.clone());
             self.guests.insert(address.clone(), guest::section(prepared, injected));
             self.note_findings(machine, prepared);
         }
@@ -505,6 +517,7 @@ impl<'a> Draft<'a> {
                 serial: request.state.serial,
                 resources: resources_digest(request.state)?,
                 images: self.images.into_iter().collect(),
+                components: self.components.into_iter().collect(),
             },
             provider: request.provider.to_owned(),
             access_node: AccessNodePlan {

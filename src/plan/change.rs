@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Action, Node, Reason};
 use crate::diagnostic::Diagnostic;
 use crate::guest::report::{FileDiff, Finding, GuestFacts};
-use crate::model::{Address, DataRead, Digest, InstanceAddress};
+use crate::model::{Address, ComponentsFacts, DataRead, Digest, InstanceAddress};
 use crate::provider::AccessNode;
 use crate::state::ImageFacts;
 
@@ -76,6 +76,7 @@ impl Plan {
                 serial: 0,
                 resources: Digest::of(b""),
                 images: Vec::new(),
+                components: Vec::new(),
             },
             provider: provider.to_owned(),
             access_node: AccessNodePlan {
@@ -116,6 +117,9 @@ pub struct Binding {
     pub resources: Digest,
     /// The images.
     pub images: Vec<ImageFacts>,
+    /// The folders of components that guests were prepared with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<ComponentsFacts>,
 }
 
 /// The access node as planned with.

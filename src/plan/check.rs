@@ -13,7 +13,13 @@ use crate::state::format::v1::LaunchPhase;
 
 /// Everything that is wrong or doubtful with a machine.
 #[must_use]
-pub fn check(machine: &Machine, state: &State, reality: &Reality, slots: usize) -> Diagnostics {
+pub fn check(
+    machine: &Machine,
+    state: &State,
+    reality: &Reality,
+    slots: usize,
+    allow_missing: bool,
+) -> Diagnostics {
     let mut found = Diagnostics::new();
     let spec = &machine.spec;
     if machine.disks.is_empty() {
@@ -58,7 +64,7 @@ pub fn check(machine: &Machine, state: &State, reality: &Reality, slots: usize) 
                 .help("or destroy it first, and restore it as a standby"),
         );
     }
-    found.extend(guest(machine));
+    found.extend(guest(machine, allow_missing));
     found
 }
 
@@ -242,7 +248,7 @@ fn misfit(spec: &InstanceSpec, finding: Finding) -> Diagnostic {
     }
 }
 
-fn guest(machine: &Machine) -> Vec<Diagnostic> {
+fn guest(machine: &Machine, allow_missing: bool) -> Vec<Diagnostic> {
     match &machine.inspection {
         Inspection::Skipped => Vec::new(),
         Inspection::Failed(diagnostic) => {
@@ -258,27 +264,49 @@ fn guest(machine: &Machine) -> Vec<Diagnostic> {
             .findings
             .iter()
             .filter(|finding| finding.severity == FindingSeverity::Blocks && finding.remedy.is_none())
-            .map(|finding| blocking(machine, finding))
+            .map(|finding| blocking(machine, finding, allow_missing))
             .collect(),
     }
 }
 
 /// Findings of `guest` about what the user wants in it; the guest itself would come up.
-const WISHES: [&str; 3] = ["file_not_placed", "file_owner_unknown", "first_boot_impossible"];
+const WISHES: [&str; 5] = [
+    "file_not_placed",
+    "file_owner_unknown",
+    "first_boot_impossible",
+    "hostname_impossible",
+    "identity_impossible",
+];
 /// Findings of `guest` with which it comes up, and nobody reaches it.
-const UNREACHABLE: [&str; 2] = ["ena_missing", "xen_netfront_missing"];
+const UNREACHABLE: [&str; 4] =
+    ["ena_missing", "xen_netfront_missing", "windows_ena_missing", "windows_pv_missing"];
+/// Findings of `guest` about components that nobody downloaded, without which it is expected to boot.
+const MISSING: [&str; 2] = ["windows_ena_missing", "windows_pv_missing"];
 
-fn blocking(machine: &Machine, finding: &Finding) -> Diagnostic {
+/// Whether `--allow-missing` is about this finding.
+#[must_use]
+pub fn may_be_missing(finding: &Finding) -> bool {
+    MISSING.contains(&word(finding))
+}
+
+/// A finding's code without its area.
+fn word(finding: &Finding) -> &str {
+    finding.code.split_once("::").map_or(finding.code.as_str(), |(_, word)| word)
+}
+
+fn blocking(machine: &Machine, finding: &Finding, allow_missing: bool) -> Diagnostic {
     let mut detail = format!("In the guest of {}: {}", machine.spec.address, finding.summary);
     for evidence in &finding.evidence {
         detail.push_str("\n  ");
         detail.push_str(evidence);
     }
-    let code = finding.code.split_once("::").map_or(finding.code.as_str(), |(_, code)| code);
+    let code = word(finding);
     let is_wish = WISHES.contains(&code);
     // Of a guest that could not be made out there is nothing to go on with but the disks as they are.
     let is_known = prepared(machine).is_some_and(|prepared| prepared.report.facts.is_some());
-    let is_accepted = is_known && machine.spec.guest.accept.iter().any(|accepted| accepted == code);
+    let is_configured = is_known && machine.spec.guest.accept.iter().any(|accepted| accepted == code);
+    let is_allowed = allow_missing && may_be_missing(finding);
+    let is_accepted = is_configured || is_allowed;
     let (summary, place) = if is_wish {
         ("What is wanted in the guest cannot be done", "guest")
     } else if UNREACHABLE.contains(&code) {
@@ -287,7 +315,8 @@ fn blocking(machine: &Machine, finding: &Finding) -> Diagnostic {
         ("The guest would not come up on EC2", "image")
     };
     let diagnostic = if is_accepted {
-        detail.push_str("\nThe configuration accepts this finding.");
+        let by = if is_configured { "The configuration" } else { "--allow-missing" };
+        detail.push_str(&format!("\n{by} accepts this finding."));
         Diagnostic::warning(&finding.code, summary)
     } else {
         Diagnostic::error(&finding.code, summary)
@@ -299,6 +328,9 @@ fn blocking(machine: &Machine, finding: &Finding) -> Diagnostic {
     debug_assert_eq!(machine.spec.guest.drivers, DriversPolicy::Auto);
     if is_accepted {
         return diagnostic;
+    }
+    if may_be_missing(finding) {
+        diagnostic = diagnostic.help("to go on without it in this run:\nreplant plan --allow-missing");
     }
     if is_known {
         diagnostic = diagnostic

@@ -2,6 +2,9 @@
 //! credentials, the block server parses and decodes without either. Between them, over a socket,
 //! go "file, place, length" and bytes.
 //!
+//! So do the bytes of the user's components: their files are opened when they are needed, which the
+//! block server cannot do any more.
+//!
 //! The parent answers only for files that it opened itself, within their length, at most
 //! [`MOST_READ`] bytes at a time and one request at a time: a block server that was taken over
 //! can read the image it serves, and nothing else.
@@ -12,9 +15,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::error::SandboxError;
 use super::link::chain;
+use super::parcel::Parcel;
+use crate::image::Image;
 use crate::image::served::{Files, ServedFile};
-use crate::image::{Image, SourceError};
 
 /// Most bytes of one read.
 pub const MOST_READ: usize = 1 << 20;
@@ -27,6 +32,7 @@ const FIND: u32 = 1;
 const READ: u32 = 2;
 const NEXT_DATA: u32 = 3;
 const NEXT_HOLE: u32 = 4;
+const PARCEL: u32 = 5;
 
 const DONE: u32 = 0;
 const NOTHING: u32 = 1;
@@ -80,6 +86,23 @@ impl Line {
     #[must_use]
     pub fn new(socket: UnixStream) -> Self {
         Self(Mutex::new(socket))
+    }
+
+    /// Fills the whole of `buffer` from this place of the user's components.
+    ///
+    /// # Errors
+    /// The line broke, or the parent cannot read them.
+    pub fn read_parcel(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        for (part, at) in buffer.chunks_mut(MOST_READ).zip((offset..).step_by(MOST_READ)) {
+            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+            let request = Request { kind: PARCEL, disk: 0, file: 0, length, offset: at, limit: 0 };
+            match self.ask(request, &[], Some(&mut *part))? {
+                (DONE, count, _) if count == part.len() as u64 => {}
+                (DONE, ..) => return Err(io::ErrorKind::InvalidData.into()),
+                (.., content) => return Err(failed(&content)),
+            }
+        }
+        Ok(())
     }
 
     /// Asks; gives the answer's kind, number and content. `into`: where data goes.
@@ -168,20 +191,22 @@ impl Files for DiskFiles {
 pub struct Broker {
     /// By the disks' numbers; `None` for disks that the server opens itself.
     images: Vec<Option<Arc<Image>>>,
-    failure: Mutex<Option<SourceError>>,
+    parcel: Option<Arc<Parcel>>,
+    failure: Mutex<Option<SandboxError>>,
 }
 
 impl Broker {
-    /// A broker for these disks; `None` where the server opens all of them itself.
+    /// A broker for these disks and the user's components; `None` where the server opens all that
+    /// it serves itself.
     #[must_use]
-    pub fn new(images: Vec<Option<Arc<Image>>>) -> Option<Arc<Self>> {
-        let broker = Self { images, failure: Mutex::default() };
-        broker.images.iter().any(Option::is_some).then(|| Arc::new(broker))
+    pub fn new(images: Vec<Option<Arc<Image>>>, parcel: Option<Arc<Parcel>>) -> Option<Arc<Self>> {
+        let is_needed = parcel.is_some() || images.iter().any(Option::is_some);
+        is_needed.then(|| Arc::new(Self { images, parcel, failure: Mutex::default() }))
     }
 
-    /// The first error of reading an image, which the server and the guest only saw as "cannot".
+    /// The first error of reading, which the server and the guest only saw as "cannot".
     #[must_use]
-    pub fn take_failure(&self) -> Option<SourceError> {
+    pub fn take_failure(&self) -> Option<SandboxError> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -199,10 +224,20 @@ impl Broker {
         let length = request.length as usize;
         let is_sound = match request.kind {
             FIND => length <= MOST_NAME,
-            READ => (1..=MOST_READ).contains(&length),
+            READ | PARCEL => (1..=MOST_READ).contains(&length),
             NEXT_DATA | NEXT_HOLE => length == 0,
             _ => false,
         };
+        if request.kind == PARCEL {
+            let (true, Some(parcel)) = (is_sound, &self.parcel) else {
+                return Err(io::ErrorKind::InvalidData.into());
+            };
+            buffer.resize(length, 0);
+            return match parcel.read_at(request.offset, buffer) {
+                Ok(()) => tell(socket, DONE, 0, buffer),
+                Err(error) => self.fail(socket, error.into()),
+            };
+        }
         let image = usize::try_from(request.disk).ok().and_then(|disk| self.images.get(disk));
         let (true, Some(Some(image))) = (is_sound, image) else {
             return Err(io::ErrorKind::InvalidData.into());
@@ -220,11 +255,7 @@ impl Broker {
                 buffer.resize(length, 0);
                 match image.read_file(request.file, request.offset, buffer) {
                     Some(Ok(count)) => tell(socket, DONE, 0, &buffer[..count]),
-                    Some(Err(error)) => {
-                        let text: String = chain(&error).chars().take(MOST_NAME).collect();
-                        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                        tell(socket, FAILED, 0, text.as_bytes())
-                    }
+                    Some(Err(error)) => self.fail(socket, SandboxError::Image(Box::new(error.into()))),
                     None => Err(io::ErrorKind::InvalidData.into()),
                 }
             }
@@ -236,6 +267,14 @@ impl Broker {
                 }
             }
         }
+    }
+}
+
+impl Broker {
+    fn fail(&self, socket: &mut UnixStream, error: SandboxError) -> io::Result<()> {
+        let text: String = chain(&error).chars().take(MOST_NAME).collect();
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        tell(socket, FAILED, 0, text.as_bytes())
     }
 }
 
@@ -262,7 +301,7 @@ mod tests {
         std::fs::write(&path, content).unwrap();
         std::fs::write(directory.path().join("secret"), "no file of the image").unwrap();
         let image = open(&path, &OpenOptions::default()).unwrap();
-        let broker = Broker::new(vec![None, Some(Arc::new(image))]).unwrap();
+        let broker = Broker::new(vec![None, Some(Arc::new(image))], None).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let serving = Arc::clone(&broker);
         std::thread::spawn(move || serving.serve(ours));
@@ -299,6 +338,7 @@ mod tests {
             Request { length: MOST_READ as u32 + 1, ..sound },
             Request { offset: (3 << 20) - 511, ..sound },
             Request { offset: u64::MAX, ..sound },
+            Request { kind: PARCEL, ..sound },
             Request { kind: FIND, length: MOST_NAME as u32 + 1, ..sound },
             Request { kind: NEXT_DATA, length: 1, ..sound },
         ] {

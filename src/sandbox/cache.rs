@@ -37,6 +37,7 @@ struct KeyContent<'a> {
     tools: Vec<Option<(u64, i64, i64)>>,
     prepare: bool,
     inputs: &'a RecipeInputs,
+    components: Option<(&'a Path, Digest)>,
     disks: Vec<(&'a str, Digest, u64, u64, bool)>,
 }
 
@@ -65,6 +66,7 @@ impl Cache {
             tools,
             prepare: request.prepare,
             inputs: &request.inputs,
+            components: request.components.as_ref().map(|parcel| (parcel.folder(), parcel.digest())),
             disks: disks
                 .map(|(disk, image)| {
                     let size = disk.size.max(image.size());

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::blocks::handover::HandoverError;
 use super::initrd::InitrdError;
 use super::link::chain;
+use super::parcel::ParcelError;
 use crate::diagnostic::Diagnostic;
 use crate::guest::exchange::ExchangeError;
 use crate::image::ImageError;
@@ -37,6 +38,9 @@ pub enum SandboxError {
     /// The image cannot be used.
     #[error("an image cannot be used")]
     Image(#[source] Box<ImageError>),
+    /// The folder of components cannot be used.
+    #[error("the folder of components cannot be used")]
+    Components(#[from] ParcelError),
     /// A pinned format does not exist.
     #[error(transparent)]
     Format(#[from] ParseFormatError),
@@ -102,6 +106,7 @@ impl SandboxError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::TimedOut { .. } => true,
+            Self::Components(error) => error.is_retryable(),
             Self::Start { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
             }
@@ -126,6 +131,7 @@ impl SandboxError {
                     .help("Put `replant` and `replant-guest` of the same build into one directory:\ncargo build --release --bins")
             }
             Self::Image(error) => error.diagnostic(),
+            Self::Components(error) => error.diagnostic(),
             Self::Format(_) => {
                 Diagnostic::error("sandbox::image_format", "The image format does not exist").detail(detail)
             }

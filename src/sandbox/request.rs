@@ -1,7 +1,9 @@
 //! What a sandbox is asked, and what came of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::parcel::Parcel;
 use crate::guest::report::{RecipeInputs, Report};
 use crate::image::Overlay;
 use crate::model::Location;
@@ -43,7 +45,7 @@ impl Default for Limits {
 }
 
 /// A machine to look at or to prepare.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// Its disks; the first boots.
     pub disks: Vec<SandboxDisk>,
@@ -51,6 +53,8 @@ pub struct Request {
     pub prepare: bool,
     /// What the recipe depends on.
     pub inputs: RecipeInputs,
+    /// The folder of components that the user named.
+    pub components: Option<Arc<Parcel>>,
     /// What the sandbox may use.
     pub limits: Limits,
 }

@@ -50,7 +50,7 @@ pub fn run_with(
     cache: Option<&Cache>,
 ) -> Result<Outcome, SandboxError> {
     let started = Instant::now();
-    let most = link::MAX_SOCKETS - 1;
+    let most = link::MAX_SOCKETS - 1 - usize::from(request.components.is_some());
     if request.disks.is_empty() || request.disks.len() > most {
         return Err(SandboxError::Disks { count: request.disks.len(), most });
     }
@@ -84,18 +84,18 @@ fn run_fresh(
     let own_id = std::process::id();
     let boot = Boot {
         initrd: &PathBuf::from(format!("/proc/{own_id}/fd/{}", archive.as_raw_fd())),
-        devices: request.disks.len() + 1,
+        devices: request.disks.len() + 1 + usize::from(request.components.is_some()),
         limits: request.limits,
         parent: own_id as i32,
     };
     let jail = engine.jail(&boot)?;
     let brokered = |image: &Arc<Image>| image.location().local().is_none().then(|| Arc::clone(image));
-    let broker = Broker::new(images.iter().map(brokered).collect());
+    let broker = Broker::new(images.iter().map(brokered).collect(), request.components.clone());
     let spec = server_spec(request, images, boot.parent)?;
     let report_offset = exchange::report_offset(spec.exchange.bytes().len() as u64) as usize;
     let finished = Session::start(programs, &spec, broker.clone(), &jail)?.finish(request, jail.seconds);
     if let Some(error) = broker.and_then(|broker| broker.take_failure()) {
-        return Err(SandboxError::Image(Box::new(error.into())));
+        return Err(error);
     }
     let finished = finished?;
     let Finished { mut handover, code, console } = finished;
@@ -132,6 +132,7 @@ fn server_spec(request: &Request, images: &[Arc<Image>], parent: i32) -> Result<
             .collect(),
         prepare: request.prepare,
         inputs: request.inputs.clone(),
+        parcel: request.components.as_ref().map(|parcel| parcel.contents()),
     };
     let exchange = exchange::encode(&job, exchange::MAX_JOB).map_err(|error| SandboxError::Start {
         step: "write the sandbox's job",
@@ -157,6 +158,7 @@ fn server_spec(request: &Request, images: &[Arc<Image>], parent: i32) -> Result<
             .collect(),
         exchange_size: exchange::exchange_size(exchange.len() as u64),
         exchange: exchange.into(),
+        parcel: request.components.as_ref().map(|parcel| parcel.size()),
         overlay_bytes: request.limits.overlay_bytes,
         seconds: request.limits.seconds,
     })

@@ -10,6 +10,9 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() && path.ends_with("drivers") {
+            copy(&path, &to.join("drivers"));
+        }
         if path.is_file() && !path.file_name().unwrap().to_string_lossy().starts_with("replant.state") {
             fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
         }
@@ -37,6 +40,7 @@ fn every_example_is_valid() {
         ("rehearsal", &["app.qcow2"]),
         ("drill", &["web01.vmdk"]),
         ("ec2", &["db.vmdk"]),
+        ("windows", &["app01.vmdk"]),
     ];
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut found: Vec<_> = fs::read_dir(&examples)

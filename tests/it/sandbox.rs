@@ -18,7 +18,7 @@ mod remote;
 
 use std::path::{Path, PathBuf};
 
-use replant::guest::report::RecipeInputs;
+use replant::guest::report::{GiveUp, RecipeInputs};
 use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 use replant::sandbox::{self, Limits, Outcome, Programs, Request, SandboxDisk, SandboxError};
 
@@ -48,14 +48,20 @@ pub fn request(images: &[&Path]) -> Request {
             hypervisor: Hypervisor::Nitro,
             network: NetworkPolicy::Dhcp,
             changes: GuestChanges::default(),
+            give_up: GiveUp::default(),
         },
+        components: None,
         limits: Limits { seconds: 120, ..Limits::default() },
     }
 }
 
+pub fn try_run(request: &Request) -> Result<Outcome, SandboxError> {
+    sandbox::run_with(&programs, request, None)
+}
+
 #[track_caller]
 pub fn run(request: &Request) -> Outcome {
-    match sandbox::run_with(&programs, request, None) {
+    match try_run(request) {
         Ok(outcome) => outcome,
         Err(SandboxError::NoReport { console, source, .. }) => panic!("{source}\n{console}"),
         Err(error) => panic!("{:#?}", error.diagnostic()),

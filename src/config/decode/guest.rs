@@ -5,6 +5,7 @@ use crate::config::ast::Block;
 use crate::config::source::Place;
 use crate::model::{
     Content, DriversPolicy, FirstBoot, GuestChanges, GuestFile, GuestSpec, IdentityPolicy, NetworkPolicy,
+    WindowsSpec, windows_name_mistake,
 };
 
 /// Most bytes of one file or script.
@@ -19,6 +20,23 @@ const MOST_PATH: usize = 4095;
 const FLEETING: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
 /// How long a first boot's script may run when nothing is said, in seconds.
 const TIMEOUT: u32 = 300;
+
+/// A path of Windows: its drive, and what follows the first separator.
+fn drive_and_rest(path: &str) -> Option<(char, &str)> {
+    let (drive, rest) = path.split_once(':')?;
+    let mut letters = drive.chars();
+    let letter = letters.next().filter(char::is_ascii_alphabetic)?;
+    if letters.next().is_some() {
+        return None;
+    }
+    Some((letter, rest.strip_prefix(['/', '\\'])?))
+}
+
+/// Whether a script's first line names what runs scripts in Windows (the guest's side decides).
+fn is_of_windows(program: &str) -> bool {
+    let name = program.rsplit(['\\', '/', ' ']).next().unwrap_or_default().to_ascii_lowercase();
+    matches!(name.trim_end_matches(".exe"), "powershell" | "pwsh" | "cmd")
+}
 
 impl Decoder<'_, '_> {
     pub(super) fn guest(&mut self) -> GuestSpec {
@@ -41,8 +59,12 @@ impl Decoder<'_, '_> {
             first_boot = self.within(inner, |decoder| decoder.first_boot());
         }
         let changes = GuestChanges { identity, hostname, files, first_boot };
-        self.check_changes(drivers, &changes);
-        GuestSpec { network, drivers, accept, changes }
+        let mut windows = WindowsSpec::default();
+        for inner in block.blocks("windows").take(1) {
+            windows = self.within(inner, |decoder| decoder.windows());
+        }
+        self.check_changes(drivers, &changes, &windows);
+        GuestSpec { network, drivers, accept, changes, windows }
     }
 
     /// Codes of findings, as a plan shows them or without their area.
@@ -109,15 +131,15 @@ impl Decoder<'_, '_> {
     }
 
     /// What the whole block asks for must be possible.
-    fn check_changes(&mut self, drivers: DriversPolicy, changes: &GuestChanges) {
+    fn check_changes(&mut self, drivers: DriversPolicy, changes: &GuestChanges, windows: &WindowsSpec) {
         let place = self.block.place;
-        if drivers == DriversPolicy::None && *changes != GuestChanges::default() {
+        if drivers == DriversPolicy::None && (*changes != GuestChanges::default() || !windows.is_empty()) {
             self.error(
                 place,
                 "config::guest_not_prepared",
                 "a guest that is not prepared cannot be changed",
                 "`drivers = \"none\"` writes the disk as it is, and this block also wants something changed in it.",
-                "remove `drivers = \"none\"`, or `identity`, `hostname`, `file` and `first_boot`",
+                "remove `drivers = \"none\"`, or `identity`, `hostname`, `file`, `first_boot` and `windows`",
             );
         }
         let files = changes.files.iter().map(|file| &file.content);
@@ -158,24 +180,78 @@ impl Decoder<'_, '_> {
         Some(name)
     }
 
+    /// The `windows` block: the folder must exist, or be an archive.
+    fn windows(&mut self) -> WindowsSpec {
+        let Some((text, place)) = self.string("components") else { return WindowsSpec::default() };
+        let path = self.evaluator.directory.join(&text);
+        let hidden = self.sink.sensitive.contains(&format!("{}components", self.prefix));
+        let shown = if hidden { "the path".to_owned() } else { path.display().to_string() };
+        let is_archive = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
+        let wrong = match std::fs::metadata(&path) {
+            Ok(about) if about.is_dir() || (about.is_file() && is_archive) => None,
+            Ok(_) => Some((
+                format!("{shown} is neither a folder nor a zip archive."),
+                "name the folder that holds what you downloaded from Amazon, as it was downloaded",
+            )),
+            Err(error) => Some((
+                format!("{shown}: {error}. Paths are relative to the configuration's directory."),
+                "check the path, or make the folder and put Amazon's drivers and agents into it; `replant plan` says which",
+            )),
+        };
+        if let Some((detail, help)) = wrong {
+            let summary = "there is no such folder of components";
+            self.error(place, "config::missing_components", summary, &detail, help);
+        }
+        WindowsSpec { components: Some(path) }
+    }
+
     fn guest_file(&mut self) -> Option<GuestFile> {
         let path = self.guest_path();
         let content = self.guest_content();
         let mode = self.mode();
         let owner = self.account("owner");
         let group = self.account("group");
-        Some(GuestFile { path: path?, content: content?, mode, owner, group })
+        let file = GuestFile { path: path?, content: content?, mode, owner, group };
+        if file.drive().is_some() && (file.mode.is_some() || file.owner.is_some() || file.group.is_some()) {
+            self.error(
+                self.block.place,
+                "config::guest_file_access",
+                "a file of a Windows guest has no mode, owner or group",
+                "Its path begins with a drive, so the guest is Windows. There the file gets the access of the files of its kind beside it, or what its directory hands down; one that is replaced keeps its own.",
+                "remove `mode`, `owner` and `group`; icacls in `first_boot` sets another access",
+            );
+            return None;
+        }
+        Some(file)
     }
 
     /// The block's label: where the file goes.
     fn guest_path(&mut self) -> Option<String> {
         let label = self.block.labels.first()?;
         let path = label.text.to_string();
+        if let Some((drive, rest)) = drive_and_rest(&path) {
+            let parts: Vec<&str> = rest.split(['/', '\\']).collect();
+            let Some(why) = parts.iter().find_map(|part| windows_name_mistake(part)) else {
+                return Some(format!("{}:\\{}", drive.to_ascii_uppercase(), parts.join("\\")));
+            };
+            self.error(
+                label.place,
+                "config::guest_file_path",
+                "a file cannot be put there",
+                &format!("This is a path of Windows: {why}. This is `{}`.", path.escape_debug()),
+                "write it as in \"C:/Tools/x.txt\"",
+            );
+            return None;
+        }
         let fleeting = FLEETING.iter().find(|directory| {
             path.strip_prefix(**directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
         let (detail, help) = if !path.starts_with('/') {
-            ("A file's path begins with `/`, at the guest's root.".to_owned(), "write it as in \"/etc/motd\"")
+            (
+                "A file's path begins with `/`, at the guest's root; in Windows guests with a drive."
+                    .to_owned(),
+                "write it as in \"/etc/motd\" or \"C:/Tools/x.txt\"",
+            )
         } else if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
             (
                 "A file's path has no empty parts, no `.` and no `..`.".to_owned(),
@@ -315,17 +391,19 @@ impl Decoder<'_, '_> {
         let timeout = self.whole("timeout", 1, 86_400, " seconds").unwrap_or(TIMEOUT);
         let (text, place) = self.text("script", false)?;
         let first = text.split('\n').next().unwrap_or_default();
+        let program = first.strip_prefix("#!").map(str::trim).unwrap_or_default();
+        let is_windows = is_of_windows(program);
         let mistake = if text.trim().is_empty() {
             Some(("The script is empty.", "give it what is to be run: script = file(\"beacon.sh\")"))
-        } else if first.ends_with('\r') {
+        } else if first.ends_with('\r') && !is_windows {
             Some((
                 "Its first line ends in a carriage return, which becomes part of the interpreter's name.",
                 "save the script with the line endings of Unix: replace(file(\"beacon.sh\"), \"\\r\", \"\")",
             ))
-        } else if !first.strip_prefix("#!").is_some_and(|rest| rest.trim().starts_with('/')) {
+        } else if !program.starts_with('/') && !is_windows {
             Some((
-                "Nothing says which program runs it: the first line is not `#!` and the program's path.",
-                "begin it with #!/bin/sh",
+                "Nothing says which program runs it: the first line is not `#!` and the program's path, or `#!powershell` or `#!cmd` in a Windows guest.",
+                "begin it with #!/bin/sh; for Windows with #!powershell",
             ))
         } else if text.contains('\0') {
             Some(("It holds a zero byte.", "give a script's text"))

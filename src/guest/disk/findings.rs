@@ -115,8 +115,8 @@ fn container(layout: &Layout, volume: &Volume) -> Option<Finding> {
         ),
         "bitlocker" => (
             "encrypted",
-            "A partition is encrypted with BitLocker; Replant cannot look into it",
-            "Suspend BitLocker in the guest before its backup is made.",
+            "A partition is encrypted with BitLocker; Replant cannot look into it, and does not prepare the guest",
+            "Decrypt it in the guest, and make a new backup when that is done (suspending is not enough: the data stays encrypted):\nmanage-bde -off C:\nOr restore it as it is with `guest { drivers = \"none\" }`, when it has the drivers for EC2 already; on EC2 it then wants its recovery key at every start, since the TPM that held its key is not there.",
         ),
         "ldm" => (
             "dynamic_disk",

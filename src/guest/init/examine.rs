@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::components;
 use crate::guest::disk::find::{self, Root};
 use crate::guest::disk::findings;
 use crate::guest::disk::grow::{filesystems, logical, tables};
@@ -22,11 +23,12 @@ const ROOT: &str = "/guest";
 const BELOW: [&str; 5] = ["/boot", "/efi", "/usr", "/var", "/etc"];
 
 /// Examines the guest on these devices (the job's disks in order) and prepares it when the job
-/// says so; the text says why there is no report at all.
+/// says so; `parcel` is the device with the user's components. The text says why there is no report
+/// at all.
 ///
 /// # Errors
 /// When a device fails. What is wrong with the guest is a finding.
-pub fn examine(job: &Job, devices: &[PathBuf]) -> Result<Report, String> {
+pub fn examine(job: &Job, devices: &[PathBuf], parcel: Option<&Path>) -> Result<Report, String> {
     let mut layout = Layout::read(&job.disks, devices).map_err(|error| format!("a disk: {error}"))?;
     let mut notes = findings::of_tables(&layout);
     let mut edits = Vec::new();
@@ -34,18 +36,20 @@ pub fn examine(job: &Job, devices: &[PathBuf]) -> Result<Report, String> {
     layout.build_stack();
     let mut seen = Vec::new();
     let root = find::root(&layout, &mut seen);
-    if root.is_none()
-        && let Some(mut report) =
-            windows::examine(&layout, job).map_err(|error| format!("a Windows volume: {error}"))?
-    {
-        layout.stack.close().map_err(|error| format!("the disks: {error}"))?;
-        report.disks = layout.facts();
-        report.stacked = layout.stacked_facts();
-        prepend(&mut report.findings, notes);
-        return Ok(report);
+    if root.is_none() {
+        let components = components::inventory(job, parcel, &mut notes);
+        let examined = windows::examine(&layout, job, components);
+        if let Some(mut report) = examined.map_err(|error| format!("a Windows volume: {error}"))? {
+            layout.stack.close().map_err(|error| format!("the disks: {error}"))?;
+            report.disks = layout.facts();
+            report.stacked = layout.stacked_facts();
+            prepend(&mut report.findings, notes);
+            return Ok(report);
+        }
     }
     notes.append(&mut seen);
     if root.is_some() {
+        notes.extend(components::unused(job));
         hibernation::forget(&layout, job.prepare, &mut edits, &mut notes)
             .map_err(|error| format!("swap space cannot be written: {error}"))?;
     }

@@ -12,6 +12,8 @@ use crate::guest::report::{Job, PROTOCOL};
 const EXCHANGE: &str = "replant-job";
 /// The start of a guest disk's serial; its position in the job follows.
 const DISK: &str = "replant-disk-";
+/// The serial of the device with the user's components.
+const PARCEL: &str = "replant-parcel";
 
 /// Does the job; the text says why it could not be done.
 ///
@@ -26,7 +28,11 @@ pub fn run() -> Result<(), String> {
     let devices = (0..job.disks.len())
         .map(|index| place(&format!("{DISK}{index}")).ok_or(format!("disk {index} is not there")))
         .collect::<Result<Vec<_>, _>>()?;
-    let report = examine(&job, &devices)?;
+    let parcel = match &job.parcel {
+        Some(_) => Some(place(PARCEL).ok_or("the components are not there")?),
+        None => None,
+    };
+    let report = examine(&job, &devices, parcel.as_deref())?;
     let frame = exchange::encode(&report, MAX_REPORT).map_err(|error| error.to_string())?;
     disk.write_all_at(&frame, offset)
         .and_then(|()| disk.sync_all())

@@ -11,6 +11,7 @@ mod inventory;
 mod proof;
 mod release;
 mod select;
+mod slice;
 #[cfg(test)]
 mod tests;
 mod zip;
@@ -18,7 +19,7 @@ mod zip;
 pub use catalog::{Kind, Limit, Need, mirrored};
 pub use driver::{Driver, Note, Why};
 pub use entry::{Entry, Signing, entries};
-pub use files::{ComponentError, FETCHING, FoundFile, Refused};
+pub use files::{ComponentError, FETCHING, FoundFile, Listed, Opened, Refused, list};
 pub use inventory::{Installer, Inventory, Package};
 pub use proof::{Proof, Unfit, prove};
 pub use release::{RELEASES, Release, UnknownRelease};

@@ -4,13 +4,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::mount::UnmountFlags;
 
+use super::files::Files;
 use crate::guest::kernel;
+use crate::guest::tree::Tree;
 
 /// Where the sandbox has the programs.
 const NTFS_3G: &str = "/bin/ntfs-3g";
 const PROBE: &str = "/bin/ntfs-3g.probe";
+const FIX: &str = "/bin/ntfsfix";
+/// Where a volume is mounted to tell why it is closed.
+const ASIDE: &str = "/run/gate";
+/// Where a hibernated session lies, and how it begins (both are seen); one that is shorter than its
+/// header is another volume's, which says that this one is part of the session.
+const SESSION: &str = "/hiberfil.sys";
+const SESSIONS: [&[u8]; 2] = [b"hibr", b"HIBR"];
+const SESSION_HEADER: u64 = 4096;
 
 /// What stands between a volume and changing it (`ntfs-3g.probe(8)`, "EXIT CODES").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +52,45 @@ pub fn gate(device: &Path) -> Gate {
         .status();
     match status.ok().and_then(|status| status.code()) {
         Some(0) => Gate::Open,
+        // What ntfs-3g also says when Windows 8 or later was running: its log is then of version 2.0.
+        Some(14) if !has_session(device) => Gate::Unclean,
         Some(14) => Gate::Hibernated,
         Some(15) => Gate::Unclean,
         Some(code) => Gate::Damaged(code),
         None => Gate::Damaged(-1),
     }
+}
+
+/// Whether a session lies on a volume; where that cannot be told, it does.
+fn has_session(device: &Path) -> bool {
+    let Ok(ntfs) = Ntfs::mount(device, Path::new(ASIDE), false) else { return true };
+    let found = Tree::open(Path::new(ASIDE)).map_or(true, |tree| {
+        let files = Files::new(tree, "");
+        match files.find(SESSION) {
+            Ok(Some(path)) => files.tree().read_at(&path, 0, SESSION_HEADER).map_or(true, |header| {
+                (header.len() as u64) < SESSION_HEADER
+                    || SESSIONS.iter().any(|magic| header.starts_with(magic))
+            }),
+            Ok(None) => false,
+            Err(_) => true,
+        }
+    });
+    ntfs.unmount().is_err() || found
+}
+
+/// Clears the log of an NTFS, and marks the volume so that Windows checks it when it starts.
+///
+/// # Errors
+/// When ntfsfix is not there or finds what it cannot mend. Of a hibernated volume it says so, too, once
+/// it has done both.
+pub fn clear_log(device: &Path) -> io::Result<()> {
+    let output = Command::new(FIX).arg(device).stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("ntfsfix failed");
+    Err(io::Error::other(said.to_owned()))
 }
 
 /// A mounted NTFS, unmounted when it is dropped.
@@ -61,12 +106,24 @@ impl Ntfs {
     /// # Errors
     /// When FUSE or ntfs-3g refuses, with what it said.
     pub fn mount(device: &Path, at: &Path, writable: bool) -> io::Result<Self> {
+        Self::mount_with(device, at, writable, "")
+    }
+
+    /// Mounts a volume to be changed, and removes the session of a hibernated Windows.
+    ///
+    /// # Errors
+    /// As [`Ntfs::mount`].
+    pub fn mount_without_session(device: &Path, at: &Path) -> io::Result<Self> {
+        Self::mount_with(device, at, true, ",remove_hiberfile")
+    }
+
+    fn mount_with(device: &Path, at: &Path, writable: bool, more: &str) -> io::Result<Self> {
         kernel::want("fuse").map_err(io::Error::other)?;
         std::fs::create_dir_all(at)?;
         // `norecover`: without it a volume that was in use has its log cleared.
         // `big_writes`: else every 4 KiB are a round trip.
         let access = if writable { "rw,big_writes" } else { "ro" };
-        let options = format!("{access},windows_names,norecover,noatime,streams_interface=none");
+        let options = format!("{access},windows_names,norecover,noatime,streams_interface=none{more}");
         let output =
             Command::new(NTFS_3G).arg("-o").arg(options).arg(device).arg(at).stdin(Stdio::null()).output()?;
         if !output.status.success() {
@@ -74,7 +131,12 @@ impl Ntfs {
             let said = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("ntfs-3g refused");
             return Err(io::Error::other(said.to_owned()));
         }
-        Ok(Self { at: at.to_owned(), is_mounted: true })
+        let mounted = Self { at: at.to_owned(), is_mounted: true };
+        // ntfs-3g falls back to that without failing.
+        if writable && statvfs(at)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Err(io::Error::other("ntfs-3g mounts it only to be read"));
+        }
+        Ok(mounted)
     }
 
     /// Unmounts it: everything is then on the device (the kernel waits for the program, since the

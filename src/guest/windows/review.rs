@@ -6,7 +6,7 @@ use super::version::{WINDOWS_2008_R2, WINDOWS_2016};
 use crate::guest::disk::layout::Layout;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::report::{Finding, RecipeInputs};
-use crate::model::{GuestChanges, Hypervisor, NetworkPolicy};
+use crate::model::{Hypervisor, NetworkPolicy};
 
 /// What the documents ask for on the system volume: 2 GiB.
 const SPACE: u64 = 2 << 30;
@@ -24,14 +24,14 @@ pub fn gate(gate: Gate, place: &str) -> Option<Finding> {
             "Windows was hibernated (or shut down by Fast Startup) when it was backed up, and cannot be prepared",
         )
         .advice(
-            "On an instance it would resume with drivers of the old machine, and destroy what was changed beside it. Shut the guest down fully (shutdown /s /f /t 0 with Fast Startup off: powercfg /h off) and make a new backup.",
+            "On an instance it would resume with drivers of the old machine, and destroy what was changed beside it. Shut the guest down fully (shutdown /s /f /t 0 with Fast Startup off: powercfg /h off) and make a new backup. To go on without the session, with what was not saved in it lost: guest { accept = [\"windows_hibernated\"] }",
         ),
         Gate::Unclean => blocks(
             "windows_unclean",
             "Windows was running when it was backed up: changes wait in the log of its filesystem, and it cannot be prepared",
         )
         .advice(
-            "Only Windows can put them in place, and whatever changes the filesystem before that destroys them. Make a backup that quiesces the guest (VMware Tools with VSS, or a shut-down guest). To restore it as it is, when it has EC2's drivers already: guest { drivers = \"none\" }",
+            "Only Windows can put them in place, and whatever changes the filesystem before that destroys them. Make a backup that quiesces the guest (VMware Tools with VSS, or a shut-down guest). To go on without what waits there, and have Windows check its file system when it first starts: guest { accept = [\"windows_unclean\"] }. To restore it as it is, when it has EC2's drivers already: guest { drivers = \"none\" }",
         ),
         Gate::Damaged(code) => {
             return Some(
@@ -58,7 +58,6 @@ pub fn review(look: &Look, inputs: &RecipeInputs, free: u64, findings: &mut Find
     network(look, inputs.network, findings);
     access(look, findings);
     surroundings(look, free, findings);
-    changes(&inputs.changes, findings);
 }
 
 /// Drives that are on none of the disks: of the guest, or of the backup.
@@ -258,16 +257,6 @@ fn surroundings(look: &Look, free: u64, findings: &mut Findings) {
         "windows_activation",
         "Windows activates itself against EC2's licence servers (169.254.169.250) when the instance's platform is Windows; a licence of your own goes by its terms",
     ));
-}
-
-fn changes(changes: &GuestChanges, findings: &mut Findings) {
-    if *changes != GuestChanges::default() {
-        findings.push(
-            blocks("windows_changes", "What is wanted in the guest is not available for Windows yet")
-                .seen("guest { identity, hostname, file or first_boot }")
-                .advice("Leave these out, or make the changes in the source or by user_data."),
-        );
-    }
 }
 
 #[cfg(test)]

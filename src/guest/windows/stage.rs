@@ -12,6 +12,6 @@ mod write;
 
 pub use content::copy_to;
 pub use error::StageError;
-pub use place::{check, name_mistake};
+pub use place::{check, folded, look};
 pub use plan::{Outcome, stage};
 pub use staged::{Access, Staged, StagedContent};

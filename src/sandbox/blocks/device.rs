@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use virtio_bindings::virtio_blk::{
-    VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX,
+    VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
     VIRTIO_BLK_F_WRITE_ZEROES,
 };
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
@@ -26,10 +26,9 @@ const FEATURES: u64 = 1 << VIRTIO_F_VERSION_1
     | 1 << VIRTIO_RING_F_INDIRECT_DESC
     | 1 << VIRTIO_BLK_F_SEG_MAX
     | 1 << VIRTIO_BLK_F_BLK_SIZE
-    | 1 << VIRTIO_BLK_F_FLUSH
-    | 1 << VIRTIO_BLK_F_DISCARD
-    | 1 << VIRTIO_BLK_F_WRITE_ZEROES
     | F_PROTOCOL_FEATURES;
+/// Besides, of a device that can be written to.
+const WRITING: u64 = 1 << VIRTIO_BLK_F_FLUSH | 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES;
 const PROTOCOL_REPLY_ACK: u64 = 1 << 3;
 /// UML registers its interrupt by this feature's socket; without it IRQ 0 clashes (run).
 const PROTOCOL_BACKEND_REQUEST: u64 = 1 << 5;
@@ -116,7 +115,7 @@ impl Device {
     pub fn handle(&mut self, message: &mut Message, socket: &mut UnixStream) -> Result<(), MessageError> {
         let mut answer: Option<Vec<u8>> = None;
         match message.request {
-            number::GET_FEATURES => answer = Some(FEATURES.to_le_bytes().into()),
+            number::GET_FEATURES => answer = Some(self.features().to_le_bytes().into()),
             number::GET_PROTOCOL_FEATURES => answer = Some(PROTOCOL_FEATURES.to_le_bytes().into()),
             number::GET_QUEUE_NUM => answer = Some(1u64.to_le_bytes().into()),
             number::SET_FEATURES => {
@@ -205,6 +204,10 @@ impl Device {
             // UML's end is a pipe that it reads dry; when it is full, it has been told already.
             let _full = rustix::io::write(call, &1u64.to_ne_bytes());
         }
+    }
+
+    fn features(&self) -> u64 {
+        FEATURES | if self.medium.is_writable() { WRITING } else { 1 << VIRTIO_BLK_F_RO }
     }
 
     fn stop(&mut self) {

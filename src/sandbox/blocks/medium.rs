@@ -1,7 +1,11 @@
 //! What a device of the block server reads from and writes to.
 
+use std::io;
+use std::sync::Arc;
+
 use crate::image::BlockSource;
 use crate::image::overlay::{CowDisk, CowError, CowLimits, Overlay};
+use crate::sandbox::broker::Line;
 use crate::sandbox::link::chain;
 
 /// Bytes of one sector, virtio's unit.
@@ -50,6 +54,9 @@ pub enum Medium {
     Disk(Box<GuestDisk>),
     /// The job and report disk: plain memory.
     Memory(Vec<u8>),
+    /// The user's components, of so many bytes, at the end of the line: only read. Whether they
+    /// could be read is known there.
+    Parcel(Arc<Line>, u64),
 }
 
 /// Why a request cannot be served. The guest sees an I/O error; the host may ask why.
@@ -63,6 +70,12 @@ pub enum MediumError {
         /// Its bytes.
         length: u64,
     },
+    /// It is only read.
+    #[error("the device is read-only")]
+    ReadOnly,
+    /// The user's components cannot be read.
+    #[error("the components cannot be read")]
+    Parcel(#[from] io::Error),
     /// The disk below failed.
     #[error(transparent)]
     Cow(#[from] CowError),
@@ -74,7 +87,13 @@ impl Medium {
         match self {
             Self::Disk(disk) => disk.cow.size(),
             Self::Memory(bytes) => bytes.len() as u64,
+            Self::Parcel(_, size) => *size,
         }
+    }
+
+    /// Whether it can be written to.
+    pub fn is_writable(&self) -> bool {
+        !matches!(self, Self::Parcel(..))
     }
 
     /// Fills `buffer` from `offset`.
@@ -91,6 +110,7 @@ impl Medium {
             Self::Memory(bytes) => {
                 buffer.copy_from_slice(bytes.get(range).ok_or(out_of_range(offset, buffer.len()))?)
             }
+            Self::Parcel(line, _) => line.read_parcel(offset, buffer)?,
         }
         Ok(())
     }
@@ -109,6 +129,7 @@ impl Medium {
             Self::Memory(bytes) => {
                 bytes.get_mut(range).ok_or(out_of_range(offset, data.len()))?.copy_from_slice(data);
             }
+            Self::Parcel(..) => return Err(MediumError::ReadOnly),
         }
         Ok(())
     }
@@ -122,6 +143,7 @@ impl Medium {
         match self {
             Self::Disk(disk) => disk.cow.discard(offset, length).map_err(|_| outside),
             Self::Memory(_) => Err(outside),
+            Self::Parcel(..) => Err(MediumError::ReadOnly),
         }
     }
 
@@ -136,6 +158,7 @@ impl Medium {
                 disk.remember(outcome)
             }
             Self::Memory(_) => Err(MediumError::OutOfRange { offset, length }),
+            Self::Parcel(..) => Err(MediumError::ReadOnly),
         }
     }
 

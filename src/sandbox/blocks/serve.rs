@@ -27,12 +27,14 @@ use crate::sandbox::link::{chain, receive_descriptors};
 pub struct ServerSpec {
     /// The parent's process id: when it is gone, so is the server.
     pub parent: i32,
-    /// The disks, in the order of the sockets; the job disk follows last.
+    /// The disks, in the order of the sockets; the job disk follows, then the parcel.
     pub disks: Vec<ServedDisk>,
     /// The job disk's size in bytes, whole sectors.
     pub exchange_size: u64,
     /// The start of the job disk, the rest is zeros.
     pub exchange: Content,
+    /// Bytes of the user's components, which the parent reads.
+    pub parcel: Option<u64>,
     /// Most bytes that may be changed on one disk.
     pub overlay_bytes: u64,
     /// Seconds until it ends by itself, should the parent hang.
@@ -86,6 +88,9 @@ pub fn disk_id(index: usize) -> String {
 /// How the server calls the job disk towards the guest.
 pub const EXCHANGE_ID: &str = "replant-job";
 
+/// How the server calls the user's components towards the guest.
+pub const PARCEL_ID: &str = "replant-parcel";
+
 /// Seconds that the server has for handing over, beyond the sandbox's own.
 pub const HANDOVER_SECONDS: u32 = 60;
 
@@ -106,7 +111,7 @@ pub fn run(spec: &ServerSpec, control: UnixStream, open: Opener, out: OwnedFd) -
 
 fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Handover, String> {
     confine::follow_parent(spec.parent).map_err(|error| chain(&error))?;
-    let line = match spec.disks.iter().any(ServedDisk::is_brokered) {
+    let line = match spec.parcel.is_some() || spec.disks.iter().any(ServedDisk::is_brokered) {
         true => {
             let socket = receive_descriptors(control).map_err(|error| chain(&error))?.1.into_iter().next();
             Some(Arc::new(Line::new(socket.ok_or("the parent sent no line to the images")?.into())))
@@ -140,6 +145,9 @@ fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Ha
     let mut exchange = spec.exchange.bytes().to_vec();
     exchange.resize(size, 0);
     devices.push((EXCHANGE_ID.to_owned(), Medium::Memory(exchange)));
+    if let (Some(size), Some(line)) = (spec.parcel, line) {
+        devices.push((PARCEL_ID.to_owned(), Medium::Parcel(line, size)));
+    }
     confine::alarm(spec.seconds.saturating_add(HANDOVER_SECONDS));
     let listeners = receive_descriptors(control).map_err(|error| chain(&error))?.1;
     if listeners.len() != devices.len() {
@@ -159,6 +167,7 @@ fn hand_over(ports: Vec<Port>) -> Result<Handover, String> {
     for port in ports {
         match port.device.into_medium() {
             Medium::Memory(bytes) => result.exchange = bytes,
+            Medium::Parcel(..) => {}
             Medium::Disk(disk) => {
                 result.overlays.push(disk.into_overlay()?);
             }

@@ -14,8 +14,8 @@ pub struct Tool {
     pub place: String,
 }
 
-/// Programs by name: Debian's package `ntfs-3g` has both.
-const PROGRAMS: [&str; 2] = ["ntfs-3g", "ntfs-3g.probe"];
+/// Programs by name: Debian's package `ntfs-3g` has all of them.
+const PROGRAMS: [&str; 3] = ["ntfs-3g", "ntfs-3g.probe", "ntfsfix"];
 /// Where programs are.
 const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
 /// Libraries that are looked up when they are needed: Debian's package `libhivex0`.

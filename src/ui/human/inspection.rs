@@ -325,7 +325,9 @@ fn changes(edits: &[Edit], paint: Paint, width: usize) -> String {
     for (edit, kept) in edits {
         let mark = match &edit.kind {
             EditKind::WriteFile { before: None, .. } | EditKind::MakeDirectory { .. } => paint.green("+"),
-            EditKind::RemoveFile { .. } | EditKind::SetAside { .. } => paint.red("-"),
+            EditKind::RemoveFile { .. } | EditKind::SetAside { .. } | EditKind::RemoveSession => {
+                paint.red("-")
+            }
             _ => paint.yellow("~"),
         };
         let kept = if kept { "old file kept; " } else { "" };

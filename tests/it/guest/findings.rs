@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use regex::Regex;
 use replant::guest::prepare;
 use replant::guest::report::{
-    DiskFacts, Finding, FindingSeverity, Job, PROTOCOL, PartitionFacts, RecipeInputs, Report,
+    DiskFacts, Finding, FindingSeverity, GiveUp, Job, PROTOCOL, PartitionFacts, RecipeInputs, Report,
 };
 use replant::guest::tree::Tree;
 use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
@@ -165,12 +165,13 @@ pub fn tree(script: &str) -> TempDir {
 
 #[track_caller]
 pub fn look(root: &Path, disks: &[DiskFacts], inputs: RecipeInputs, prepare: bool) -> Report {
-    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs };
+    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs, parcel: None };
     prepare::run(&Tree::open(root).unwrap(), disks, &job).unwrap()
 }
 
 pub fn inputs(network: NetworkPolicy) -> RecipeInputs {
-    RecipeInputs { hypervisor: Hypervisor::Nitro, network, changes: GuestChanges::default() }
+    let changes = GuestChanges::default();
+    RecipeInputs { hypervisor: Hypervisor::Nitro, network, changes, give_up: GiveUp::default() }
 }
 
 /// The healthy guest after a script, inspected.

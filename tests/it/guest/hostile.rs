@@ -8,7 +8,7 @@ use std::path::Path;
 
 use replant::guest::linux::initramfs::unpack::{UnpackError, unpack};
 use replant::guest::prepare;
-use replant::guest::report::{FindingSeverity, Job, PROTOCOL, RecipeInputs, Report};
+use replant::guest::report::{FindingSeverity, GiveUp, Job, PROTOCOL, RecipeInputs, Report};
 use replant::guest::tree::Tree;
 use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 
@@ -19,8 +19,9 @@ fn run(root: &Path) -> Report {
         hypervisor: Hypervisor::Nitro,
         network: NetworkPolicy::Keep,
         changes: GuestChanges::default(),
+        give_up: GiveUp::default(),
     };
-    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare: true, inputs };
+    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare: true, inputs, parcel: None };
     prepare::run(&Tree::open(root).unwrap(), &[], &job).unwrap()
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use replant::copy::{
     self, Cancel, Existing, Manifest, OverlayOptions, Silent, Target, TargetOptions, WriteOptions,
 };
-use replant::guest::report::RecipeInputs;
+use replant::guest::report::{GiveUp, RecipeInputs};
 use replant::image::{self, BlockSource, OpenOptions, Overlay};
 use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
 use replant::sandbox::{Limits, Outcome, Request, SandboxDisk};
@@ -171,7 +171,9 @@ fn in_sandbox(images: &[PathBuf], changes: &GuestChanges) -> Outcome {
             hypervisor: Hypervisor::Nitro,
             network: NetworkPolicy::Dhcp,
             changes: changes.clone(),
+            give_up: GiveUp::default(),
         },
+        components: None,
         limits: Limits::default(),
     });
     assert!(!outcome.report.recipe.edits.is_empty());

@@ -176,6 +176,19 @@ fn other_systems_and_encryption_are_findings() {
     let outcome = run(&request(&[&at("dynamic")]));
     assert_eq!(codes(&outcome), ["disk::dynamic_disk"]);
     assert!(blocks(&outcome) && outcome.report.findings[0].advice.is_some());
+    // On GPT: the database, and all the volumes in one partition.
+    let script = "label: gpt\nstart=2048, size=2048, type=5808C8AA-7E8F-42E0-85D2-E1E90434CFB3\nstart=4096, size=40960, type=AF9B60A0-1431-4F62-BC68-3311714A69AD\n";
+    disk(&at("gpt"), 64, script, &[(2 * MIB, &at("ntfs"))]);
+    let outcome = run(&request(&[&at("gpt")]));
+    assert!(codes(&outcome).iter().all(|code| *code == "disk::dynamic_disk") && blocks(&outcome));
+    // BitLocker leaves the boot sector's shape, with a name of its own in it.
+    let mut sealed = std::fs::read(at("ntfs")).unwrap();
+    sealed[3..11].copy_from_slice(b"-FVE-FS-");
+    std::fs::write(at("sealed"), sealed).unwrap();
+    disk(&at("bitlocker"), 64, "label: dos\nstart=2048, size=40960, type=7\n", &[(MIB, &at("sealed"))]);
+    let outcome = run(&request(&[&at("bitlocker")]));
+    assert_eq!(codes(&outcome), ["disk::encrypted"]);
+    assert!(outcome.report.findings[0].advice.as_ref().unwrap().contains("manage-bde -off"));
 }
 
 /// What cryptsetup makes: the root beside a plain /boot, and data beside a plain root.

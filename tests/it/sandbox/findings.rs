@@ -4,8 +4,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use replant::guest::report::{EditKind, Finding, FindingSeverity, Report};
+use replant::sandbox::{Parcel, Request};
 use tempfile::TempDir;
 
 use super::guests::{MIB, check, cut, disk, filesystem, restore, tool, tree};
@@ -53,7 +55,11 @@ fn hibernation_is_ended_and_errors_are_said() {
     let script = "label: dos\nstart=2048, size=61440\nstart=63488, size=16384, type=82\n";
     disk(&at("image"), 40, script, &[(MIB, &root), (31 * MIB, &at("swap"))]);
 
-    let outcome = run(&request(&[&at("image")]));
+    // Components for Windows have no part in this.
+    fs::create_dir(at("drivers")).unwrap();
+    let components = Some(Arc::new(Parcel::open(&at("drivers")).unwrap()));
+    let outcome = run(&Request { components, ..request(&[&at("image")]) });
+    found(&outcome.report, "guest::windows_components_unused", FindingSeverity::Informs);
     let errors = found(&outcome.report, "disk::filesystem_errors", FindingSeverity::Warns);
     assert_eq!(
         errors.evidence,

@@ -60,6 +60,7 @@ fn run_script(script: &str, seconds: u32) -> Result<Finished, SandboxError> {
         disks: vec![disk],
         exchange_size: exchange::exchange_size(1),
         exchange: Content::default(),
+        parcel: None,
         overlay_bytes: request.limits.overlay_bytes,
         seconds,
     };

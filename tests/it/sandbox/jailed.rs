@@ -55,6 +55,7 @@ fn run_payload(name: &str, seconds: u32) -> Result<Finished, SandboxError> {
         }],
         exchange_size: MIB,
         exchange: Content::default(),
+        parcel: None,
         overlay_bytes: MIB,
         seconds,
     };

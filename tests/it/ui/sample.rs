@@ -51,6 +51,7 @@ pub fn empty(mode: Mode) -> Plan {
             serial: 0,
             resources: Digest::of(b""),
             images: vec![],
+            components: vec![],
         },
         provider: "local".to_owned(),
         access_node: AccessNodePlan {

@@ -90,6 +90,11 @@ pub fn place_all(
 
 /// Where a file really goes, or why it cannot.
 fn place(tree: &Tree, path: &str, mounts: &[Mount]) -> Result<Result<String, String>, TreeError> {
+    if !path.starts_with('/') {
+        return Ok(Err(
+            "that is a path of Windows, and the guest is a Linux: its paths begin with /".to_owned()
+        ));
+    }
     let Some(real) = tree.real_path(path)? else {
         return Ok(Err("its directories are links that lead in circles".to_owned()));
     };

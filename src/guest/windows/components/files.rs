@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +10,9 @@ use walkdir::WalkDir;
 
 use super::catalog::Kind;
 use super::inventory::reasons;
-use super::zip::{self, Content};
+use super::slice::Slice;
+use super::zip::{self, Content, Unpacked};
+use crate::guest::report::Parcel;
 
 /// Most files of a folder, those in archives included.
 const MOST_FILES: usize = 20_000;
@@ -40,6 +42,12 @@ pub enum ComponentError {
         /// The folder.
         path: String,
     },
+    /// A file is not within the device that it should be on.
+    #[error("{path} is not on the parcel's device")]
+    Beyond {
+        /// The file.
+        path: String,
+    },
     /// A file is larger than it may be.
     #[error("{path} has more than {most} bytes")]
     TooLarge {
@@ -50,11 +58,25 @@ pub enum ComponentError {
     },
 }
 
+/// Bytes of the host's file or, in a sandbox, of the parcel's device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Span {
+    path: Arc<Path>,
+    offset: u64,
+    size: u64,
+}
+
+impl Span {
+    fn open(&self) -> io::Result<Slice> {
+        Ok(Slice::new(File::open(&self.path)?, self.offset, self.size))
+    }
+}
+
 /// Where a file's content is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    File(PathBuf),
-    Member { archive: Arc<Path>, content: Content },
+    File(Span),
+    Member { archive: Span, content: Content },
 }
 
 /// A file that was found.
@@ -85,16 +107,45 @@ impl FoundFile {
     /// # Errors
     /// It cannot be read, its checksum is wrong, or it has more bytes than this.
     pub fn read(&self, most: u64) -> Result<Vec<u8>, ComponentError> {
-        let failed = |source| ComponentError::Read { path: self.path.clone(), source };
-        let content = match &self.place {
-            Place::File(path) => limited(File::open(path).map_err(failed)?, most),
+        if self.size > most {
+            return Err(ComponentError::TooLarge { path: self.path.clone(), most });
+        }
+        let mut content = Vec::new();
+        match self.open()?.read_to_end(&mut content) {
+            Ok(_) => Ok(content),
+            Err(source) => Err(ComponentError::Read { path: self.path.clone(), source }),
+        }
+    }
+
+    /// Its content as a stream of exactly [`Self::size`] bytes. Reading fails where it has less or
+    /// more, or another checksum than the archive says; nothing of it is held in memory.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(&self) -> Result<Opened, ComponentError> {
+        let opened = match &self.place {
+            Place::File(span) => span.open().map(Inner::File),
             Place::Member { archive, content } => {
-                File::open(archive).and_then(|mut file| content.read(&mut file, most))
+                archive.open().and_then(|archive| content.open(archive)).map(Inner::Member)
             }
         };
-        match content.map_err(failed)? {
-            Some(content) => Ok(content),
-            None => Err(ComponentError::TooLarge { path: self.path.clone(), most }),
+        opened.map(Opened).map_err(|source| ComponentError::Read { path: self.path.clone(), source })
+    }
+}
+
+/// A file's content, from [`FoundFile::open`].
+pub struct Opened(Inner);
+
+enum Inner {
+    File(Slice),
+    Member(Unpacked<Slice>),
+}
+
+impl Read for Opened {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Inner::File(file) => file.read(buffer),
+            Inner::Member(member) => member.read(buffer),
         }
     }
 }
@@ -108,10 +159,23 @@ pub struct Refused {
     pub reason: String,
 }
 
-/// All files of a folder and of its archives, in the order of their paths.
-pub fn walk(root: &Path) -> Result<(Vec<FoundFile>, Vec<Refused>), ComponentError> {
-    let (mut files, mut refused) = (Vec::new(), Vec::new());
-    let too_many = || ComponentError::TooMany { path: root.display().to_string() };
+/// A regular file of a folder; archives are not looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The path below the folder, with slashes.
+    pub path: String,
+    /// The file itself.
+    pub file: PathBuf,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// The regular files of a folder, or the one that is named, in the order of their paths.
+///
+/// # Errors
+/// The folder cannot be read, or holds more files than any.
+pub fn list(root: &Path) -> Result<Vec<Listed>, ComponentError> {
+    let mut files = Vec::new();
     for entry in WalkDir::new(root)
         .max_depth(DEEPEST)
         .sort_by_file_name()
@@ -128,13 +192,49 @@ pub fn walk(root: &Path) -> Result<(Vec<FoundFile>, Vec<Refused>), ComponentErro
         let below = entry.path().strip_prefix(root).ok().filter(|below| !below.as_os_str().is_empty());
         let path = below.unwrap_or_else(|| Path::new(entry.file_name())).to_string_lossy().into_owned();
         if files.len() >= MOST_FILES {
-            return Err(too_many());
+            return Err(ComponentError::TooMany { path: root.display().to_string() });
         }
+        files.push(Listed { path, file: entry.into_path(), size: metadata.len() });
+    }
+    Ok(files)
+}
+
+/// What a folder or a parcel holds, and what of it is not taken.
+type Found = (Vec<FoundFile>, Vec<Refused>);
+
+/// All files of a folder and of its archives, in the order of their paths.
+pub(super) fn walk(root: &Path) -> Result<Found, ComponentError> {
+    let span =
+        |listed: Listed| (listed.path, Span { path: Arc::from(listed.file), offset: 0, size: listed.size });
+    unpack(list(root)?.into_iter().map(span), &root.display().to_string())
+}
+
+/// All files of a parcel on a device, and of its archives.
+pub(super) fn unparcel(device: &Path, parcel: &Parcel) -> Result<Found, ComponentError> {
+    let end = File::open(device).and_then(|mut device| device.seek(SeekFrom::End(0)));
+    let end = end.map_err(|source| ComponentError::Read { path: parcel.folder.clone(), source })?;
+    let path: Arc<Path> = Arc::from(device);
+    let mut spans = Vec::new();
+    for file in &parcel.files {
+        if file.offset.checked_add(file.size).is_none_or(|past| past > end) {
+            return Err(ComponentError::Beyond { path: file.path.clone() });
+        }
+        let span = Span { path: Arc::clone(&path), offset: file.offset, size: file.size };
+        spans.push((file.path.clone(), span));
+    }
+    unpack(spans.into_iter(), &parcel.folder)
+}
+
+/// The files as they are, but for archives, which are replaced by what is in them.
+fn unpack(spans: impl Iterator<Item = (String, Span)>, folder: &str) -> Result<Found, ComponentError> {
+    let (mut files, mut refused) = (Vec::new(), Vec::new());
+    for (path, span) in spans {
         let zip = path.len() > 4 && path.as_bytes()[path.len() - 4..].eq_ignore_ascii_case(b".zip");
-        let file = FoundFile { size: metadata.len(), place: Place::File(entry.path().to_owned()), path };
+        let size = span.size;
+        let file = FoundFile { path, size, place: Place::File(span.clone()) };
         let whole = Kind::of_installer(file.name()).is_some();
         if zip && !whole {
-            match members(entry.path(), &file.path, &mut refused) {
+            match members(&span, &file.path, &mut refused) {
                 Ok(members) => files.extend(members),
                 Err(error) => {
                     let reason = reasons(&error);
@@ -145,7 +245,7 @@ pub fn walk(root: &Path) -> Result<(Vec<FoundFile>, Vec<Refused>), ComponentErro
             files.push(file);
         }
         if files.len() > MOST_FILES || refused.len() > MOST_FILES {
-            return Err(too_many());
+            return Err(ComponentError::TooMany { path: folder.to_owned() });
         }
     }
     Ok((files, refused))
@@ -153,10 +253,9 @@ pub fn walk(root: &Path) -> Result<(Vec<FoundFile>, Vec<Refused>), ComponentErro
 
 /// An archive's files. Names that lead out of it are refused, as are those that Windows would take
 /// for the same file.
-fn members(path: &Path, shown: &str, refused: &mut Vec<Refused>) -> Result<Vec<FoundFile>, ComponentError> {
+fn members(span: &Span, shown: &str, refused: &mut Vec<Refused>) -> Result<Vec<FoundFile>, ComponentError> {
     let failed = |source| ComponentError::Read { path: shown.to_owned(), source };
-    let found = File::open(path).and_then(|mut file| zip::members(&mut file)).map_err(failed)?;
-    let place: Arc<Path> = Arc::from(path);
+    let found = span.open().and_then(|mut archive| zip::members(&mut archive)).map_err(failed)?;
     let mut names = HashSet::new();
     let mut files = Vec::new();
     for member in found {
@@ -180,7 +279,7 @@ fn members(path: &Path, shown: &str, refused: &mut Vec<Refused>) -> Result<Vec<F
         } else if !names.insert(name.to_lowercase()) {
             refuse("the archive holds it twice");
         } else {
-            let place = Place::Member { archive: Arc::clone(&place), content: member.content() };
+            let place = Place::Member { archive: span.clone(), content: member.content() };
             files.push(FoundFile { path: format!("{shown}/{name}"), size: member.size, place });
         }
     }
@@ -194,11 +293,4 @@ fn is_inside(name: &str) -> bool {
         && !name.contains(odd)
         && name.split('/').count() <= DEEPEST * 2
         && name.split('/').all(|part| !part.is_empty() && part.trim_end_matches(['.', ' ']) == part)
-}
-
-/// All that a reader gives; `None` when it is more than this.
-fn limited(reader: impl Read, most: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut content = Vec::new();
-    reader.take(most.saturating_add(1)).read_to_end(&mut content)?;
-    Ok((content.len() as u64 <= most).then_some(content))
 }

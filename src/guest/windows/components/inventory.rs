@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::catalog::Kind;
-use super::files::{ComponentError, FoundFile, Refused, walk};
+use super::files::{ComponentError, FoundFile, Refused, unparcel, walk};
+use crate::guest::report::Parcel;
 use crate::guest::windows::inf::Inf;
 use crate::guest::windows::pe::Pe;
 
@@ -87,13 +88,27 @@ impl Inventory {
     /// is in [`Self::refused`].
     pub fn read(folder: &Path) -> Result<Self, ComponentError> {
         let (files, refused) = walk(folder)?;
-        let mut inventory = Self { folder: Some(folder.to_owned()), refused, ..Self::default() };
+        Self::of(folder.to_owned(), &files, refused)
+    }
+
+    /// The same of a folder whose files are on a device, in a sandbox.
+    ///
+    /// # Errors
+    /// The device cannot be read, or a file is not on it; else as [`Self::read`].
+    pub fn of_parcel(device: &Path, parcel: &Parcel) -> Result<Self, ComponentError> {
+        let (files, refused) = unparcel(device, parcel)?;
+        Self::of(PathBuf::from(&parcel.folder), &files, refused)
+    }
+
+    fn of(folder: PathBuf, files: &[FoundFile], refused: Vec<Refused>) -> Result<Self, ComponentError> {
+        let too_many = || ComponentError::TooMany { path: folder.display().to_string() };
+        let mut inventory = Self { folder: Some(folder.clone()), refused, ..Self::default() };
         let mut all = All::default();
-        for file in &files {
+        for file in files {
             all.files.entry(file.path.to_lowercase()).or_insert_with(|| file.clone());
         }
         let all = Arc::new(all);
-        for file in &files {
+        for file in files {
             if let Some(kind) = Kind::of_installer(file.name()) {
                 inventory.installer(kind, file, all.get(file.directory(), "install.ps1"));
             } else if file.name().to_lowercase().ends_with(".inf") {
@@ -102,7 +117,7 @@ impl Inventory {
                 match read {
                     Ok(inf) if inf.section("Manufacturer").is_some() => {
                         if inventory.packages.len() == MOST_PACKAGES {
-                            return Err(ComponentError::TooMany { path: folder.display().to_string() });
+                            return Err(too_many());
                         }
                         let kinds = kinds(&inf);
                         inventory.packages.push(Package {
@@ -119,6 +134,17 @@ impl Inventory {
             }
         }
         Ok(inventory)
+    }
+
+    /// What was found, in a few words.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let drivers = self.packages.iter().filter(|package| !package.kinds.is_empty()).count();
+        let installers = self.installers.len();
+        match (drivers, installers) {
+            (0, 0) => "nothing of Amazon's".to_owned(),
+            _ => format!("driver packages: {drivers}, installers: {installers}"),
+        }
     }
 
     fn installer(&mut self, kind: Kind, file: &FoundFile, script: Option<&FoundFile>) {

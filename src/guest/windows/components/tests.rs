@@ -1,12 +1,14 @@
 //! The table, and folders without drivers. Whole packages are in `tests/it/guest/windows/drivers`.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
-use super::{Inventory, Kind, Limit, Need};
+use super::{ComponentError, FoundFile, Inventory, Kind, Limit, Need, list};
+use crate::guest::report::{Parcel, ParcelFile};
 use crate::guest::windows::inf::{Product, Target};
 use crate::model::Hypervisor;
 
@@ -192,4 +194,93 @@ fn hostile_archives_are_bounded() {
     assert!(reason("b.zip").contains("no zip archive"), "{}", reason("b.zip"));
     assert!(reason("c.zip").contains("zip64"), "{}", reason("c.zip"));
     assert!(reason("d.zip").contains("too large"), "{}", reason("d.zip"));
+}
+
+/// A folder's files as they lie on a parcel's device.
+fn parcel(folder: &Path) -> (tempfile::NamedTempFile, Parcel) {
+    let mut device = tempfile::NamedTempFile::new().unwrap();
+    let mut files = Vec::new();
+    let mut offset = 0;
+    for listed in list(folder).unwrap() {
+        let mut content = fs::read(&listed.file).unwrap();
+        files.push(ParcelFile { path: listed.path, offset, size: listed.size });
+        content.resize(content.len().next_multiple_of(4096), 0x55);
+        device.write_all(&content).unwrap();
+        offset += content.len() as u64;
+    }
+    (device, Parcel { folder: folder.display().to_string(), files })
+}
+
+#[test]
+fn a_parcel_holds_what_the_folder_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::create_dir(path.join("agents")).unwrap();
+    fs::write(path.join("agents/AmazonEC2Launch.msi"), vec![7; 10_000]).unwrap();
+    fs::write(path.join("broken.inf"), "words\n").unwrap();
+    let inf = b"[Manufacturer]\n".as_slice();
+    let program: Vec<u8> = (0..100_000_u32).map(|at| (at / 5) as u8).collect();
+    fs::write(path.join("a.zip"), archive(&[("x\\y.inf", inf), ("x/y.sys", &program)])).unwrap();
+    fs::write(path.join("b.zip"), "no archive").unwrap();
+    let (device, parcel) = parcel(path);
+    let (here, there) =
+        (Inventory::read(path).unwrap(), Inventory::of_parcel(device.path(), &parcel).unwrap());
+    assert_eq!(here.folder, there.folder);
+    assert_eq!(here.refused, there.refused);
+    assert_eq!(here.refused.len(), 2, "{:?}", here.refused);
+    let files = |inventory: &Inventory| {
+        let packages =
+            inventory.packages.iter().flat_map(|package| [&package.file, package.beside("y.sys").unwrap()]);
+        let installers = inventory.installers.iter().map(|installer| &installer.file);
+        let read = |file: &FoundFile| {
+            let mut content = Vec::new();
+            let count = file.open().unwrap().read_to_end(&mut content).unwrap();
+            assert_eq!(content, file.read(1 << 20).unwrap());
+            (file.path.clone(), file.size, count, content)
+        };
+        packages.chain(installers).map(read).collect::<Vec<_>>()
+    };
+    assert_eq!(files(&here), files(&there));
+    assert_eq!(files(&here)[1].3, program);
+}
+
+#[test]
+fn a_parcels_files_stay_on_their_device() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.inf"), "[Manufacturer]\n").unwrap();
+    let (device, sound) = parcel(folder.path());
+    for (offset, size) in [(0, 4097), (4096, 1), (u64::MAX, 2), (1, u64::MAX), (8192, 0)] {
+        let mut parcel = sound.clone();
+        parcel.files[0] = ParcelFile { path: "a.inf".to_owned(), offset, size };
+        let error = Inventory::of_parcel(device.path(), &parcel).unwrap_err();
+        assert!(matches!(error, ComponentError::Beyond { .. }), "{offset} {size}: {error}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_not_what_the_archive_says_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.zip");
+    let program = vec![3; 50_000];
+    let sound = archive(&[("y.sys", &program), ("x.inf", b"[Manufacturer]\n")]);
+    let directory = sound.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+    // The directory's checksum, and its size: one byte fewer, one more.
+    for (place, byte) in
+        [(16, sound[directory + 16] ^ 1), (24, sound[directory + 24] - 1), (24, sound[directory + 24] + 1)]
+    {
+        let mut changed = sound.clone();
+        changed[directory + place] = byte;
+        fs::write(&path, &changed).unwrap();
+        let inventory = Inventory::read(folder.path()).unwrap();
+        let file = inventory.packages[0].beside("y.sys").unwrap();
+        let error = std::io::copy(&mut file.open().unwrap(), &mut std::io::sink()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
+    }
+    // A file that became shorter since it was found.
+    fs::write(folder.path().join("AmazonEC2Launch.msi"), vec![1; 5000]).unwrap();
+    fs::write(&path, &sound).unwrap();
+    let inventory = Inventory::read(folder.path()).unwrap();
+    fs::write(folder.path().join("AmazonEC2Launch.msi"), vec![1; 4000]).unwrap();
+    let file = &inventory.installers[0].file;
+    assert!(std::io::copy(&mut file.open().unwrap(), &mut std::io::sink()).is_err());
 }

@@ -2,8 +2,7 @@
 //! members, no zip64, no encryption. Nothing is taken at an archive's word: memory is bounded by
 //! what is read of it, a member by its caller.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Take};
 
 use crate::guest::windows::bytes;
 use flate2::read::DeflateDecoder;
@@ -62,12 +61,12 @@ fn wrong(what: &'static str) -> io::Error {
 ///
 /// # Errors
 /// It cannot be read, is no archive, or is of a kind that drivers are not packed in.
-pub fn members(file: &mut File) -> io::Result<Vec<Member>> {
+pub fn members(file: &mut (impl Read + Seek)) -> io::Result<Vec<Member>> {
     let length = file.seek(SeekFrom::End(0))?;
     let tail = length.min((END + LONGEST_COMMENT) as u64);
     file.seek(SeekFrom::Start(length - tail))?;
     let mut end = Vec::new();
-    file.take(tail).read_to_end(&mut end)?;
+    file.by_ref().take(tail).read_to_end(&mut end)?;
     // The record is the last one whose comment reaches to the file's end.
     let place = (0..end.len().saturating_sub(END - 1)).rev().find(|place| {
         let record = &end[*place..];
@@ -126,33 +125,76 @@ fn entry(data: &[u8]) -> Option<(Member, &[u8])> {
 }
 
 impl Content {
-    /// The content, unpacked; `None` when it is more than this.
+    /// The content as a stream, unpacked, of this archive.
     ///
     /// # Errors
-    /// It cannot be read, is packed in another way, or is not what the archive says.
-    pub fn read(self, file: &mut File, most: u64) -> io::Result<Option<Vec<u8>>> {
+    /// It cannot be read, is not where the directory says, or is packed in another way.
+    pub fn open<R: Read + Seek>(self, mut archive: R) -> io::Result<Unpacked<R>> {
         let mut header = [0; HEADER];
-        file.seek(SeekFrom::Start(self.header))?;
-        file.read_exact(&mut header)?;
+        archive.seek(SeekFrom::Start(self.header))?;
+        archive.read_exact(&mut header)?;
         if !header.starts_with(b"PK\x03\x04") {
             return Err(wrong("the archive has no member where its directory says"));
         }
-        file.seek_relative(i64::from(u16_at(&header, 26)) + i64::from(u16_at(&header, 28)))?;
-        let packed = file.take(self.packed);
-        let mut content = Vec::new();
-        let limit = most.saturating_add(1);
-        match self.method {
-            0 => packed.take(limit).read_to_end(&mut content)?,
-            8 => DeflateDecoder::new(packed).take(limit).read_to_end(&mut content)?,
+        archive.seek_relative(i64::from(u16_at(&header, 26)) + i64::from(u16_at(&header, 28)))?;
+        let packed = archive.take(self.packed);
+        let from = match self.method {
+            0 => Packed::Stored(packed),
+            8 => Packed::Deflated(Box::new(DeflateDecoder::new(packed))),
             _ => return Err(wrong("it is packed in another way than Windows packs")),
         };
-        if content.len() as u64 > most {
+        Ok(Unpacked { from, hasher: crc32fast::Hasher::new(), left: self.size, checksum: self.checksum })
+    }
+}
+
+impl Content {
+    /// The whole content, unpacked; `None` when it is more than this.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and what it holds is not what the archive says.
+    pub fn read(self, archive: impl Read + Seek, most: u64) -> io::Result<Option<Vec<u8>>> {
+        if self.size > most {
             return Ok(None);
         }
-        if content.len() as u64 != self.size || crc32fast::hash(&content) != self.checksum {
-            return Err(wrong("it is not what the archive's directory says"));
-        }
+        let mut content = Vec::new();
+        self.open(archive)?.read_to_end(&mut content)?;
         Ok(Some(content))
+    }
+}
+
+/// A member's content. It has as many bytes as the archive says, with its checksum; else reading it
+/// fails, at the latest instead of giving the last of them.
+pub struct Unpacked<R> {
+    from: Packed<R>,
+    hasher: crc32fast::Hasher,
+    left: u64,
+    checksum: u32,
+}
+
+enum Packed<R> {
+    Stored(Take<R>),
+    Deflated(Box<DeflateDecoder<Take<R>>>),
+}
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let count = match &mut self.from {
+            Packed::Stored(from) => from.read(buffer)?,
+            Packed::Deflated(from) => from.read(buffer)?,
+        };
+        self.hasher.update(&buffer[..count]);
+        let left = self.left.checked_sub(count as u64);
+        let ends = count == 0 || left == Some(0);
+        match left {
+            Some(left) if !ends || (left == 0 && self.hasher.clone().finalize() == self.checksum) => {
+                self.left = left;
+                Ok(count)
+            }
+            _ => Err(wrong("it is not what the archive's directory says")),
+        }
     }
 }
 

@@ -4,17 +4,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::run::{LOOK, Made, WINDOWS};
+use super::way::Way;
 use crate::guest::disk::layout::{Layout, Volume};
 use crate::guest::disk::mount::{Filesystem, Mounts};
 use crate::guest::draft::{Draft, MOST_FILE};
 use crate::guest::findings::{Findings, blocks, informs, warns};
-use crate::guest::report::FileDiff;
+use crate::guest::report::{FileDiff, GiveUp};
 use crate::guest::tree::Tree;
 use crate::guest::windows::bcd;
 use crate::guest::windows::files::Files;
 use crate::guest::windows::mount::{self, Ntfs};
 use crate::guest::windows::registry::{HiveFile, Planned, RegistryError};
-use crate::guest::windows::review;
 use crate::model::Firmware;
 
 /// Where it is mounted, when it is not C:.
@@ -87,6 +87,7 @@ impl BootVolume {
 pub(super) fn prepare_boot(
     boot: &BootVolume,
     windows: &Files,
+    give_up: GiveUp,
     write: bool,
     made: &mut Made,
     findings: &mut Findings,
@@ -100,13 +101,16 @@ pub(super) fn prepare_boot(
     };
     let at = Path::new(SYSTEM);
     if boot.kind == "ntfs" {
-        if let Some(finding) =
-            review::gate(mount::gate(&boot.device), "the partition that Windows is started from")
-        {
+        const NAME: &str = "the partition that Windows is started from";
+        let way = Way::new(mount::gate(&boot.device), give_up);
+        if let Some(finding) = way.finding(NAME) {
             findings.push(finding);
+        }
+        if !way.is_open() {
             return Ok(());
         }
-        let ntfs = match Ntfs::mount(&boot.device, at, write) {
+        way.note(NAME, made);
+        let ntfs = match way.mount(&boot.device, at, write) {
             Ok(ntfs) => ntfs,
             Err(error) => {
                 findings.push(refused(error));

@@ -6,16 +6,20 @@ use std::path::Path;
 use super::boot::{BCD_BIOS, BCD_UEFI, BootVolume, prepare_boot};
 use super::describe;
 use super::facts::{damaged, grown, logs, report, unknown};
+use super::way::Way;
 use crate::guest::disk::layout::{Layout, Volume};
 use crate::guest::findings::{Findings, blocks, warns};
 use crate::guest::report::{FileDiff, Job, Recipe, Report};
 use crate::guest::tree::Tree;
+use crate::guest::windows::changes;
+use crate::guest::windows::components::Inventory;
 use crate::guest::windows::files::Files;
 use crate::guest::windows::look::{self, Look};
 use crate::guest::windows::mount::{self, Gate, Ntfs};
 use crate::guest::windows::recipe;
 use crate::guest::windows::registry::{HiveFile, Outcome, RegistryError};
 use crate::guest::windows::review;
+use crate::guest::windows::stage;
 use crate::model::Firmware;
 
 /// Where volumes are mounted for a look, and C:.
@@ -24,25 +28,29 @@ pub(super) const WINDOWS: &str = "/guest";
 /// What says that a volume is C:.
 const SYSTEM_HIVE: &str = "/Windows/System32/config/SYSTEM";
 const SOFTWARE_HIVE: &str = "/Windows/System32/config/SOFTWARE";
+const SOFTWARE_ROOT: &str = "HKEY_LOCAL_MACHINE\\SOFTWARE";
+/// The first EC2Launch (EC2 user guide, "EC2Launch directory structure").
+const FIRST_LAUNCH: &str = "/ProgramData/Amazon/EC2-Windows/Launch/Scripts/InitializeInstance.ps1";
 
 /// Looks for a Windows on the NTFS volumes, and prepares it when the job says so; `None` when there
-/// is none.
+/// is none. `components`: what the user's folder holds, when one was named.
 ///
 /// # Errors
 /// When a device fails. What is wrong with the guest is a finding.
-pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
+pub fn examine(layout: &Layout, job: &Job, components: Option<Inventory>) -> io::Result<Option<Report>> {
     let mut findings = Findings::new();
     let Some((volume, gate)) = find(layout, &mut findings)? else { return Ok(None) };
     let name = layout.name(volume.place);
-    let is_open = gate == Gate::Open;
-    if let Some(closed) = review::gate(gate, &name) {
+    let way = Way::new(gate, job.inputs.give_up);
+    let is_open = way.is_open();
+    if let Some(closed) = way.finding(&name) {
         findings.push(closed);
     }
     if gate == Gate::NoTools {
         return Ok(Some(report(None, findings, Recipe::default(), Vec::new())));
     }
     let device = layout.device(volume)?;
-    let ntfs = match Ntfs::mount(&device, Path::new(WINDOWS), is_open && job.prepare) {
+    let ntfs = match way.mount(&device, Path::new(WINDOWS), is_open && job.prepare) {
         Ok(ntfs) => ntfs,
         Err(error) => {
             findings.push(
@@ -55,7 +63,9 @@ pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
     };
     let boot = BootVolume::find(layout, volume)?;
     let mut made = Made::default();
-    if let Err(error) = prepare(layout, job, is_open, boot.as_ref(), &mut made, &mut findings) {
+    way.note(&name, &mut made);
+    let given = Given { layout, job, components: components.as_ref(), is_open, boot: boot.as_ref() };
+    if let Err(error) = prepare(&given, &mut made, &mut findings) {
         made.forget();
         findings.push(damaged(&error));
     }
@@ -67,7 +77,10 @@ pub fn examine(layout: &Layout, job: &Job) -> io::Result<Option<Report>> {
         );
     }
     let firmware = boot.as_ref().map_or(Firmware::Bios, |boot| boot.firmware);
-    let facts = made.look.map(|look| describe::facts(look, firmware, made.free, layout));
+    let mut facts = made.look.map(|look| describe::facts(look, firmware, made.free, layout));
+    if let (Some(facts), Some(inventory)) = (&mut facts, &components) {
+        facts.details.push(("components".to_owned(), inventory.summary()));
+    }
     Ok(Some(report(facts, findings, made.recipe, made.diffs)))
 }
 
@@ -126,18 +139,24 @@ fn find<'l>(layout: &'l Layout, findings: &mut Findings) -> io::Result<Option<(&
     Ok(found.into_iter().next())
 }
 
-fn prepare(
-    layout: &Layout,
-    job: &Job,
+/// What a preparation goes by.
+struct Given<'g> {
+    layout: &'g Layout,
+    job: &'g Job,
+    components: Option<&'g Inventory>,
+    /// Whether the volume may be changed.
     is_open: bool,
-    boot: Option<&BootVolume>,
-    made: &mut Made,
-    findings: &mut Findings,
-) -> Result<(), RegistryError> {
+    boot: Option<&'g BootVolume>,
+}
+
+/// Files come first and hives last: what fails on the way leaves a registry that knows nothing of it, and
+/// all of it is given up.
+fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Result<(), RegistryError> {
+    let Given { layout, job, components, is_open, boot } = *given;
     let files = Files::new(Tree::open(Path::new(WINDOWS))?, "C:");
     let hives = (
         HiveFile::load(&files, "HKEY_LOCAL_MACHINE\\SYSTEM", SYSTEM_HIVE)?,
-        HiveFile::load(&files, "HKEY_LOCAL_MACHINE\\SOFTWARE", SOFTWARE_HIVE)?,
+        HiveFile::load(&files, SOFTWARE_ROOT, SOFTWARE_HIVE)?,
     );
     let (Some(system), Some(software)) = hives else {
         findings.push(unknown(&files));
@@ -152,7 +171,7 @@ fn prepare(
         let path = path.to_owned();
         move |source| RegistryError::Hive { path, source }
     };
-    let Some(look) =
+    let Some(mut look) =
         look::look(&system.hive()?, &software.hive()?).map_err(failed("C:\\Windows\\System32\\config"))?
     else {
         findings.push(unknown(&files));
@@ -164,15 +183,37 @@ fn prepare(
     review::review(&look, &job.inputs, free, findings);
     review::drives(&look, layout, findings);
     grown(&look, layout, findings);
+    look.first_launch = files.is_file(FIRST_LAUNCH);
+    let injection = super::components::injection(&look, &job.inputs, components, layout, findings);
     let write = is_open && job.prepare;
-    let planned = recipe::system(&look);
+    let changes = changes::look(&files, &system, &look, &job.inputs.changes, findings)?;
+    let mut planned = recipe::system(&look);
     made.look = Some(look);
-    if !is_open {
-        return Ok(());
+    let Some(injection) = injection.filter(|_| is_open) else { return Ok(()) };
+    // All at once, so that its room is counted together.
+    let staged = [injection.staged, changes.staged].concat();
+    match stage::stage(&files, &staged, write) {
+        Ok(outcome) => {
+            made.recipe.edits.extend(outcome.edits);
+            made.diffs.extend(outcome.diffs);
+        }
+        Err(error) => {
+            made.forget();
+            findings.push(error.finding());
+            return Ok(());
+        }
     }
+    planned.extend(injection.system);
+    planned.extend(changes.system);
     made.add(system.change(&files, &planned, write)?);
+    // Read again, since two hives at a time are more than the sandbox's memory holds.
+    if !injection.software.is_empty()
+        && let Some(software) = HiveFile::load(&files, SOFTWARE_ROOT, SOFTWARE_HIVE)?
+    {
+        made.add(software.change(&files, &injection.software, write)?);
+    }
     match boot {
-        Some(boot) => prepare_boot(boot, &files, write, made, findings)?,
+        Some(boot) => prepare_boot(boot, &files, job.inputs.give_up, write, made, findings)?,
         None => findings.push(
             blocks("windows_boot_missing", "No boot configuration of Windows was found on the disk it is on")
                 .seen(format!("looked for {BCD_UEFI} on the EFI system partition, and for {BCD_BIOS}"))

@@ -180,7 +180,7 @@ pub fn unreadable(error: &InjectError) -> Finding {
         text.push_str(&format!(": {below}"));
         source = below.source();
     }
-    blocks("windows_components_unusable", "The components cannot be put into this guest").seen(text).advice(
+    blocks("windows_component_unusable", "The components cannot be put into this guest").seen(text).advice(
         "Take the file that is named out of the components, or replace it by the one that Amazon publishes.",
     )
 }

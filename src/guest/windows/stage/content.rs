@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use super::{StageError, StagedContent};
 use crate::guest::tree::{Tree, TreeError};
+use crate::guest::windows::components::ComponentError;
 use crate::model::Digest;
 
 /// How much is read at a time, in bytes.
@@ -51,7 +52,19 @@ impl<W: Write> Write for Counted<W> {
 pub fn copy_to(content: &StagedContent, to: &mut impl Write) -> Result<(), StageError> {
     match content {
         StagedContent::Bytes(bytes) => to.write_all(bytes).map_err(unwritten)?,
-        StagedContent::Found(found) => to.write_all(&found.read(found.size)?).map_err(unwritten)?,
+        StagedContent::Found(found) => {
+            let mut from = found.open()?;
+            let mut piece = vec![0; PIECE];
+            loop {
+                let failed = |source| ComponentError::Read { path: found.path.clone(), source };
+                match from.read(&mut piece) {
+                    Ok(0) => break,
+                    Ok(length) => to.write_all(&piece[..length]).map_err(unwritten)?,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(failed(error).into()),
+                }
+            }
+        }
     }
     Ok(())
 }

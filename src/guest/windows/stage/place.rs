@@ -1,50 +1,19 @@
-//! Where things go in a volume whose names have no case: what is there already, what is missing, and
-//! names that Windows cannot have.
+//! Where things go in a volume whose names have no case: what is there already, and what is missing.
 
 use rustix::io::Errno;
 
 use super::StageError;
 use crate::guest::tree::{Kind, Metadata, TreeError};
 use crate::guest::windows::files::Files;
+use crate::model::windows_name_mistake;
 
-/// Most UTF-16 units of a name (NTFS), and of a path with its drive that programs open
-/// (`MAX_PATH` of Windows, which counts the zero at the end).
-const MOST_NAME: usize = 255;
+/// Most UTF-16 units of a path with its drive that programs open (`MAX_PATH` of Windows, which counts
+/// the zero at the end).
 const MOST_PATH: usize = 259;
-/// Characters that no name has (Microsoft, "Naming Files, Paths, and Namespaces").
-const FORBIDDEN: &str = "<>:\"|?*\\";
-/// Names of devices, with or without an extension (the same page).
-const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
-const PORTS: [&str; 2] = ["com", "lpt"];
-
 /// A name as it is compared: NTFS knows no case.
 #[must_use]
 pub fn folded(path: &str) -> String {
     path.to_lowercase()
-}
-
-/// Why a name cannot be one of Windows'; `None` when it can.
-#[must_use]
-pub fn name_mistake(name: &str) -> Option<&'static str> {
-    let lower = name.to_lowercase();
-    let stem = lower.split('.').next().unwrap_or_default().trim_end();
-    let is_number = |text: &str| {
-        matches!(text, "¹" | "²" | "³") || (text.len() == 1 && text.chars().all(|c| c.is_ascii_digit()))
-    };
-    let is_port = PORTS.iter().any(|port| stem.strip_prefix(*port).is_some_and(is_number));
-    if name.is_empty() || name == "." || name == ".." {
-        Some("a part of it is empty, `.` or `..`")
-    } else if name.chars().any(|c| c.is_control() || FORBIDDEN.contains(c)) {
-        Some("names in Windows have none of < > : \" | ? * \\ and no control characters")
-    } else if name.ends_with(['.', ' ']) {
-        Some("names in Windows do not end in a dot or a blank")
-    } else if DEVICES.contains(&stem) || is_port {
-        Some("that is the name of a device in Windows")
-    } else if name.encode_utf16().count() > MOST_NAME {
-        Some("names in Windows have at most 255 characters")
-    } else {
-        None
-    }
 }
 
 /// Whether a whole path can be one of Windows'.
@@ -54,7 +23,7 @@ pub fn name_mistake(name: &str) -> Option<&'static str> {
 pub fn check(path: &str) -> Result<(), StageError> {
     let wrong = |why| Err(StageError::Name { path: path.to_owned(), why });
     let Some(rest) = path.strip_prefix('/') else { return wrong("it does not begin at the volume's root") };
-    if let Some(why) = rest.split('/').find_map(name_mistake) {
+    if let Some(why) = rest.split('/').find_map(windows_name_mistake) {
         return wrong(why);
     }
     if path.encode_utf16().count() + "C:".len() > MOST_PATH {
@@ -92,6 +61,25 @@ pub fn find(files: &Files, directory: &str, name: &str) -> Result<Option<(String
     Ok(found.map(|found| (path, found)))
 }
 
+/// Whether a file can be at a path: what is above it, as far as it is there, is directories, and where
+/// it goes is a file or nothing.
+///
+/// # Errors
+/// [`StageError::Obstacle`], and when a directory cannot be read.
+pub fn look(files: &Files, path: &str) -> Result<(), StageError> {
+    let mut above = String::new();
+    let mut names = path.split('/').filter(|name| !name.is_empty()).peekable();
+    while let Some(name) = names.next() {
+        let Some((found, about)) = find(files, &above, name)? else { return Ok(()) };
+        let wanted = if names.peek().is_some() { Kind::Directory } else { Kind::File };
+        if about.kind != wanted {
+            return Err(obstacle(files, &found, about.kind));
+        }
+        above = found;
+    }
+    Ok(())
+}
+
 /// What is there when it is not what was looked for.
 #[must_use]
 pub fn obstacle(files: &Files, path: &str, kind: Kind) -> StageError {
@@ -107,33 +95,6 @@ pub fn obstacle(files: &Files, path: &str, kind: Kind) -> StageError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_windows_cannot_have() {
-        for name in [
-            "", ".", "..", "a:b", "a*", "what?", "a\"b", "a<b", "a>b", "a|b", "a\\b", "tab\t", "dot.",
-            "blank ", "CON", "nul.txt", "Com1", "LPT9.log", "com¹", "aux .x", "CONIN$", "com0",
-        ] {
-            assert!(name_mistake(name).is_some(), "{name:?}");
-        }
-        for name in [
-            "con1",
-            "common",
-            "com10",
-            "nulls",
-            ".x",
-            "a b.c",
-            "AWSNVMe.sys",
-            "ä€😀",
-            "com",
-            "lpt.txt",
-            "x.nul",
-        ] {
-            assert_eq!(name_mistake(name), None, "{name:?}");
-        }
-        assert!(name_mistake(&"x".repeat(255)).is_none());
-        assert!(name_mistake(&"x".repeat(256)).is_some());
-    }
 
     #[test]
     fn paths_begin_at_the_root_and_are_not_too_long() {

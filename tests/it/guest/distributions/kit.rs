@@ -7,8 +7,8 @@ use std::path::Path;
 
 use replant::guest::prepare;
 use replant::guest::report::{
-    DiskFacts, FileChange, FileDiff, Finding, FindingSeverity, Job, PROTOCOL, PartitionFacts, RecipeInputs,
-    Report,
+    DiskFacts, FileChange, FileDiff, Finding, FindingSeverity, GiveUp, Job, PROTOCOL, PartitionFacts,
+    RecipeInputs, Report,
 };
 use replant::guest::tree::Tree;
 use replant::model::{GuestChanges, Hypervisor, NetworkPolicy};
@@ -276,8 +276,8 @@ pub fn run_with(
     changes: GuestChanges,
     prepare: bool,
 ) -> Report {
-    let inputs = RecipeInputs { hypervisor, network, changes };
-    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs };
+    let inputs = RecipeInputs { hypervisor, network, changes, give_up: GiveUp::default() };
+    let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs, parcel: None };
     prepare::run(&Tree::open(root).unwrap(), disks, &job).unwrap()
 }
 

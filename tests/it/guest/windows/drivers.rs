@@ -2,6 +2,6 @@
 //! made by a compiler and signed by osslsigncode, archives packed by Python.
 
 mod chosen;
-mod packages;
+pub mod packages;
 pub mod programs;
 mod setupapi;

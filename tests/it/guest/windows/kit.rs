@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+pub use super::large::sum;
+
 /// Runs a program to its successful end.
 pub fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
@@ -20,17 +22,6 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
 
 fn long(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
-}
-
-/// The header's checksum put right.
-pub fn sum(bytes: &mut [u8]) {
-    let words = bytes[..508].chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap()));
-    let sum = match words.fold(0, |sum, word| sum ^ word) {
-        0 => 1,
-        u32::MAX => u32::MAX - 1,
-        sum => sum,
-    };
-    put(bytes, 508, &sum.to_le_bytes());
 }
 
 /// A hive with a root key and nothing else, after the specification of the format.
@@ -248,3 +239,44 @@ pub fn disk(how: &str, windows: &Path, system: &Path) -> Disk {
         .args([&image, windows, system]));
     Disk { directory, image }
 }
+
+/// Runs a script with the C: of [`disk`] as `$loop`.
+pub fn with_c(disk: &Disk, script: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guest/windows");
+    run(Command::new("bash")
+        .args(["-euc", &format!(
+            "loop=$(losetup --find --show --offset $((26624 * 512)) --sizelimit $((163840 * 512)) \"$1\"); trap 'losetup -d $loop' EXIT\n{script}"
+        )])
+        .arg("script")
+        .arg(&disk.image)
+        .arg(root.join("log_in_use.py")));
+}
+
+/// Makes the log of C: say that Windows was running: of version 1.1, or of 2.0.
+pub fn log_in_use(disk: &Disk, version: u8) {
+    with_c(
+        disk,
+        &format!(
+            "size=$(ntfsinfo --inode 2 $loop 2>/dev/null | sed -n 's/.*Data Size:[^0-9]*\\([0-9]*\\).*/\\1/p' | head -1)\nlog=$(mktemp)\npython3 \"$2\" \"$size\" \"$log\" {version}\nntfscp --inode $loop \"$log\" 2 >/dev/null 2>&1\nrm \"$log\"\nntfs-3g.probe --readwrite $loop 2>/dev/null && exit 1 || [ $? = {} ]",
+            if version == 1 { 15 } else { 14 }
+        ),
+    );
+}
+
+/// Every file of an NTFS as dissect.ntfs reads it, and whether the volume is marked to be checked;
+/// `span`: where it is in the image.
+pub fn dissect(
+    image: &Path,
+    span: Option<(u64, u64)>,
+) -> (std::collections::BTreeMap<String, Vec<Value>>, bool) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(root.join("target/python/bin/python"));
+    command.arg(root.join("tests/it/guest/windows/read_ntfs.py")).arg(image);
+    if let Some((offset, size)) = span {
+        command.args([offset.to_string(), size.to_string()]);
+    }
+    serde_json::from_str(&run(&mut command)).unwrap()
+}
+
+/// Where C: of [`disk`] is.
+pub const C: (u64, u64) = (26_624 * 512, 163_840 * 512);

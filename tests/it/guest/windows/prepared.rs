@@ -11,7 +11,7 @@ use super::trees::{self, CARD, Guest, LOADER, SERVERS, guest, make};
 use crate::support::{Output, replant};
 
 /// What the tests of this file do with a partition: its files, copied out by ntfs-3g or mtools.
-fn copied(image: &Path, how: &str) -> tempfile::TempDir {
+pub fn copied(image: &Path, how: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     run(Command::new("bash")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guest/windows/read_disk.sh"))
@@ -19,13 +19,13 @@ fn copied(image: &Path, how: &str) -> tempfile::TempDir {
     directory
 }
 
-fn inspect(disk: &Disk, more: &[&str]) -> (Value, Output) {
+pub fn inspect(disk: &Disk, more: &[&str]) -> (Value, Output) {
     let arguments = [&["inspect", "disk.raw", "--json"][..], more].concat();
     let output = replant(disk.directory.path(), arguments);
     (serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{}", output.both())), output)
 }
 
-fn codes(inspection: &Value) -> Vec<String> {
+pub fn codes(inspection: &Value) -> Vec<String> {
     let findings = inspection["report"]["findings"].as_array().unwrap();
     findings
         .iter()
@@ -37,11 +37,20 @@ fn codes(inspection: &Value) -> Vec<String> {
 
 /// Prepares a disk into `out.raw`.
 fn prepare(disk: &Disk) -> String {
-    let output = replant(disk.directory.path(), ["prepare", "disk.raw", "--write", "out.raw", "--diff"]);
+    prepared(disk, &[])
+}
+
+/// Prepares a disk into `out.raw`, with more said.
+pub fn prepared(disk: &Disk, more: &[&str]) -> String {
+    let arguments = [&["prepare", "disk.raw", "--write", "out.raw", "--diff"][..], more].concat();
+    let output = replant(disk.directory.path(), arguments);
     assert_eq!(output.code, 0, "{}", output.both());
     // How many blocks ntfs-3g changes, and how long it all took, is not the recipe's.
     let blocks = regex::Regex::new(r"\S+ .iB of changed blocks").unwrap();
     let shown = blocks.replace_all(&output.stdout, "some changed blocks");
+    // Drivers are signed anew in each run.
+    let digests = regex::Regex::new("blake3:[0-9a-f]{64}").unwrap();
+    let shown = digests.replace_all(&shown, "blake3:DIGEST");
     shown.lines().filter(|line| !line.starts_with("Wrote ")).map(|line| format!("{line}\n")).collect()
 }
 
@@ -93,6 +102,13 @@ fn others_read_what_was_written_and_nothing_else_differs() {
         for name in ["EnableDHCP", "IPAddress", "SubnetMask", "DefaultGateway", "NameServer"] {
             wanted.push(format!("{set}\\Services\\Tcpip\\Parameters\\Interfaces\\{CARD}\\{name}"));
         }
+        // What removes VMware Tools.
+        let service = format!("{set}\\Services\\ReplantFirstBoot\\");
+        for name in
+            ["", "Description", "DisplayName", "ErrorControl", "ImagePath", "ObjectName", "Start", "Type"]
+        {
+            wanted.push(format!("{service}{name}"));
+        }
         wanted.sort();
         assert_eq!(differ.into_iter().cloned().collect::<Vec<_>>(), wanted);
         let bcd = if how == "bios" { "system/Boot/BCD" } else { "system/EFI/Microsoft/Boot/BCD" };
@@ -108,8 +124,14 @@ fn others_read_what_was_written_and_nothing_else_differs() {
         let differ = String::from_utf8(differ.stdout).unwrap();
         let lines: Vec<&str> =
             differ.lines().filter(|line| !line.contains("/SYSTEM ") && !line.contains("/BCD ")).collect();
-        let rest: Vec<&&str> = lines.iter().filter(|line| !line.contains("EFI: Boot")).collect();
+        let is_new = |line: &str| line.contains("EFI: Boot") || line.ends_with("windows: Replant");
+        let rest: Vec<&&str> = lines.iter().filter(|line| !is_new(line)).collect();
         assert!(rest.is_empty(), "{rest:?}");
+        let placed = fs::read_dir(at(&after, "windows/Replant")).unwrap();
+        let mut placed: Vec<String> =
+            placed.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        placed.sort();
+        assert_eq!(placed, ["firstboot.exe", "firstboot.steps"]);
     }
 }
 

@@ -1,5 +1,6 @@
 """Prints every file and directory of an NTFS as dissect.ntfs reads it, as JSON: path -> [kind, content's SHA-256 or
-reparse tag, owner, group, entries of the access list]. read_ntfs.py IMAGE [OFFSET SIZE]"""
+nothing, owner, group, entries of the access list]; and whether Windows is to check the volume.
+read_ntfs.py IMAGE [OFFSET SIZE]"""
 
 import hashlib
 import json
@@ -48,4 +49,5 @@ def walk(record, path):
 
 
 walk(fs.mft.root, "")
-json.dump(found, sys.stdout)
+flags = fs.mft.get(3).open("", 0x70).read()[10]
+json.dump([found, bool(flags & 1)], sys.stdout)

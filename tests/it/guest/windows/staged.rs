@@ -13,7 +13,7 @@ use replant::guest::windows::files::Files;
 use replant::guest::windows::firstboot::{directory_descriptor, file_descriptor};
 use replant::guest::windows::stage::{Access, Outcome, StageError, Staged, StagedContent, stage};
 
-use super::kit::run;
+use super::kit::{dissect, run};
 
 /// Mounted as the sandbox mounts it.
 const OPTIONS: &str = "rw,big_writes,windows_names,norecover,noatime,streams_interface=none,no_detach";
@@ -62,11 +62,7 @@ impl Volume {
         let fixed = run(Command::new("ntfsfix").arg("--no-action").arg(&self.image));
         assert!(fixed.contains("processed successfully"), "{fixed}");
         run(Command::new("ntfsinfo").arg("--mft").arg(&self.image));
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let text = run(Command::new(root.join("target/python/bin/python"))
-            .arg(root.join("tests/it/guest/windows/read_ntfs.py"))
-            .arg(&self.image));
-        serde_json::from_str(&text).unwrap()
+        dissect(&self.image, None).0
     }
 }
 

@@ -1,0 +1,7 @@
+instance "web" {
+  image         = "disk.raw"
+  instance_type = "m6i.large"
+  guest {
+    windows { components = "drivers/" }
+  }
+}

@@ -1,0 +1,8 @@
+instance "web" {
+  image         = "disk.raw"
+  instance_type = "m6i.large"
+  guest {
+    drivers = "none"
+    windows { components = "." }
+  }
+}
