@@ -7,7 +7,7 @@ use super::wait::{MISSING, Pauses};
 use super::{ApplyError, Context, instance};
 use crate::model::options::shown_groups;
 use crate::model::{Address, InstanceAddress, Part};
-use crate::plan::modification::modification;
+use crate::plan::modification::{modification, said_as_is};
 use crate::plan::{InstancePlan, LaunchPlan, Start};
 use crate::provider::{
     InstanceId, InstanceState, InstanceView, ModifyInstance, ProviderErrorKind, TagMap, VolumeId, VolumeState,
@@ -246,7 +246,12 @@ impl Context {
             .collect();
         let request = ModifyInstance {
             delete_on_termination,
-            ..self.modification(&self.seen(&id, &stub).await?, &wanted, user_data, wanted.user_data.is_some())
+            ..self.modification(
+                &self.seen(&id, &stub, &wanted).await?,
+                &wanted,
+                user_data,
+                wanted.user_data.is_some(),
+            )
         };
         self.modify(address, &id, &request).await?;
         let view = self.refresh_tags(address, &id, &wanted.tags).await?;
@@ -309,15 +314,21 @@ impl Context {
     }
 
     /// The record of an instance with what the provider has of it now.
-    async fn seen(&self, id: &InstanceId, is: &InstanceResource) -> Result<InstanceResource, ApplyError> {
+    async fn seen(
+        &self,
+        id: &InstanceId,
+        is: &InstanceResource,
+        wanted: &InstancePlan,
+    ) -> Result<InstanceResource, ApplyError> {
         let Some(view) = self.describe_instance(id).await? else { return Ok(is.clone()) };
-        Ok(InstanceResource {
+        let seen = InstanceResource {
             instance_type: view.instance_type.clone(),
             security_group_ids: shown_groups(&is.security_group_ids, &view.security_group_ids),
             termination_protection: view.termination_protection,
             options: is.options.refreshed(&view.options),
             ..is.clone()
-        })
+        };
+        Ok(said_as_is(seen, Some(&view), wanted))
     }
 
     /// What of an instance's attributes must change in the provider.
@@ -360,7 +371,7 @@ impl Context {
         if plan.stop_first || plan.start == Start::Stopped {
             self.stop(address, &id).await?;
         }
-        let seen = self.seen(&id, &is).await?;
+        let seen = self.seen(&id, &is, &wanted).await?;
         let request = self.modification(&seen, &wanted, user_data, is.user_data != wanted.user_data);
         self.modify(address, &id, &request).await?;
         let view = self.refresh_tags(address, &id, &wanted.tags).await?;

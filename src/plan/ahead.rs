@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::guest::prepared;
-use super::modification::modification;
+use super::modification::{modification, said_as_is};
 use super::{InstancePlan, Request, Start, Step, VolumePlan, build, instance};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::model::{Address, ClientToken, InstanceAddress, Part};
@@ -109,7 +109,7 @@ fn changed(
     request: &Request<'_>,
 ) -> Option<(InstanceId, ChangedInstance)> {
     let (recorded, view) = instance::alive(request.state, request.reality, address)?;
-    let is = instance::refreshed(recorded, view);
+    let is = said_as_is(instance::refreshed(recorded, view), view, plan);
     let user_data = (recorded.user_data != plan.user_data).then(String::new);
     let changed = ChangedInstance {
         address: address.clone(),

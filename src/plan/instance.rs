@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::attributes::{Table, drift};
+use super::modification::said_as_is;
 use super::{Action, AttributeChange, Change, InstancePlan, LaunchPlan, Reason, Shown, Start, Step};
 use crate::guest::report::GuestFacts;
 use crate::model::options::shown_groups;
@@ -307,7 +308,8 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
     };
     let now = refreshed(recorded, view);
     let asks_for_address = plan.private_ip.is_some() || plan.unknown.contains("private_ip");
-    let before = state_table(&now, asks_for_address);
+    let said = said_as_is(now.clone(), view, &plan);
+    let before = state_table(&said, asks_for_address);
     let drifted =
         drift(&state_table(recorded, true).changed(&state_table(&now, true), &[], &spec.sensitive).0);
     let (mut attributes, unchanged) = before.changed(&after, &FORCING, &spec.sensitive);
@@ -315,7 +317,7 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
         change.forces_replacement = !stays_dedicated(change);
     }
     for change in attributes.iter_mut().filter(|change| change.path.ends_with(".security_group_ids")) {
-        change.forces_replacement = !stays_an_interface(&change.path, &now, &plan);
+        change.forces_replacement = !stays_an_interface(&change.path, &said, &plan);
     }
     let started_outside = is_started_outside(recorded, view);
     let started = recorded.phase == LaunchPhase::Started || started_outside;

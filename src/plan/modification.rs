@@ -4,8 +4,79 @@
 use std::collections::BTreeMap;
 
 use super::InstancePlan;
-use crate::provider::ModifyInstance;
+use crate::model::options::shown_groups;
+use crate::model::{InstanceOptions, MetadataOptions, PlacementSpec};
+use crate::provider::{InstanceView, ModifyInstance};
 use crate::state::InstanceResource;
+
+/// An instance's record with what was left to EC2 until now and is asked for: saying what it already
+/// is changes nothing.
+#[must_use]
+pub fn said_as_is(
+    is: InstanceResource,
+    view: Option<&InstanceView>,
+    wanted: &InstancePlan,
+) -> InstanceResource {
+    let Some(view) = view else { return is };
+    let text = |recorded: &Option<String>, has: &Option<String>, wanted: &Option<String>| {
+        let is_it = |name: &String| match has {
+            // A profile may be named by its ARN.
+            Some(has) => name == has || (name.starts_with("arn:") && name.ends_with(&format!("/{has}"))),
+            None => false,
+        };
+        recorded.clone().or_else(|| wanted.clone().filter(is_it))
+    };
+    let security_group_ids = match is.security_group_ids.is_empty() {
+        true => shown_groups(&wanted.security_group_ids, &view.security_group_ids),
+        false => is.security_group_ids.clone(),
+    };
+    InstanceResource {
+        subnet_id: text(&is.subnet_id, &view.subnet_id, &wanted.subnet_id),
+        key_name: text(&is.key_name, &view.key_name, &wanted.key_name),
+        iam_instance_profile: text(
+            &is.iam_instance_profile,
+            &view.iam_instance_profile,
+            &wanted.iam_instance_profile,
+        ),
+        security_group_ids,
+        options: options_as_is(&is.options, wanted.options.refreshed(&view.options)),
+        ..is
+    }
+}
+
+/// What is recorded, and of the rest what is asked for, as it is.
+fn options_as_is(is: &InstanceOptions, asked: InstanceOptions) -> InstanceOptions {
+    let mut network_interfaces = is.network_interfaces.clone();
+    for interface in asked.network_interfaces {
+        let known = network_interfaces.iter_mut().find(|one| one.device_index == interface.device_index);
+        match known {
+            None => network_interfaces.push(interface),
+            Some(known) if known.security_group_ids.is_empty() => {
+                known.security_group_ids = interface.security_group_ids;
+            }
+            Some(_) => {}
+        }
+    }
+    network_interfaces.sort_by_key(|interface| interface.device_index);
+    let placement = &is.placement;
+    InstanceOptions {
+        network_interfaces,
+        placement: PlacementSpec {
+            tenancy: placement.tenancy.or(asked.placement.tenancy),
+            host_id: placement.host_id.clone().or(asked.placement.host_id),
+            group_name: placement.group_name.clone().or(asked.placement.group_name),
+            partition_number: placement.partition_number.or(asked.placement.partition_number),
+            affinity: placement.affinity.clone().or(asked.placement.affinity),
+        },
+        metadata: MetadataOptions {
+            hop_limit: is.metadata.hop_limit.or(asked.metadata.hop_limit),
+            tags: is.metadata.tags.or(asked.metadata.tags),
+            ..is.metadata.clone()
+        },
+        cpu_credits: is.cpu_credits.or(asked.cpu_credits),
+        ..is.clone()
+    }
+}
 
 /// What must change in the provider, so that an instance is as planned; not its user data, whose
 /// text is in no plan, and not the fates of its volumes.

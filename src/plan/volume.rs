@@ -285,7 +285,7 @@ struct Existing<'a> {
 impl Existing<'_> {
     fn decide(self) -> Decision {
         let now = refreshed(self.recorded, self.view);
-        let before = state_table(&now);
+        let before = state_table(&self.said_as_is(&now));
         let drift = drift(&state_table(self.recorded).changed(&before, &[], &self.sensitive).0);
         let (attributes, unchanged) = before.changed(&self.after, &FORCING, &self.sensitive);
         let precious = (self.recorded.started || self.around.started_outside) && !self.around.tainted;
@@ -330,6 +330,19 @@ impl Existing<'_> {
             make,
             write,
             overlay,
+        }
+    }
+
+    /// What was left to EC2 has no "before"; saying now what it already is changes nothing.
+    fn said_as_is(&self, now: &VolumeResource) -> VolumeResource {
+        let Some(view) = self.view.filter(|_| !now.raised) else { return now.clone() };
+        let is = |recorded: Option<u32>, wanted: Option<u32>, has: Option<u32>| {
+            recorded.or_else(|| wanted.filter(|wanted| has == Some(*wanted)))
+        };
+        VolumeResource {
+            iops: is(now.iops, self.plan.iops, view.iops),
+            throughput: is(now.throughput, self.plan.throughput, view.throughput),
+            ..now.clone()
         }
     }
 
