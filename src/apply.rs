@@ -13,6 +13,7 @@ pub mod mark;
 pub mod receipt;
 pub mod recover;
 pub mod retry;
+pub mod seat;
 pub mod slots;
 pub mod start;
 pub mod sweep;

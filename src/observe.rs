@@ -8,6 +8,7 @@ pub mod pins;
 pub mod reality;
 pub mod rebuild;
 pub mod resolve;
+pub mod unsaid;
 
 pub use machine::{DiskImage, Hardware, Inspection, Machine, MachineDisk, Prepared};
 pub use pins::{Pins, as_recorded};

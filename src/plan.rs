@@ -16,6 +16,7 @@ pub mod guest;
 pub mod image;
 pub mod instance;
 pub mod lint;
+pub mod modification;
 pub mod predict;
 pub mod saved;
 pub mod step;

@@ -17,6 +17,7 @@ use async_trait::async_trait;
 
 pub use console::advice;
 pub use preflight::{ChangedInstance, Changes, Concern, Place, Preflight, WantedInstance, WantedVolume};
+pub use slots::is_slot;
 pub use types::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, DeviceProof, Filter, ImageId,
     ImageMapping, ImageState, ImageView, InstanceId, InstanceState, InstanceTypeFacts, InstanceView,

@@ -15,6 +15,7 @@ mod memory;
 mod mutate;
 mod network;
 mod numbers;
+mod registry;
 mod seal;
 mod sparse;
 mod stored;
@@ -25,5 +26,6 @@ mod windows;
 mod words;
 
 pub use image::unsound;
+pub use memory::bounded;
 pub use numbers::Numbers;
 pub use targets::{TARGETS, Target, target};

@@ -205,3 +205,48 @@ pub fn journal(text: &[u8]) -> Vec<u8> {
     });
     lines.flatten().collect()
 }
+
+/// The sums of a hive or of its log: the base block's, and the hashes of a log's entries.
+pub fn hive(file: &mut Sparse) {
+    let head = file.read(0, 512);
+    if !head.starts_with(b"regf") {
+        return;
+    }
+    let sum = head[..508].as_chunks::<4>().0.iter().fold(0, |sum, word| sum ^ u32::from_le_bytes(*word));
+    let sum = match sum {
+        0 => 1,
+        u32::MAX => u32::MAX - 1,
+        sum => sum,
+    };
+    file.write(508, &sum.to_le_bytes());
+    let mut at = 512;
+    while at < file.size().min(MOST) {
+        let head = file.read(at, 40);
+        let size = little_half(&head, 4);
+        if !head.starts_with(b"HvLE") || size < 512 || u64::from(size) > MOST {
+            break;
+        }
+        let body = file.read(at + 40, size as usize - 40);
+        file.write(at + 24, &marvin(&body).to_le_bytes());
+        let head = file.read(at, 32);
+        file.write(at + 32, &marvin(&head).to_le_bytes());
+        at += u64::from(size);
+    }
+}
+
+/// Marvin32 under the seed of registry logs.
+fn marvin(bytes: &[u8]) -> u64 {
+    let (mut low, mut high) = (0x7a4e_55c5_u32, 0x82ef_4d88_u32);
+    let mut padded = bytes.to_vec();
+    padded.push(0x80);
+    padded.resize(padded.len().next_multiple_of(4) + 4, 0);
+    for word in padded.as_chunks::<4>().0 {
+        low = low.wrapping_add(u32::from_le_bytes(*word));
+        high ^= low;
+        low = low.rotate_left(20).wrapping_add(high);
+        high = high.rotate_left(9) ^ low;
+        low = low.rotate_left(27).wrapping_add(high);
+        high = high.rotate_left(19);
+    }
+    u64::from(high) << 32 | u64::from(low)
+}

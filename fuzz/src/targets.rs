@@ -3,7 +3,7 @@
 use super::base::Base;
 use super::numbers::Numbers;
 use super::words::{ARCHIVE, HCL, INF, JSON, LINUX, LOCATION, NBD, PROGRAM};
-use super::{config, guest, image, mutate, network, stored, stream, windows};
+use super::{config, guest, image, mutate, network, registry, stored, stream, windows};
 
 /// How new inputs are made.
 enum Inputs {
@@ -89,5 +89,8 @@ pub const TARGETS: &[Target] = &[
     of_text("inf", windows::inf, INF),
     of_text("pe", windows::pe, PROGRAM),
     of_text("components", windows::components, ARCHIVE),
+    of_bases("hive", registry::hive, || &registry::HIVE),
+    of_bases("edit", registry::edit, || &registry::HIVE),
+    of_bases("package", registry::package, || &registry::PACKAGE),
     of_text("config", config::config, HCL),
 ];

@@ -64,6 +64,14 @@ pub enum ApplyError {
         /// Where.
         instance: String,
     },
+    /// A volume is attached to the access node under a name that is no slot.
+    #[error("{volume} is the access node's own {device}")]
+    NodesOwn {
+        /// The volume.
+        volume: String,
+        /// Its device name there.
+        device: String,
+    },
     /// An instance of ours has a volume that is not ours.
     #[error("{volume} on {instance} is not in the state")]
     ForeignVolume {
@@ -186,6 +194,13 @@ impl ApplyError {
                         "{volume} is attached to {instance}, which is not in this state. Replant takes no volume from an instance it does not know."
                     ))
                     .help("detach it there, then apply again")
+            }
+            Self::NodesOwn { volume, device } => {
+                Diagnostic::error("apply::access_nodes_own", "A volume is the access node's own")
+                    .detail(format!(
+                        "{volume} is attached to the access node as {device}, which is no slot of ours: the node itself may live on it. Nothing of it was touched."
+                    ))
+                    .help("let the state forget it; this leaves the volume as it is:\nreplant state rm ADDRESS")
             }
             Self::ForeignVolume { volume, instance } => {
                 Diagnostic::error("apply::foreign_volume", "An instance has a volume that Replant does not know")

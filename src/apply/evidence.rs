@@ -6,22 +6,31 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{ApplyError, Context, Kept};
+use crate::guest::windows::firstboot::Outcome;
 use crate::model::Address;
 use crate::provider::InstanceId;
 
 /// The most bytes of a screenshot that are kept (EC2's are some 100 KB).
 const SCREENSHOT: usize = 16 << 20;
 
+/// What a start has shown.
+pub struct Evidence {
+    /// The files that hold it.
+    pub kept: Kept,
+    /// What a Windows guest's console says of its first boot, in words; nothing for other guests, and
+    /// while it goes on.
+    pub first_boot: Option<String>,
+}
+
 impl Context {
     /// Keeps an instance's console and screen under `.replant/evidence/`. Nothing depends on it: what
     /// the provider does not give, or what cannot be written, is left out.
-    pub async fn keep_evidence(&self, address: &Address, id: &InstanceId) -> Kept {
+    pub async fn keep_evidence(&self, address: &Address, id: &InstanceId) -> Evidence {
         let mut kept = Kept { console: self.provider.console_log(id), screenshot: None };
-        if kept.console.is_none()
-            && let Ok(console) = self.provider.console_output(id).await
-            && !console.text.is_empty()
-        {
-            kept.console = self.keep(id, "console.txt", console.text.into_bytes()).await;
+        let text = self.provider.console_output(id).await.map(|console| console.text).unwrap_or_default();
+        let first_boot = Outcome::in_log(&text).map(|outcome| outcome.to_string());
+        if kept.console.is_none() && !text.is_empty() {
+            kept.console = self.keep(id, "console.txt", text.into_bytes()).await;
         }
         if let Ok(Some(screen)) = self.provider.console_screenshot(id).await
             && (1..=SCREENSHOT).contains(&screen.len())
@@ -32,7 +41,7 @@ impl Context {
         self.count(|tally| {
             tally.kept.insert(instance, shown);
         });
-        kept
+        Evidence { kept, first_boot }
     }
 
     async fn keep(&self, id: &InstanceId, name: &'static str, bytes: Vec<u8>) -> Option<PathBuf> {

@@ -2,11 +2,13 @@
 //! needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::task::JoinSet;
 
+use super::recover::is_all_known;
+use super::seat::Seat;
 use super::slots::Slots;
 use super::{ApplyError, Context, Event, NodeOutcome, Receipt, receipt};
 use crate::model::{Address, InstanceAddress, LaunchMethod, Part};
@@ -49,8 +51,10 @@ pub async fn run(context: Arc<Context>) -> Result<Receipt, ApplyError> {
             Err(diagnostic) => return Err(ApplyError::Values(Box::new(diagnostic))),
         }
     }
-    let store = Arc::clone(&context.store);
-    context.blocking(move || store.commit()).await?;
+    if complete || is_all_known(&context).await {
+        let store = Arc::clone(&context.store);
+        context.blocking(move || store.commit()).await?;
+    }
     let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let receipt = receipt::receipt(&context, outcomes, took);
     context.tell(&Event::RunFinished { receipt: Box::new(receipt.clone()) });
@@ -59,7 +63,7 @@ pub async fn run(context: Arc<Context>) -> Result<Receipt, ApplyError> {
 
 struct Execution {
     context: Arc<Context>,
-    slots: Slots,
+    slots: Arc<Mutex<Slots>>,
     /// How many slots each machine takes together.
     wanted_slots: BTreeMap<InstanceAddress, usize>,
     dependents: Vec<Vec<usize>>,
@@ -89,7 +93,7 @@ impl Execution {
         let open_needs: Vec<usize> = nodes.iter().map(|node| node.needs.len()).collect();
         let ready = (0..nodes.len()).filter(|index| open_needs[*index] == 0).collect();
         Self {
-            slots,
+            slots: Arc::new(Mutex::new(slots)),
             wanted_slots,
             dependents,
             open_needs,
@@ -131,6 +135,10 @@ impl Execution {
         }
     }
 
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn address(&self, index: usize) -> Address {
         self.context.plan.nodes[index].address.clone()
     }
@@ -167,15 +175,18 @@ impl Execution {
         if matches!(node.step, Step::Attach) {
             let machine = &node.address.instance;
             let wanted = self.wanted_slots.get(machine).copied().unwrap_or(1);
-            self.slots.ask(machine, wanted);
-            self.slots.grant();
-            if !self.slots.holds(machine) {
+            let mut slots = self.slots();
+            slots.ask(machine, wanted);
+            slots.grant();
+            let is_granted = slots.holds(machine);
+            slot = slots.take(machine);
+            drop(slots);
+            if !is_granted {
                 if self.told_waiting.insert(machine.clone()) {
                     self.context.tell(&Event::WaitingForSlots { address: node.address.clone(), wanted });
                 }
                 return false;
             }
-            slot = self.slots.take(machine);
         }
         self.ready.remove(&index);
         self.spawn(index, node.clone(), slot);
@@ -188,7 +199,7 @@ impl Execution {
     }
 
     fn spawn(&mut self, index: usize, node: Node, slot: Option<String>) {
-        let context = Arc::clone(&self.context);
+        let (context, slots) = (Arc::clone(&self.context), Arc::clone(&self.slots));
         context
             .tell(&Event::NodeStarted { address: node.address.clone(), verb: node.step.verb().to_owned() });
         self.running.spawn(async move {
@@ -200,8 +211,9 @@ impl Execution {
                     .and_then(|(_, volume)| volume.slot),
                 _ => None,
             };
+            let mut seat = Seat { slot: slot.unwrap_or_default(), slots };
             let result = tokio::select! {
-                result = perform(&context, &node, slot.as_deref()) => result,
+                result = perform(&context, &node, &mut seat) => result,
                 () = stopped(&context, &node) => Err(ApplyError::Interrupted),
             };
             let freed = match (&node.step, &result) {
@@ -209,7 +221,7 @@ impl Execution {
                 (Step::Attach, Err(error))
                     if error.certainly_had_no_effect() && !in_slot(&context, &node.address) =>
                 {
-                    slot
+                    Some(seat.slot)
                 }
                 _ => None,
             };
@@ -223,7 +235,7 @@ impl Execution {
         let address = self.address(index);
         let verb = self.context.plan.nodes[index].step.verb().to_owned();
         if let Some(slot) = slot {
-            self.slots.give_back(slot);
+            self.slots().give_back(slot);
         }
         match result {
             Ok(detail) => {
@@ -254,7 +266,7 @@ impl Execution {
     fn release(&mut self, index: usize, because: Option<String>) {
         let address = self.address(index);
         if let (Some(_), Part::Attachment(_)) = (&because, &address.part) {
-            self.slots.release(&address.instance);
+            self.slots().release(&address.instance);
         }
         for dependent in self.dependents[index].clone() {
             if self.poisoned[dependent].is_none() {
@@ -295,7 +307,7 @@ async fn stopped(context: &Context, node: &Node) {
     context.cancel.reached(2).await;
 }
 
-async fn perform(context: &Arc<Context>, node: &Node, slot: Option<&str>) -> Result<String, ApplyError> {
+async fn perform(context: &Arc<Context>, node: &Node, seat: &mut Seat) -> Result<String, ApplyError> {
     let address = &node.address;
     match &node.step {
         Step::CreateVolume(plan) => context.create_volume(address, plan).await,
@@ -304,7 +316,7 @@ async fn perform(context: &Arc<Context>, node: &Node, slot: Option<&str>) -> Res
             context.delete_volume(address, id, *final_snapshot).await
         }
         Step::ForgetVolume { id } => context.forget_volume(address, id).await,
-        Step::Attach => context.attach(address, slot.unwrap_or_default()).await,
+        Step::Attach => context.attach_where_free(address, seat).await,
         Step::Write(plan) => context.write(address, plan).await,
         Step::Drivers(plan) => context.inject(address, plan).await,
         Step::Detach => context.detach(address).await,

@@ -54,6 +54,7 @@ pub fn recorded(
         prevent_destroy: plan.prevent_destroy,
         tainted: false,
         image_id: None,
+        base_ami: plan.base_ami.clone(),
         adopting: false,
     }
 }

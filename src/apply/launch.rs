@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::context::{put_instance, put_volume};
 use super::wait::{MISSING, Pauses};
 use super::{ApplyError, Context, instance};
+use crate::model::options::shown_groups;
 use crate::model::{Address, InstanceAddress, Part};
+use crate::plan::modification::modification;
 use crate::plan::{InstancePlan, LaunchPlan, Start};
 use crate::provider::{
     InstanceId, InstanceState, InstanceView, ModifyInstance, ProviderErrorKind, TagMap, VolumeId, VolumeState,
@@ -248,7 +250,10 @@ impl Context {
         };
         self.modify(address, &id, &request).await?;
         let view = self.refresh_tags(address, &id, &wanted.tags).await?;
-        let swapped = instance::recorded(&wanted, &view, LaunchPhase::Swapped, Start::Stopped);
+        let swapped = InstanceResource {
+            base_ami: stub.base_ami.clone(),
+            ..instance::recorded(&wanted, &view, LaunchPhase::Swapped, Start::Stopped)
+        };
         self.change(vec![put_instance(machine, swapped.clone())]).await?;
         if plan.start == Start::Stopped {
             return Ok(format!("{id} is stopped"));
@@ -308,7 +313,7 @@ impl Context {
         let Some(view) = self.describe_instance(id).await? else { return Ok(is.clone()) };
         Ok(InstanceResource {
             instance_type: view.instance_type.clone(),
-            security_group_ids: view.security_group_ids.clone(),
+            security_group_ids: shown_groups(&is.security_group_ids, &view.security_group_ids),
             termination_protection: view.termination_protection,
             options: is.options.refreshed(&view.options),
             ..is.clone()
@@ -324,29 +329,9 @@ impl Context {
         set_user_data: bool,
     ) -> ModifyInstance {
         ModifyInstance {
-            instance_type: (is.instance_type != wanted.instance_type).then(|| wanted.instance_type.clone()),
             // An empty text takes it away.
             user_data: set_user_data.then(|| user_data.unwrap_or_default()),
-            security_group_ids: (!wanted.security_group_ids.is_empty()
-                && is.security_group_ids != wanted.security_group_ids)
-                .then(|| wanted.security_group_ids.clone()),
-            termination_protection: (is.termination_protection != wanted.termination_protection)
-                .then_some(wanted.termination_protection),
-            metadata: (is.options.metadata != wanted.options.metadata)
-                .then(|| wanted.options.metadata.clone()),
-            cpu_credits: wanted
-                .options
-                .cpu_credits
-                .filter(|credits| is.options.cpu_credits != Some(*credits)),
-            monitoring: (is.options.monitoring != wanted.options.monitoring)
-                .then_some(wanted.options.monitoring),
-            placement: (is.options.placement != wanted.options.placement)
-                .then(|| wanted.options.placement.clone()),
-            disable_api_stop: (is.options.disable_api_stop != wanted.options.disable_api_stop)
-                .then_some(wanted.options.disable_api_stop),
-            delete_on_termination: BTreeMap::new(),
-            console_pattern: wanted.console_pattern.clone(),
-            boot_timeout: wanted.boot_timeout,
+            ..modification(is, wanted)
         }
     }
 
@@ -381,6 +366,7 @@ impl Context {
         let view = self.refresh_tags(address, &id, &wanted.tags).await?;
         let now = InstanceResource {
             image_id: is.image_id.clone(),
+            base_ami: is.base_ami.clone(),
             ..instance::recorded(&wanted, &view, LaunchPhase::Started, plan.start)
         };
         let mut changes: Vec<StateChange> = wanted

@@ -13,7 +13,7 @@ use crate::plan::image::content;
 use crate::plan::{InstancePlan, Start};
 use crate::provider::{
     CreateSnapshot, Filter, InstanceId, InstanceView, ProviderErrorKind, RunInstance, SnapshotId,
-    SnapshotView, TAG_TOKEN, VolumeId, VolumeView, user_tags,
+    SnapshotView, TAG_TOKEN, VolumeId, VolumeView, is_slot, user_tags,
 };
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{
@@ -53,7 +53,7 @@ fn is_refusal(error: &ApplyError) -> bool {
             !error.is_retryable()
                 && !matches!(error.kind, ProviderErrorKind::Io | ProviderErrorKind::Unauthorized)
         }
-        ApplyError::ForeignAttachment { .. } => true,
+        ApplyError::ForeignAttachment { .. } | ApplyError::NodesOwn { .. } => true,
         _ => false,
     }
 }
@@ -269,37 +269,90 @@ async fn made_instance(context: &Context, token: &ClientToken) -> Result<Option<
 async fn wait_for_new(context: &Context, adopted: bool) -> Result<(), ApplyError> {
     let Some(cut_off) = context.store.cut_off() else { return Ok(()) };
     let since = if adopted { Duration::ZERO } else { cut_off.elapsed().unwrap_or_default() };
-    let state = context.store.state();
-    let (mut volumes, mut instances) = (BTreeMap::new(), BTreeMap::new());
-    for address in context.store.made() {
-        match state.resources.get(&address) {
-            Some(Resource::Volume(volume)) => volumes.insert(volume.id.to_string(), address),
-            Some(Resource::Instance(instance)) => instances.insert(instance.id.to_string(), address),
-            Some(Resource::Snapshot(_) | Resource::Image(_)) | None => None,
-        };
-    }
+    let mut unseen = Unseen::made(context);
     let mut pauses = Pauses::new(context.options.limits.new.saturating_sub(since));
-    let by_ids =
-        |of: &BTreeMap<String, Address>| Filter { ids: of.keys().cloned().collect(), ..Filter::default() };
     loop {
-        if !volumes.is_empty() {
-            let filter = by_ids(&volumes);
-            for view in retry(&context.cancel, || context.provider.volumes(&filter)).await? {
-                volumes.remove(&view.id.0);
-            }
-        }
-        if !instances.is_empty() {
-            let filter = by_ids(&instances);
-            for view in retry(&context.cancel, || context.provider.instances(&filter)).await? {
-                instances.remove(&view.id.0);
-            }
-        }
-        let Some((id, address)) = volumes.iter().chain(&instances).next() else { return Ok(()) };
+        unseen.look(context).await?;
+        let Some((id, address)) = unseen.first() else { return Ok(()) };
         context.progress(address, format!("{id} was just made; waiting until it is known everywhere"));
         match pauses.pause(context, &format!("{id} described"), "it does not exist").await {
             Err(ApplyError::Timeout { .. }) => return Ok(()),
             other => other?,
         }
+    }
+}
+
+/// Whether everything that was made since the state file was written is described. What is not may
+/// only not be known everywhere yet: a run that fails then leaves its journal, from which the next
+/// one knows that it has to wait.
+pub async fn is_all_known(context: &Context) -> bool {
+    let mut unseen = Unseen::made(context);
+    unseen.look(context).await.is_ok() && unseen.first().is_none()
+}
+
+/// What was made and is not described yet, by id.
+#[derive(Default)]
+struct Unseen {
+    volumes: BTreeMap<String, Address>,
+    instances: BTreeMap<String, Address>,
+    snapshots: BTreeMap<String, Address>,
+    images: BTreeMap<String, Address>,
+}
+
+impl Unseen {
+    /// Everything since the state file was written.
+    fn made(context: &Context) -> Self {
+        let state = context.store.state();
+        let mut unseen = Self::default();
+        for address in context.store.made() {
+            let Some(resource) = state.resources.get(&address) else { continue };
+            let kind = match resource {
+                Resource::Volume(_) => &mut unseen.volumes,
+                Resource::Instance(_) => &mut unseen.instances,
+                Resource::Snapshot(_) => &mut unseen.snapshots,
+                Resource::Image(_) => &mut unseen.images,
+            };
+            kind.insert(resource.id().to_owned(), address);
+        }
+        unseen
+    }
+
+    fn first(&self) -> Option<(&String, &Address)> {
+        self.volumes.iter().chain(&self.instances).chain(&self.snapshots).chain(&self.images).next()
+    }
+
+    /// Forgets what is described now.
+    async fn look(&mut self, context: &Context) -> Result<(), ApplyError> {
+        let by_ids = |of: &BTreeMap<String, Address>| Filter {
+            ids: of.keys().cloned().collect(),
+            ..Filter::default()
+        };
+        let (provider, cancel) = (&context.provider, &context.cancel);
+        if !self.volumes.is_empty() {
+            let filter = by_ids(&self.volumes);
+            for view in retry(cancel, || provider.volumes(&filter)).await? {
+                self.volumes.remove(&view.id.0);
+            }
+        }
+        if !self.instances.is_empty() {
+            let filter = by_ids(&self.instances);
+            for view in retry(cancel, || provider.instances(&filter)).await? {
+                self.instances.remove(&view.id.0);
+            }
+        }
+        if !self.snapshots.is_empty() {
+            let filter = by_ids(&self.snapshots);
+            for view in retry(cancel, || provider.snapshots(&filter)).await? {
+                self.snapshots.remove(&view.id.0);
+            }
+        }
+        if !self.images.is_empty() {
+            let filter = by_ids(&self.images);
+            for view in retry(cancel, || provider.images(&filter)).await? {
+                self.images.remove(&view.id.0);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -385,7 +438,8 @@ async fn leave_slots(context: &Context) -> Result<(), ApplyError> {
     let filter = Filter { ids, ..Filter::default() };
     for view in retry(&context.cancel, || context.provider.volumes(&filter)).await? {
         let Some((address, _)) = volumes.get(&view.id) else { continue };
-        if view.attachment.is_some_and(|attachment| attachment.instance_id == node) {
+        // What is under no slot's name is the node's own, and stays.
+        if view.attachment.is_some_and(|at| at.instance_id == node && is_slot(&at.device)) {
             context.free_volume(address, &view.id).await?;
             let what = format!("{} was left in a slot of the access node; it is detached", view.id);
             context.tell(&Event::Recovered { address: (*address).clone(), what });

@@ -54,6 +54,13 @@ impl Slots {
         self.held.get_mut(machine)?.pop()
     }
 
+    /// Another free slot for one that turned out to be somebody else's, which is tried again after
+    /// all others; the same one when there is no other.
+    pub fn exchange(&mut self, taken: String) -> String {
+        self.free.push_back(taken.clone());
+        self.free.pop_front().unwrap_or(taken)
+    }
+
     /// A slot is free again.
     pub fn give_back(&mut self, slot: String) {
         self.free.push_back(slot);
@@ -91,6 +98,21 @@ mod tests {
         slots.grant();
         assert!(slots.holds(&b), "two are free");
         slots.give_back(second);
+    }
+
+    #[test]
+    fn a_slot_that_somebody_else_took_is_tried_last() {
+        let mut slots = Slots::new(names(3));
+        let machine = InstanceAddress::new("a");
+        slots.ask(&machine, 1);
+        slots.grant();
+        let first = slots.take(&machine).unwrap();
+        let second = slots.exchange(first.clone());
+        let third = slots.exchange(second.clone());
+        assert_eq!([&first, &second, &third], ["s0", "s1", "s2"]);
+        assert_eq!(slots.exchange(third), first);
+        let mut none = Slots::new(Vec::new());
+        assert_eq!(none.exchange("s7".to_owned()), "s7");
     }
 
     #[test]

@@ -33,7 +33,11 @@ impl Context {
         loop {
             match retry(&self.cancel, || self.provider.instance_status(id)).await? {
                 StatusCheck::Ok { evidence } => {
-                    self.keep_evidence(address, id).await;
+                    let shown = self.keep_evidence(address, id).await;
+                    let evidence = match shown.first_boot {
+                        Some(outcome) => format!("{evidence}\n{outcome}"),
+                        None => evidence,
+                    };
                     self.count(|tally| {
                         tally.evidence.insert(address.instance.clone(), evidence.clone());
                     });
@@ -43,7 +47,7 @@ impl Context {
                     self.count(|tally| {
                         tally.evidence.insert(address.instance.clone(), reason.clone());
                     });
-                    let kept = self.keep_evidence(address, id).await;
+                    let kept = self.keep_evidence(address, id).await.kept;
                     return Err(ApplyError::Boot { instance: id.to_string(), reason, evidence, kept });
                 }
                 StatusCheck::Initializing => {
@@ -53,7 +57,7 @@ impl Context {
                             instance: id.to_string(),
                             reason: "it stopped by itself".to_owned(),
                             evidence: self.provider.console_output(id).await?.text,
-                            kept: self.keep_evidence(address, id).await,
+                            kept: self.keep_evidence(address, id).await.kept,
                         });
                     }
                     pauses.pause(self, &format!("{id} up"), "its status checks are not complete").await?;

@@ -277,6 +277,9 @@ impl Context {
         };
         let holder = attachment.instance_id;
         let is_node = holder == self.access_node();
+        if is_node && !crate::provider::is_slot(&attachment.device) {
+            return Err(ApplyError::NodesOwn { volume: id.to_string(), device: attachment.device });
+        }
         if !is_node {
             let ours =
                 self.store.state().resources.values().any(

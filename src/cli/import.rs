@@ -12,8 +12,10 @@ use super::plan::runtime;
 use super::workspace::{Workspace, WorkspaceArguments};
 use super::{state, terminal};
 use crate::apply::{self, Cancel, Context};
+use crate::config::format_text;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::{Address, Part};
+use crate::observe::unsaid::{self, Body};
 use crate::observe::{Machine, adopt};
 use crate::plan::{Overlays, Plan};
 use crate::provider::{
@@ -22,6 +24,8 @@ use crate::provider::{
 };
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{Lock, Resource, State, StateChange, Store};
+use crate::ui::human::unsaid::render_unsaid;
+use crate::ui::human::value::quoted;
 
 /// Takes an instance with its volumes, or one volume, that exists already into the state. Nothing of
 /// it changes but its tags.
@@ -95,7 +99,7 @@ fn import(directory: &Path, command: &Import) -> Result<String, Diagnostics> {
     let nothing = Plan::nothing(provider.name(), &node);
     let context = session.context(nothing, Overlays::new(), &RunArguments::quiet());
     let name = provider.name().to_owned();
-    let recorded = runtime.block_on(record(&context, name, &found));
+    let recorded = runtime.block_on(record(&context, name, &found.resources));
     store.commit().map_err(|error| error.diagnostic())?;
     recorded.map_err(|error| super::apply::not_about_a_node(&error))?;
     Ok(said(&found, machine))
@@ -116,7 +120,8 @@ async fn record(
     context.change(puts.chain([StateChange::Provider { name: provider }]).collect()).await
 }
 
-fn said(found: &[(Address, Resource)], machine: &Machine) -> String {
+fn said(taken: &Taken, machine: &Machine) -> String {
+    let found = &taken.resources;
     let mut text = String::new();
     for (address, resource) in found {
         text.push_str(&format!("{address} is {}\n", resource.id()));
@@ -129,6 +134,13 @@ fn said(found: &[(Address, Resource)], machine: &Machine) -> String {
         .collect();
     if found.len() > 1 && !missing.is_empty() {
         text.push_str(&format!("without a volume: disk {}\n", missing.join(", ")));
+    }
+    if !taken.unsaid.is_empty() {
+        text.push_str(
+            "\nIt has what the configuration does not say. What shall stay so, copy into its block; of the rest, what Replant manages is changed by the next apply, as its plan shows:\n\n",
+        );
+        let block = render_unsaid(&machine.spec.address.name, &taken.unsaid);
+        text.push_str(&format_text("import".into(), &block).unwrap_or(block));
     }
     text.push_str(
         "\nWhat is on it counts as newer than any backup: it is never written to unless --replace asks for it.\nSee what differs from the configuration:\n\n    replant plan\n",
@@ -163,6 +175,12 @@ impl From<ProviderError> for Failure {
     }
 }
 
+/// What is taken into the state, and what of it the configuration does not say.
+struct Taken {
+    resources: Vec<(Address, Resource)>,
+    unsaid: Body,
+}
+
 /// What is asked for.
 struct Wanted<'a> {
     command: &'a Import,
@@ -173,7 +191,7 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    async fn instance(&self) -> Result<Vec<(Address, Resource)>, Failure> {
+    async fn instance(&self) -> Result<Taken, Failure> {
         let (address, id) = (&self.command.address, InstanceId(self.command.id.clone()));
         self.refuse_known(address, &id.0)?;
         if id == self.node.instance_id {
@@ -194,6 +212,8 @@ impl Wanted<'_> {
             false => self.provider.volumes(&Filter { ids, ..Filter::default() }).await?,
         };
         let mut resources = Vec::new();
+        let mut unsaid = unsaid::instance(&view, &self.machine.spec);
+        let tags = view.tags.clone();
         for (disk, id) in &names {
             let view =
                 volumes.iter().find(|view| view.id == *id).ok_or_else(|| not_found(&id.0, "volume"))?;
@@ -201,16 +221,25 @@ impl Wanted<'_> {
             self.refuse_known(&address, &id.0)?;
             self.refuse_foreign(&id.0, &view.tags)?;
             resources.push((address, self.adopted(view, disk)));
+            self.unsaid(view, disk, &tags, &mut unsaid);
         }
         let types = self.provider.instance_types(&[view.instance_type.clone()].into()).await?;
         let disks = self.machine.disks.iter().map(|disk| disk.spec.name.clone()).collect();
         let facts = types.get(&view.instance_type);
         let instance = adopt::instance(&view, facts, Some(&self.machine.spec), disks, LaunchPhase::Started);
         resources.insert(0, (address.clone(), Resource::Instance(Box::new(instance))));
-        Ok(resources)
+        Ok(Taken { resources, unsaid })
     }
 
-    async fn volume(&self) -> Result<Vec<(Address, Resource)>, Failure> {
+    /// Adds what the configuration does not say of a disk's volume.
+    fn unsaid(&self, view: &VolumeView, disk: &str, of_instance: &TagMap, to: &mut Body) {
+        let body = unsaid::volume(view, self.machine, disk, of_instance);
+        if let Some(body) = body.filter(|body| !body.is_empty()) {
+            to.blocks.push((format!("disk {}", quoted(disk)), body));
+        }
+    }
+
+    async fn volume(&self) -> Result<Taken, Failure> {
         let (address, id) = (&self.command.address, VolumeId(self.command.id.clone()));
         let disk = address.part.disk().unwrap_or_default();
         if !self.machine.disks.iter().any(|known| known.spec.name == disk) {
@@ -226,7 +255,25 @@ impl Wanted<'_> {
             .find(|view| !view.state.is_ending())
             .ok_or_else(|| not_found(&id.0, "volume"))?;
         self.refuse_foreign(&id.0, &view.tags)?;
-        Ok(vec![(address.clone(), self.adopted(&view, disk))])
+        self.refuse_nodes_own(&view)?;
+        let mut unsaid = Body::default();
+        self.unsaid(&view, disk, &self.machine.spec.tags, &mut unsaid);
+        Ok(Taken { resources: vec![(address.clone(), self.adopted(&view, disk))], unsaid })
+    }
+
+    /// What the access node runs from, or is in one of its slots for somebody else.
+    fn refuse_nodes_own(&self, view: &VolumeView) -> Result<(), Failure> {
+        let attachment = view.attachment.as_ref();
+        let Some(at) = attachment.filter(|at| at.instance_id == self.node.instance_id) else {
+            return Ok(());
+        };
+        Err(Diagnostic::error("import::access_nodes_volume", "The access node's volumes cannot be imported")
+            .detail(format!(
+                "{} is attached to the access node {} as {}: Replant would come to write to what it runs on.",
+                view.id, at.instance_id, at.device
+            ))
+            .help("when it is not the node's own, detach it there first")
+            .into())
     }
 
     fn adopted(&self, view: &VolumeView, disk: &str) -> Resource {

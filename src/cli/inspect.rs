@@ -60,11 +60,6 @@ pub struct MachineArguments {
     #[arg(long, value_enum, default_value_t = NetworkArgument::Dhcp)]
     pub network: NetworkArgument,
 
-    /// A finding that is accepted, with what is lost by it: then a volume of Windows that was running
-    /// (windows_unclean) or hibernated (windows_hibernated) is prepared all the same.
-    #[arg(long, value_name = "CODE", value_parser = ["windows_unclean", "windows_hibernated"])]
-    pub accept: Vec<String>,
-
     /// The folder, or zip archive, of Amazon's drivers and agents for a Windows guest.
     #[arg(long, value_name = "DIR")]
     pub components: Option<PathBuf>,
@@ -73,6 +68,11 @@ pub struct MachineArguments {
     /// without them.
     #[arg(long)]
     pub allow_missing: bool,
+
+    /// A finding that is accepted, with what is lost by it: then a volume of Windows that was running
+    /// (windows_unclean) or hibernated (windows_hibernated) is prepared all the same.
+    #[arg(long, value_name = "CODE", value_parser = ["windows_unclean", "windows_hibernated"])]
+    pub accept: Vec<String>,
 
     /// Memory of the sandbox in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=65536))]

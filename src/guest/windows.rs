@@ -9,6 +9,7 @@ mod drives;
 pub mod examine;
 pub mod files;
 pub mod firstboot;
+pub mod fuzzing;
 pub mod hive;
 pub mod inf;
 pub mod inject;

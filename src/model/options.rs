@@ -2,6 +2,7 @@
 //! metadata service, credits. Names and values are EC2's (EC2 API Reference, RunInstances) under
 //! Terraform's spelling.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use schemars::JsonSchema;
@@ -123,6 +124,17 @@ pub fn is_burstable(instance_type: &str) -> bool {
     instance_type.split_once('.').is_some_and(|(family, _)| BURSTABLE.contains(&family))
 }
 
+/// Security groups as recorded, brought up to what the provider shows, which has them in an order of
+/// its own. What was left to EC2 stays so.
+#[must_use]
+pub fn shown_groups(recorded: &[String], now: &[String]) -> Vec<String> {
+    let set = |groups: &[String]| groups.iter().cloned().collect::<BTreeSet<String>>();
+    match recorded.is_empty() || set(recorded) == set(now) {
+        true => recorded.to_vec(),
+        false => now.to_vec(),
+    }
+}
+
 /// All of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -218,13 +230,14 @@ impl InstanceOptions {
 }
 
 impl InterfaceSpec {
-    /// Which interface it is and where, as asked for and as it is now. What else may be changed
-    /// about it outside is no reason to make the instance anew.
+    /// Which interface it is and where, and its security groups, as asked for and as it is now. What
+    /// else may be changed about it outside is no reason to make the instance anew.
     fn refreshed(&self, now: &Self) -> Self {
         Self {
             network_interface_id: self.network_interface_id.as_ref().and(now.network_interface_id.clone()),
             subnet_id: self.subnet_id.as_ref().and(now.subnet_id.clone()),
             private_ip: self.private_ip.and(now.private_ip),
+            security_group_ids: shown_groups(&self.security_group_ids, &now.security_group_ids),
             ..self.clone()
         }
     }
@@ -284,6 +297,15 @@ mod tests {
             ..asked
         };
         assert_eq!(fresh, wanted);
+    }
+
+    #[test]
+    fn security_groups_have_no_order() {
+        let groups = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<String>>();
+        let recorded = groups(&["sg-2", "sg-1"]);
+        assert_eq!(shown_groups(&recorded, &groups(&["sg-1", "sg-2"])), recorded);
+        assert_eq!(shown_groups(&recorded, &groups(&["sg-1"])), ["sg-1"]);
+        assert!(shown_groups(&[], &groups(&["sg-1"])).is_empty());
     }
 
     #[test]

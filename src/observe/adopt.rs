@@ -57,6 +57,7 @@ pub fn instance(
         prevent_destroy: spec.is_some_and(|spec| spec.lifecycle.prevent_destroy),
         tainted: false,
         image_id: None,
+        base_ami: spec.and_then(|spec| spec.launch.base_ami.clone()),
         adopting: false,
     }
 }

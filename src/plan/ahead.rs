@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::guest::prepared;
+use super::modification::modification;
 use super::{InstancePlan, Request, Start, Step, VolumePlan, build, instance};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::model::{Address, ClientToken, InstanceAddress, Part};
 use crate::observe::Machine;
-use crate::provider::InstanceId;
 use crate::provider::preflight::{ChangedInstance, Concern, Place, Preflight, WantedInstance, WantedVolume};
-use crate::state::State;
+use crate::provider::{InstanceId, ModifyInstance};
 
 /// How many others a diagnostic names before it counts them.
 const NAMED: usize = 3;
@@ -33,6 +33,12 @@ pub fn ahead(request: &Request<'_>) -> Preflight {
                     asked.changes.snapshots.insert(id.clone());
                 }
             }
+            Step::DeleteSnapshot { id } => {
+                asked.changes.deleted_snapshots.insert(id.clone());
+            }
+            Step::DeregisterImage { id } => {
+                asked.changes.deregistered.insert(id.clone());
+            }
             _ => {}
         }
     }
@@ -43,6 +49,7 @@ pub fn ahead(request: &Request<'_>) -> Preflight {
                 asked.changes.modified.insert(update.id.clone());
             }
             Step::Attach => asked.writes = true,
+            Step::Snapshot(_) | Step::RegisterImage(_) => asked.images = true,
             Step::Stub(plan) => {
                 let replaces = ending.get(&address.instance.part(Part::Instance));
                 asked.launches.extend(
@@ -57,7 +64,7 @@ pub fn ahead(request: &Request<'_>) -> Preflight {
                 let is_new = asked.launches.iter().any(|launch| launch.address == address.instance)
                     || steps.make.contains_key(&address.instance.part(Part::Stub));
                 if !is_new {
-                    let changed = changed(&address.instance, &plan.instance, plan.stop_first, request.state);
+                    let changed = changed(&address.instance, &plan.instance, plan.stop_first, request);
                     asked.changes.instances.extend(changed);
                 }
             }
@@ -94,20 +101,20 @@ fn launched(machine: &Machine, plan: &InstancePlan, replaces: Option<InstanceId>
     }
 }
 
-/// What of an instance that exists becomes other than the state has it.
+/// What of an instance that exists becomes other than it is.
 fn changed(
     address: &InstanceAddress,
     plan: &InstancePlan,
     stops: bool,
-    state: &State,
+    request: &Request<'_>,
 ) -> Option<(InstanceId, ChangedInstance)> {
-    let recorded = instance::of_state(state, address)?;
-    let new_type = plan.instance_type != recorded.instance_type;
-    let new_groups = plan.security_group_ids != recorded.security_group_ids;
+    let (recorded, view) = instance::alive(request.state, request.reality, address)?;
+    let is = instance::refreshed(recorded, view);
+    let user_data = (recorded.user_data != plan.user_data).then(String::new);
     let changed = ChangedInstance {
         address: address.clone(),
-        instance_type: new_type.then(|| plan.instance_type.clone()),
-        security_group_ids: new_groups.then(|| plan.security_group_ids.clone()),
+        request: ModifyInstance { user_data, ..modification(&is, plan) },
+        untags: is.tags.keys().any(|key| !plan.tags.contains_key(key)),
         stops,
     };
     Some((recorded.id.clone(), changed))

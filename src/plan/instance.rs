@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::attributes::{Table, drift};
 use super::{Action, AttributeChange, Change, InstancePlan, LaunchPlan, Reason, Shown, Start, Step};
 use crate::guest::report::GuestFacts;
+use crate::model::options::shown_groups;
 use crate::model::{
-    Address, Architecture, BootMode, DesiredState, Digest, Firmware, InstanceAddress, LaunchMethod,
-    NetworkPolicy, Part,
+    Address, Architecture, BootMode, DesiredState, Digest, Firmware, InstanceAddress, InstanceOptions,
+    LaunchMethod, NetworkPolicy, Part,
 };
 use crate::observe::{Inspection, Machine, Reality};
 use crate::provider::{InstanceState, InstanceView, StatusCheck, user_tags};
@@ -215,11 +216,8 @@ pub fn state_table(instance: &InstanceResource, with_address: bool) -> Table {
 }
 
 /// The state's record brought up to what the provider shows.
-fn refreshed(recorded: &InstanceResource, view: Option<&InstanceView>) -> InstanceResource {
+pub(super) fn refreshed(recorded: &InstanceResource, view: Option<&InstanceView>) -> InstanceResource {
     let Some(view) = view else { return recorded.clone() };
-    let groups = |recorded: &Vec<String>| {
-        if recorded.is_empty() { Vec::new() } else { view.security_group_ids.clone() }
-    };
     let state = match view.state {
         InstanceState::Pending | InstanceState::Running if recorded.phase == LaunchPhase::Started => {
             "running"
@@ -231,7 +229,7 @@ fn refreshed(recorded: &InstanceResource, view: Option<&InstanceView>) -> Instan
         instance_type: view.instance_type.clone(),
         zone: view.zone.clone(),
         private_ip: view.private_ip.or(recorded.private_ip),
-        security_group_ids: groups(&recorded.security_group_ids),
+        security_group_ids: shown_groups(&recorded.security_group_ids, &view.security_group_ids),
         termination_protection: view.termination_protection,
         options: recorded.options.refreshed(&view.options),
         state: state.to_owned(),
@@ -316,9 +314,21 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
     for change in attributes.iter_mut().filter(|change| change.path == "placement.tenancy") {
         change.forces_replacement = !stays_dedicated(change);
     }
+    for change in attributes.iter_mut().filter(|change| change.path.ends_with(".security_group_ids")) {
+        change.forces_replacement = !stays_an_interface(&change.path, &now, &plan);
+    }
     let started_outside = is_started_outside(recorded, view);
     let started = recorded.phase == LaunchPhase::Started || started_outside;
 
+    if !started && other_base(recorded, &plan) {
+        let shown = |ami: &Option<String>| ami.as_deref().map(|ami| Shown::Value(ami.into()));
+        attributes.push(AttributeChange {
+            path: "launch.base_ami".to_owned(),
+            before: shown(&recorded.base_ami),
+            after: shown(&plan.base_ami),
+            forces_replacement: true,
+        });
+    }
     let mut replacing = Vec::new();
     if around.replace.contains(&address) {
         replacing.push(Reason::AskedToReplace);
@@ -369,6 +379,7 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
         };
     }
 
+    let mut notes = base_note(recorded, &plan, &address);
     let mut reasons = Vec::new();
     if recorded.tainted {
         let is_up = matches!(around.reality.statuses.get(&recorded.id), Some(StatusCheck::Ok { .. }));
@@ -406,7 +417,7 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
                 reasons,
                 attributes: Vec::new(),
                 unchanged,
-                notes: Vec::new(),
+                notes,
             }),
             destroy: None,
             stub: None,
@@ -416,10 +427,7 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
     let running = started && now.state == "running";
     let stops = |path: &str| STOPPING.contains(&path) || path.starts_with("placement.");
     let stop_first = running && attributes.iter().any(|change| stops(&change.path));
-    let notes = stop_first
-        .then(|| "the instance is stopped for this change and started again".to_owned())
-        .into_iter()
-        .collect();
+    notes.extend(stop_first.then(|| "the instance is stopped for this change and started again".to_owned()));
     let step = if started { Step::UpdateInstance } else { Step::Launch };
     Decision {
         change: Some(Change { address, action: Action::Update, reasons, attributes, unchanged, notes }),
@@ -459,6 +467,36 @@ fn stays_dedicated(change: &AttributeChange) -> bool {
         _ => false,
     };
     own(&change.before) && own(&change.after)
+}
+
+/// Whether security groups are those of an interface that the instance has and keeps.
+fn stays_an_interface(path: &str, is: &InstanceResource, plan: &InstancePlan) -> bool {
+    let is_of = |options: &InstanceOptions| {
+        let mut interfaces = options.network_interfaces.iter();
+        interfaces.any(|one| path == format!("network_interface.{}.security_group_ids", one.device_index))
+    };
+    is_of(&is.options) && is_of(&plan.options)
+}
+
+/// Whether the configuration names another base AMI than the instance was launched from. Of that
+/// one an instance keeps its platform and what it is billed as, until it is launched anew.
+fn other_base(recorded: &InstanceResource, plan: &InstancePlan) -> bool {
+    plan.method == LaunchMethod::Swap
+        && recorded.image_id.is_none()
+        && plan.base_ami.is_some()
+        && plan.base_ami != recorded.base_ami
+}
+
+/// What is said of another base AMI, once a guest has run.
+fn base_note(recorded: &InstanceResource, plan: &InstancePlan, address: &Address) -> Vec<String> {
+    if !other_base(recorded, plan) {
+        return Vec::new();
+    }
+    let wanted = plan.base_ami.as_deref().unwrap_or_default();
+    let from = recorded.base_ami.as_deref().unwrap_or("an AMI that Replant chose");
+    vec![format!(
+        "launch {{ base_ami }} is {wanted}, and it was launched from {from}, whose platform and billing it keeps; launched anew, with its volumes as they are, it takes those of {wanted}: replant apply --replace '{address}'"
+    )]
 }
 
 /// When an instance is made around volumes that hold newer data than the backup.

@@ -29,6 +29,9 @@ pub type OnCrash = Arc<dyn Fn() + Send + Sync>;
 /// What is done when a device has been proven and nobody has opened it yet.
 pub type OnProof = Arc<dyn Fn(&DeviceFacts) + Send + Sync>;
 
+/// What is done when a volume is about to be attached under a device name.
+pub type OnAttach = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Which faults, and how often.
 #[derive(Clone, Default)]
 pub struct Faults {
@@ -47,6 +50,8 @@ pub struct Faults {
     /// At which crash point [`OnCrash`] is called. Each changing call has two: before its effect
     /// and after it, before the caller hears of it. They count from 1.
     pub crash: Option<(u64, OnCrash)>,
+    /// What somebody does right before a volume is attached; called with the device's name.
+    pub rival: Option<OnAttach>,
     /// What somebody does between a device's proof and its use.
     pub meddle: Option<OnProof>,
 }
@@ -237,6 +242,9 @@ impl Provider for Faulty {
         instance: &InstanceId,
         device: &str,
     ) -> Result<(), ProviderError> {
+        if let Some(rival) = &self.faults.rival {
+            rival(device);
+        }
         self.change("AttachVolume", self.inner.attach_volume(id, instance, device)).await
     }
 

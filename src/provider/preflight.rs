@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::types::{CreateVolume, InstanceId, RunInstance, VolumeId};
+use super::types::{CreateVolume, ImageId, InstanceId, ModifyInstance, RunInstance, SnapshotId, VolumeId};
 use crate::diagnostic::Diagnostic;
 use crate::model::{InstanceAddress, LaunchMethod};
 
@@ -20,6 +20,8 @@ pub struct Preflight {
     pub changes: Changes,
     /// Whether volumes are attached to the access node and written there.
     pub writes: bool,
+    /// Whether volumes are snapshotted and images registered of them.
+    pub images: bool,
     /// Whether any instance is started from its volumes.
     pub starts: bool,
 }
@@ -87,6 +89,10 @@ pub struct Changes {
     pub deleted: BTreeSet<VolumeId>,
     /// Those of them that a snapshot is taken of first.
     pub snapshots: BTreeSet<VolumeId>,
+    /// Snapshots that end.
+    pub deleted_snapshots: BTreeSet<SnapshotId>,
+    /// Images that end.
+    pub deregistered: BTreeSet<ImageId>,
 }
 
 /// What of an existing instance becomes other than it is.
@@ -94,10 +100,10 @@ pub struct Changes {
 pub struct ChangedInstance {
     /// Its address.
     pub address: InstanceAddress,
-    /// The new type.
-    pub instance_type: Option<String>,
-    /// The new security groups.
-    pub security_group_ids: Option<Vec<String>>,
+    /// What becomes other; user data without its text.
+    pub request: ModifyInstance,
+    /// Whether tags are taken away.
+    pub untags: bool,
     /// Whether it is stopped for that.
     pub stops: bool,
 }

@@ -21,3 +21,20 @@ pub(super) fn slot(device: &str) -> Option<String> {
 pub(super) fn slots() -> impl Iterator<Item = String> {
     ('f'..='z').map(|letter| format!("xvd{letter}"))
 }
+
+/// Slots beyond xvdz, which Nitro instances have when their type takes more volumes: xvdba … xvdcz.
+fn far_slots() -> impl Iterator<Item = String> {
+    ('b'..='c').flat_map(|first| ('a'..='z').map(move |second| format!("xvd{first}{second}")))
+}
+
+/// Every name that a volume of ours may have on an access node.
+pub(super) fn all_slots() -> impl Iterator<Item = String> {
+    slots().chain(far_slots())
+}
+
+/// Whether a device name of an access node is a slot: what is attached under another name is the
+/// node's own.
+#[must_use]
+pub fn is_slot(device: &str) -> bool {
+    slot(device).is_some_and(|slot| all_slots().any(|name| name == slot))
+}

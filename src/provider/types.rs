@@ -130,6 +130,14 @@ impl ProviderError {
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind, ProviderErrorKind::Throttled | ProviderErrorKind::Unavailable)
     }
+
+    /// Whether a volume was certainly not attached, because its device name or the last of the
+    /// instance's attachments is somebody else's (AttachVolume; "Error codes", EC2 API Reference).
+    #[must_use]
+    pub fn is_slot_taken(&self) -> bool {
+        self.kind != ProviderErrorKind::Unavailable
+            && matches!(self.code.as_str(), "InvalidDevice.InUse" | "AttachmentLimitExceeded")
+    }
 }
 
 /// Which resources to describe. All conditions that are given must hold.
@@ -408,6 +416,9 @@ pub struct ModifyInstance {
     pub user_data: Option<String>,
     /// Security groups.
     pub security_group_ids: Option<Vec<String>>,
+    /// Security groups of other interfaces than the primary one, by their places.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interface_groups: BTreeMap<u32, Vec<String>>,
     /// Termination protection.
     pub termination_protection: Option<bool>,
     /// Its metadata service.
@@ -474,6 +485,12 @@ pub struct InstanceView {
     pub private_ip: Option<Ipv4Addr>,
     /// Its security groups.
     pub security_group_ids: Vec<String>,
+    /// Its key pair's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_name: Option<String>,
+    /// Its instance profile's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_instance_profile: Option<String>,
     /// Its state.
     pub state: InstanceState,
     /// The device name of its root.

@@ -202,7 +202,7 @@ impl Parcel {
             size: part.listed.size,
         };
         report::Parcel {
-            folder: self.folder.display().to_string(),
+            folder: self.folder.strip_prefix(".").unwrap_or(&self.folder).display().to_string(),
             files: self.parts.iter().map(file).collect(),
         }
     }

@@ -13,6 +13,7 @@ pub mod receipt;
 pub mod state;
 pub mod text;
 pub mod units;
+pub mod unsaid;
 pub mod value;
 
 pub use diagnostics::{render_diagnostic, render_diagnostics};

@@ -7,14 +7,18 @@ Xen by the name it was attached under. With `loops` the device is a block device
 the file.
 
 `surprise` is what somebody else does to a volume before its first attachment: "table" (writes a
-partition table), "filesystem", "lvm", "swap" (makes one of these on it), "mounted" (mounts a
-filesystem on it), "busy" (holds the device exclusively, as device-mapper and md do), "larger",
+partition table), "filesystem", "btrfs", "xfs", "lvm", "zfs", "raid" (md's superblock at the start), "raid-end" (at
+the end), "swap" (makes one of these on it), "swapon" (and swaps to it), "mounted" (mounts a
+filesystem on it), "looped" (shows it by another loop device), "held", "partition-held" (sysfs says that
+device-mapper or md is built on it, or on a partition of it; this kernel has neither), "busy" (holds the device
+exclusively, as they do), "larger",
 "smaller" (the device is not the volume's size), "twins" (another device has its serial number),
 "model" (the device is no EBS volume). A copy of what is then on it is kept beside it.
 """
 
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -105,6 +109,12 @@ class Node:
             (block / "device/serial").write_text(volume.replace("-", "", 1) + "\n")
             model = "Amazon EC2 NVMe Instance Storage" if self.surprise == "model" else MODEL
             (block / "device/model").write_text(model.ljust(40) + "\n")
+        if self.surprise == "held":
+            (block / "holders/dm-0").mkdir(parents=True)
+        elif self.surprise == "partition-held":
+            (block / "holders").mkdir()
+            (block / f"{name}p1/holders/md127").mkdir(parents=True)
+            (block / f"{name}p1/partition").write_text("1\n")
         if self.surprise == "twins":
             shutil.copytree(block, self.root / "sys/block/nvme999n1")
 
@@ -120,7 +130,13 @@ class Node:
             (self.root / "dev" / name).unlink()
             if os.path.ismount(self.root / "mounted"):
                 run("umount", str(self.root / "mounted"))
-            run("losetup", "--detach", self._loop(volume))
+            loop = self._loop(volume)
+            if any(line.split()[0] == loop for line in Path("/proc/swaps").read_text().splitlines()):
+                run("swapoff", loop)
+            above = run("losetup", "--noheadings", "--output", "NAME", "--associated", loop)
+            for other in above.split():
+                run("losetup", "--detach", other)
+            run("losetup", "--detach", loop)
         else:
             os.rename(self.root / "dev" / name, self._rest(volume))
         (self.root / "volumes" / f"{volume}.device").unlink()
@@ -135,8 +151,22 @@ class Node:
             with open(loop, "r+b") as device:
                 device.seek(512)
                 device.write(b"LABELONE" + bytes([1, 0, 0, 0, 0, 0, 0, 0]) + bytes(8) + b"LVM2 001")
-        elif self.surprise == "swap":
+        elif self.surprise == "btrfs":
+            run("mkfs.btrfs", "--quiet", "--nodiscard", loop)
+        elif self.surprise == "xfs":
+            run("mkfs.xfs", "-q", "-K", loop)
+        elif self.surprise == "zfs":
+            self.made(loop, "zfs_member", zfs(os.stat(self._rest(volume)).st_size))
+        elif self.surprise in ("raid", "raid-end"):
+            size = os.stat(self._rest(volume)).st_size
+            at = 4096 if self.surprise == "raid" else (size // 512 - 16) // 8 * 8 * 512
+            self.made(loop, "linux_raid_member", {at: raid(at, size)})
+        elif self.surprise in ("swap", "swapon"):
             run("mkswap", loop)
+            if self.surprise == "swapon":
+                run("swapon", loop)
+        elif self.surprise == "looped":
+            run("losetup", "--find", loop)
         elif self.surprise == "busy":
             self.held.append(os.open(loop, os.O_RDONLY | os.O_EXCL))
         elif self.surprise == "mounted":
@@ -145,3 +175,35 @@ class Node:
             run("mount", "-o", "ro", loop, str(self.root / "mounted"))
         if self.surprise:
             run("cp", "--sparse=always", str(self._rest(volume)), str(self.root / "volumes" / f"{volume}.before"))
+
+    @staticmethod
+    def made(loop, kind, blocks):
+        """Writes blocks of bytes, and asks libblkid what they are."""
+        with open(loop, "r+b") as device:
+            for at, data in blocks.items():
+                device.seek(at)
+                device.write(data)
+        assert run("blkid", "--probe", "--output", "value", "--match-tag", "TYPE", loop) == kind
+
+
+def zfs(size):
+    """The uberblocks of a pool's four labels ("ZFS On-Disk Specification", 1.2 and 1.3)."""
+    label, ring = 256 << 10, 128 << 10
+    end = size // label * label
+    labels = (0, label, end - 2 * label, end - label)
+    uberblock = struct.pack("<QQQQQ", 0x00BAB10C, 5000, 4, 1, 0)
+    return {at + ring + slot * 1024: uberblock for at in labels for slot in range(8)}
+
+
+def raid(at, size):
+    """A superblock of md, version 1 ("RAID superblock formats", Linux Raid Wiki)."""
+    data = bytearray(256 + 2 * 2)
+    struct.pack_into("<IIII", data, 0, 0xA92B4EFC, 1, 0, 0)
+    data[16:32], data[32:64] = bytes(range(16)), b"node:0".ljust(32, b"\0")
+    # Level, layout, size in sectors, chunk, devices.
+    struct.pack_into("<IIQII", data, 72, 1, 0, size // 512 - 2048, 0, 2)
+    struct.pack_into("<QQQ", data, 128, 2048, size // 512 - 2048, at // 512)
+    struct.pack_into("<I", data, 220, 2)
+    words = sum(struct.unpack(f"<{len(data) // 4}I", data))
+    struct.pack_into("<I", data, 216, ((words & 0xFFFFFFFF) + (words >> 32)) & 0xFFFFFFFF)
+    return bytes(data)

@@ -3,8 +3,15 @@ CPU credits, protection from stops."""
 
 import ipaddress
 
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+
 import wire
 from wire import EC2Error
+
+# API, ModifyNetworkInterfaceAttribute: an interface has groups of its own; moto adds the instance's to all of them.
+all_groups = NetworkInterface.group_set.fget
+NetworkInterface.group_set = property(
+    lambda self: all_groups(self) if str(self.device_index or 0) == "0" else self._group_set)
 
 BURSTABLE = ("t2.", "t3.", "t3a.", "t4g.")
 PLACEMENT = {"Tenancy": "tenancy", "HostId": "hostId", "GroupName": "groupName", "Affinity": "affinity",

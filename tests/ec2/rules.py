@@ -59,7 +59,7 @@ class Cloud(Images, Options, Permissions, Volumes):
         self.kill = None
         # Whether client tokens are forgotten, as they are after a day.
         self.forgets = False
-        self.impaired = set()
+        self.impaired, self.ebs_impaired = set(), set()
         self.console = CONSOLE
         self.screenshot = True
         self.platform_details = "Linux/UNIX"
@@ -677,6 +677,11 @@ class Cloud(Images, Options, Permissions, Volumes):
             system = guest = "initializing"
         else:
             system, guest = "ok", "impaired" if id in self.impaired or "*" in self.impaired else "ok"
+        # guide, "Attached EBS status checks": of Nitro instances.
+        if self.type(instance.instance_type)["Hypervisor"] == "nitro":
+            unreachable = id in self.ebs_impaired or "*" in self.ebs_impaired
+            volumes = "impaired" if system == "ok" and unreachable else system
+            wire.set_text(item, "attachedEbsStatus/status", volumes)
         wire.set_text(item, "systemStatus/status", system)
         wire.set_text(item, "instanceStatus/status", guest)
 

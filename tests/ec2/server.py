@@ -18,6 +18,7 @@ PUT  /_cloud/KEY        makes the cloud of an access key, or changes its setting
     surprise    what somebody else does to volumes (node.py)
     faults      {"seed", "throttled", "unavailable", "lost"}: each but the seed in a thousand calls
     impaired    instance ids whose guests never answer ("*": all)
+    ebs_impaired  instance ids that cannot reach their volumes ("*": all)
     console     what consoles show
     screenshot  whether there are screenshots
     platform_details  of images that are registered
@@ -171,6 +172,7 @@ class Server:
             cloud.stuck = set(settings.get("stuck", cloud.stuck))
             cloud.kill = settings.get("kill")
             cloud.impaired = set(settings.get("impaired", cloud.impaired))
+            cloud.ebs_impaired = set(settings.get("ebs_impaired", cloud.ebs_impaired))
             cloud.denied = set(settings.get("denied", cloud.denied))
             if "surprise" in settings:
                 cloud.node.surprise = settings["surprise"]

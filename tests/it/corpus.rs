@@ -2,11 +2,11 @@
 //! that are the same every time. `fuzz/README.md` says how to run the fuzzer itself.
 
 #[path = "../../fuzz/src/lib.rs"]
-mod fuzz;
+pub mod fuzz;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fuzz::{Numbers, TARGETS, Target};
 
@@ -14,6 +14,8 @@ use fuzz::{Numbers, TARGETS, Target};
 const TIME: Duration = Duration::from_millis(1500);
 /// Most changed inputs of a target.
 const MOST_CHANGED: u64 = 4000;
+/// The variable that says for how many seconds to go on instead, with other changes each time.
+const SECONDS: &str = "REPLANT_CORPUS_SECONDS";
 /// Most bytes of a changed input.
 const MOST_BYTES: usize = 4096;
 
@@ -41,11 +43,14 @@ fn replay(target: &Target) {
     for (path, input) in &corpus {
         run(target, &path.display().to_string(), input);
     }
-    let mut numbers = Numbers::new(3);
+    let longer = std::env::var(SECONDS).ok().and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(3, |now| now.as_secs());
+    let (seed, time, most) = longer.map_or((3, TIME, MOST_CHANGED), |time| (now, time, u64::MAX));
+    let mut numbers = Numbers::new(seed);
     let began = Instant::now();
     let mut buffer = vec![0; MOST_BYTES];
-    for number in 0..MOST_CHANGED {
-        if began.elapsed() > TIME {
+    for number in 0..most {
+        if began.elapsed() > time {
             break;
         }
         let (_, input) = &corpus[numbers.index(corpus.len())];
@@ -84,5 +89,5 @@ macro_rules! replays {
 
 replays! {
     vmdk qcow2 vhd vhdx ova detect stream nbd location overlay manifest state plan report disk initramfs texts linux
-    inf pe components config
+    inf pe components hive edit package config
 }

@@ -1,6 +1,8 @@
 //! All of Replant's integration tests, one binary (linking once is quicker than forty times).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
+#[cfg(feature = "remote")]
+mod components;
 mod config;
 mod copy;
 mod corpus;

@@ -19,6 +19,38 @@ const BESIDE: [(&str, &str); 6] = [
     ("kms:ReEncryptFrom", "ec2:CreateVolume"),
     ("kms:ReEncryptTo", "ec2:CreateVolume"),
 ];
+/// Actions that a plan does not try, and why ("Dry run" is a parameter of EC2's calls only, and not of
+/// all of them).
+const UNTRIED: [(&str, &str); 23] = [
+    ("ec2:DescribeImages", READ),
+    ("ec2:DescribeInstanceAttribute", READ),
+    ("ec2:DescribeInstanceCreditSpecifications", READ),
+    ("ec2:DescribeInstanceTypeOfferings", READ),
+    ("ec2:DescribeInstanceTypes", READ),
+    ("ec2:DescribeInstances", READ),
+    ("ec2:DescribeKeyPairs", READ),
+    ("ec2:DescribeNetworkInterfaces", READ),
+    ("ec2:DescribeSecurityGroups", READ),
+    ("ec2:DescribeSnapshots", READ),
+    ("ec2:DescribeSubnets", READ),
+    ("ec2:DescribeVolumes", READ),
+    ("ec2:GetConsoleScreenshot", "it is evidence only: a start without it is as good"),
+    ("ec2:ModifyInstancePlacement", "EC2 has no dry run of it"),
+    ("iam:PassRole", "RunInstances tries it"),
+    ("kms:CreateGrant", KEY),
+    ("kms:Decrypt", KEY),
+    ("kms:DescribeKey", READ),
+    ("kms:GenerateDataKeyWithoutPlaintext", KEY),
+    ("kms:ListAliases", READ),
+    ("kms:ReEncryptFrom", KEY),
+    ("kms:ReEncryptTo", KEY),
+    ("sts:AssumeRole", READ),
+];
+const READ: &str = "the plan itself calls it";
+const KEY: &str = "EC2 calls it, after it has accepted a volume (apply::volume_given_up says so)";
+/// As [`UNTRIED`], of a whole service.
+const UNTRIED_SERVICE: (&str, &str) = ("servicequotas:", "it is called while planning, and may be missing");
+
 /// Characters of a managed policy, blanks not counted ("IAM and AWS STS quotas").
 const MOST: usize = 6144;
 
@@ -143,4 +175,31 @@ fn every_call_of_the_sdk_says_its_operation() {
             "{path} calls without saying what: use send!(\"Operation\", …) or pages!(…)"
         );
     }
+}
+
+/// What a plan will call is tried before anything is made, or it stands here why not.
+#[test]
+fn each_call_is_tried_ahead_or_it_is_said_why_not() {
+    let sources = source();
+    let (_, text) = sources.iter().find(|(path, _)| path.ends_with("preflight/permissions.rs")).unwrap();
+    let all = |pattern: &str| -> BTreeSet<String> {
+        Regex::new(pattern).unwrap().captures_iter(text).map(|found| found[1].to_owned()).collect()
+    };
+    let (chosen, made) = (all(r#"\bon\(\s*"(\w+)""#), all(r#"\n {12}"(\w+)" =>"#));
+    assert_eq!(chosen, made, "each trial that is chosen is made");
+    let mut tried: BTreeSet<String> = chosen.iter().map(|name| format!("ec2:{name}")).collect();
+    // By `launches`, with all of its parameters.
+    tried.insert("ec2:RunInstances".to_owned());
+    let beside = BESIDE.iter().map(|(action, _)| (*action).to_owned());
+    let untried: BTreeSet<String> = called()
+        .into_iter()
+        .chain(beside)
+        .filter(|action| !tried.contains(action) && !action.starts_with(UNTRIED_SERVICE.0))
+        .collect();
+    let explained: BTreeSet<String> = UNTRIED.iter().map(|(action, _)| (*action).to_owned()).collect();
+    assert_eq!(
+        untried, explained,
+        "each call of src/provider/aws has a trial in preflight/permissions.rs, or a reason in UNTRIED"
+    );
+    assert!(UNTRIED.iter().all(|(_, why)| !why.is_empty()) && !UNTRIED_SERVICE.1.is_empty());
 }

@@ -12,6 +12,7 @@ mod guest;
 mod images;
 mod local;
 mod options;
+mod runs;
 
 #[cfg(feature = "aws")]
 pub use aws::Restore;

@@ -19,6 +19,7 @@ stories! {
     what_a_guest_ran_from_is_never_swept
     a_volume_that_was_let_go_belongs_to_nobody
     an_instance_is_imported_with_its_volumes_and_then_there_is_nothing_to_do
+    what_an_imported_instance_has_and_nobody_says_can_be_copied
     a_volume_of_another_workspace_is_taken_over_only_when_that_is_said
     a_volume_is_quicker_while_it_is_written_and_lowered_also_after_a_crash
 }
@@ -191,6 +192,36 @@ fn an_instance_is_imported_with_its_volumes_and_then_there_is_nothing_to_do<P: P
     let imported = place.run(&["import", "instance.web", &id]).success();
     assert!(imported.stdout.contains("instance.web.volume.data is vol-"), "{}", imported.stdout);
     assert_eq!(comparable(&place.state()), comparable(&before));
+    place.run(&["plan", "--detailed-exitcode"]).code(0);
+}
+
+fn what_an_imported_instance_has_and_nobody_says_can_be_copied<P: Place>() {
+    let options = "  termination_protection = true\n  monitoring = true\n  tags = { Role = \"a ${x}\" }\n  metadata_options { http_tokens = \"optional\" }\n".replace('$', "$$");
+    let said =
+        format!("{options}  disk \"root\" {{}}\n  disk \"data\" {{\n    size = 10\n    iops = 4000\n  }}");
+    let place: P = started(&said);
+    let id = place.id("instance.web");
+    place.run(&["state", "rm", "instance.web"]).success();
+    place.configure(&running("  disk \"root\" {}\n  disk \"data\" { size = 10 }"));
+    let imported = place.run(&["import", "instance.web", &id]).success();
+    let shown = &imported.stdout;
+    let block = shown.split_once("instance \"web\" {\n").and_then(|(_, rest)| rest.split_once("\n}\n"));
+    let (block, _) = block.unwrap_or_else(|| panic!("{shown}"));
+    for wanted in [
+        "metadata_options {\n    http_tokens = \"optional\"\n  }",
+        "disk \"data\" {\n    iops = 4000\n  }",
+        "Role = \"a $${x}\"",
+    ] {
+        assert!(block.contains(wanted), "{wanted}: {shown}");
+    }
+    // What every instance has by itself is not said, nor what is.
+    for unwanted in ["hop_limit", "tenancy", "size", "disk \"root\"", "throughput", "replant:"] {
+        assert!(!block.contains(unwanted), "{unwanted}: {shown}");
+    }
+    place.run(&["plan", "--detailed-exitcode"]).code(2);
+    // Copied, but for what the disk's own block already has.
+    let copied = block.replace("disk \"data\" {\n", "disk \"data\" {\n    size = 10\n");
+    place.configure(&running(&format!("  disk \"root\" {{}}\n{copied}")));
     place.run(&["plan", "--detailed-exitcode"]).code(0);
 }
 

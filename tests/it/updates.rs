@@ -8,11 +8,12 @@ use std::path::Path;
 use crate::support::Workspace;
 use crate::support::booting::{LOGIN, Machines, bootable};
 
-/// What a cloud cannot be told to change (its zone), and what only another image changes.
-const ELSEWHERE: [&str; 2] = ["zone", "architecture"];
+/// What a cloud cannot be told to change (its zone), what only another image changes, and what needs
+/// a network of its own (provider/aws/declared.rs).
+const ELSEWHERE: [&str; 3] = ["zone", "architecture", "network_interface.N.security_group_ids"];
 
 /// Row → lines of the instance, lines of its root disk.
-const CHANGES: [(&str, &str, &str); 28] = [
+const CHANGES: [(&str, &str, &str); 29] = [
     ("tags", "tags = { Role = \"x\" }", ""),
     ("security_group_ids", "security_group_ids = [\"sg-0123456789abcdef0\"]", ""),
     ("termination_protection", "termination_protection = true", ""),
@@ -33,6 +34,7 @@ const CHANGES: [(&str, &str, &str); 28] = [
     ("private_ip", "private_ip = \"10.0.0.77\"", ""),
     ("key_name", "key_name = \"ops\"", ""),
     ("iam_instance_profile", "iam_instance_profile = \"web\"", ""),
+    ("base_ami", "launch { base_ami = \"ami-0123456789abcdef0\" }", ""),
     ("boot_mode", "launch { boot_mode = \"uefi\" }", ""),
     ("tags", "", "tags = { Role = \"x\" }"),
     ("size", "", "size = 16"),
@@ -110,4 +112,52 @@ fn each_row_of_the_table_is_what_is_planned() {
         .filter(|row| !tried.contains(row.as_str()))
         .collect();
     assert!(untried.is_empty(), "{untried:?}");
+}
+
+/// Before its first start an instance is what its base AMI made it; afterwards that is only said.
+#[test]
+fn another_base_ami_replaces_only_what_has_never_run() {
+    let base = |ami: &str| format!("launch {{ base_ami = \"ami-{ami}\" }}");
+    let stopped = |ami: &str| configuration(&format!("state = \"stopped\"\n  {}", base(ami)), "");
+    let guarded = Machines(Workspace::new(&stopped("0123456789abcdef0")));
+    let workspace = &guarded.0;
+    bootable(workspace, "web.raw", LOGIN);
+    workspace.apply().success();
+    let (volume, instance) = (workspace.volumes()[0]["id"].clone(), workspace.instances()[0]["id"].clone());
+    workspace.configure(&stopped("0123456789abcdef1"));
+    let planned = workspace.run(&["plan"]).success();
+    assert_eq!(way(&planned.stdout), "replacement", "{}", planned.stdout);
+    assert!(planned.stdout.contains("base_ami"), "{}", planned.stdout);
+    workspace.apply().success();
+    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+    assert_eq!(workspace.volumes()[0]["id"], volume, "what is restored goes over");
+    assert_ne!(workspace.instances()[0]["id"], instance);
+    // Replant's own choice is no other one.
+    workspace.configure(&configuration("state = \"stopped\"", ""));
+    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+
+    workspace.configure(&configuration(&base("0123456789abcdef1"), ""));
+    workspace.apply().success();
+    let instance = workspace.instances()[0]["id"].clone();
+    workspace.configure(&configuration(&base("0123456789abcdef2"), ""));
+    let planned = workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+    let said: String =
+        planned.stdout.split_whitespace().filter(|word| *word != "#").collect::<Vec<_>>().join(" ");
+    for word in ["launched from ami-0123456789abcdef1", "replant apply --replace 'instance.web'"] {
+        assert!(said.contains(word), "{word}: {}", planned.stdout);
+    }
+    // A change of something else does not make it forgotten.
+    workspace.configure(&configuration(
+        &format!(
+            "termination_protection = false\n  tags = {{ Role = \"x\" }}\n  {}",
+            base("0123456789abcdef2")
+        ),
+        "",
+    ));
+    workspace.apply().success();
+    assert!(workspace.run(&["plan"]).success().stdout.contains("ami-0123456789abcdef1"));
+    workspace.run(&["apply", "--auto-approve", "--replace", "instance.web"]).success();
+    assert_ne!(workspace.instances()[0]["id"], instance);
+    let planned = workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+    assert!(!planned.stdout.contains("base_ami"), "{}", planned.stdout);
 }

@@ -15,7 +15,9 @@ use crate::cli::location::LocationParser;
 use crate::cli::terminal;
 use crate::cli::workspace::WorkspaceArguments;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::guest::windows::components::{Inventory, Kind, MissingComponent, Release, Selected, mirrored};
+use crate::guest::windows::components::{
+    Inventory, Kind, MissingComponent, RELEASES, Release, Selected, mirrored,
+};
 use crate::guest::windows::inf::Target;
 use crate::model::Location;
 use crate::ui::components::{
@@ -108,19 +110,18 @@ fn fetch(directory: &Path, command: &Fetch) -> Result<Exit, Diagnostics> {
         });
     }
     let mut fetching = Fetching { version: VERSION, guests: lines, components: Vec::new() };
-    let mut folders: BTreeMap<&Path, Vec<&Guest>> = BTreeMap::new();
+    let mut folders: BTreeMap<(&Path, &Path), Vec<&Guest>> = BTreeMap::new();
     for guest in &guests {
-        folders.entry(&guest.folder).or_default().push(guest);
+        folders.entry((&guest.folder, &guest.shown)).or_default().push(guest);
     }
     let mut ended: Option<Trouble> = None;
-    for (shown, guests) in folders {
-        let folder = directory.join(shown);
-        let mut needs = needs(&folder, shown, &guests, command.upgrade)?;
+    for ((folder, shown), guests) in folders {
+        let mut needs = needs(folder, shown, &guests, command.upgrade)?;
         // What is there first, then the gravest.
         needs.sort_by_key(|need| need.component.status != Status::Kept);
         let missing = needs.iter().any(|need| need.component.status == Status::Missing);
         let filling = match missing && !command.dry_run {
-            true => Some(Filling::begin(&folder, shown)?),
+            true => Some(Filling::begin(folder, shown)?),
             false => None,
         };
         for mut need in needs {
@@ -168,7 +169,7 @@ fn line(guest: &Guest) -> GuestLine {
         name: guest.name.clone(),
         windows: guest.windows.clone(),
         hypervisor: guest.hypervisor,
-        folder: guest.folder.clone(),
+        folder: guest.shown.clone(),
     }
 }
 
@@ -196,23 +197,41 @@ fn needs(folder: &Path, shown: &Path, guests: &[&Guest], upgrade: bool) -> Resul
     };
     for guest in guests {
         let selected = inventory.select(&guest.target, guest.hypervisor).map_err(unreadable)?;
+        let mut others = Vec::new();
         for component in kept(guest, shown, &selected) {
-            add(guest, component);
+            match is_of_another(&component, shown) {
+                true => others.push(component.kind),
+                false => add(guest, component),
+            }
         }
+        let all = Inventory::default().select(&guest.target, guest.hypervisor).map_err(unreadable)?;
+        let newer = all.missing.iter().filter(|missing| others.contains(&missing.kind));
         // It brings the other along.
         let brings = selected.missing.iter().any(|missing| missing.kind == Kind::Ec2Config);
-        for missing in selected.missing.iter().filter(|missing| !brings || missing.kind != Kind::SsmAgent) {
+        let missing =
+            selected.missing.iter().filter(|missing| !brings || missing.kind != Kind::SsmAgent).chain(newer);
+        for missing in missing {
             let mut component = of_missing(guest, shown, missing);
             let notes =
                 selected.notes.iter().filter(|note| note.kind == missing.kind && !note.place.is_empty());
-            component
-                .component
-                .notes
-                .extend(notes.map(|note| format!("{} is not taken: {}", note.place, note.why)));
+            let said = notes.map(|note| format!("{} is not taken: {}", note.place, note.why));
+            component.component.notes.extend(said);
             add(guest, component);
         }
     }
     Ok(needs)
+}
+
+/// Whether what is there was fetched for an older Windows: it runs, but there is a newer one for
+/// this.
+fn is_of_another(need: &Need, shown: &Path) -> bool {
+    let own = need.kind.directory(&need.target);
+    let path = need.component.files.first().map(|file| file.path.as_path());
+    path.is_some_and(|path| {
+        let is_in = |directory: &str| path.starts_with(shown.join(directory));
+        let others = RELEASES.iter().map(|release| need.kind.directory(&release.target));
+        !is_in(&own) && others.into_iter().any(|directory| is_in(&directory))
+    })
 }
 
 fn component(guest: &Guest, kind: Kind, status: Status, files: Vec<PublishedFile>) -> Need {

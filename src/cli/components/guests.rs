@@ -29,8 +29,10 @@ pub struct Guest {
     pub target: Target,
     /// What it comes up on.
     pub hypervisor: Hypervisor,
-    /// The folder of its components, as the user named it.
+    /// The folder of its components.
     pub folder: PathBuf,
+    /// The same for people: from the configuration's directory.
+    pub shown: PathBuf,
 }
 
 /// Those that the command line, or the configuration, names.
@@ -47,7 +49,8 @@ pub fn guests(directory: &Path, command: &Fetch) -> Result<Vec<Guest>, Diagnosti
             windows: release.name.to_owned(),
             target: release.target,
             hypervisor,
-            folder: folder.clone(),
+            folder: directory.join(&folder),
+            shown: folder.clone(),
         };
         return Ok(command.windows.iter().map(guest).collect());
     }
@@ -65,9 +68,9 @@ fn machine(command: &Fetch) -> MachineArguments {
         instance_type: command.instance_type.clone(),
         hypervisor: command.hypervisor,
         network: NetworkArgument::Dhcp,
-        accept: Vec::new(),
         components: None,
         allow_missing: false,
+        accept: Vec::new(),
         memory: 512,
     }
 }
@@ -86,15 +89,28 @@ fn of_images(directory: &Path, command: &Fetch, folder: &Path) -> Result<Vec<Gue
         let report = run_sandbox(&request, None).map_err(|error| error.diagnostic())?.report;
         let name = image.to_string();
         let facts = report.facts.ok_or_else(|| trouble::no_guest(&name))?;
-        let guest = windows(&facts, name.clone(), hypervisor, folder);
+        let guest = windows(&facts, name.clone(), hypervisor, &directory.join(folder), folder);
         guests.push(guest.ok_or_else(|| trouble::not_windows(&name, &facts.product))?);
     }
     Ok(guests)
 }
 
-fn windows(facts: &GuestFacts, name: String, hypervisor: Hypervisor, folder: &Path) -> Option<Guest> {
+fn windows(
+    facts: &GuestFacts,
+    name: String,
+    hypervisor: Hypervisor,
+    folder: &Path,
+    shown: &Path,
+) -> Option<Guest> {
     let target = Target::of_facts(facts).filter(|target| target.architecture == Architecture::X86_64)?;
-    Some(Guest { name, windows: facts.product.clone(), target, hypervisor, folder: folder.to_owned() })
+    Some(Guest {
+        name,
+        windows: facts.product.clone(),
+        target,
+        hypervisor,
+        folder: folder.to_owned(),
+        shown: shown.to_owned(),
+    })
 }
 
 /// The Windows guests of a configuration. Other guests need none, and those that cannot be looked
@@ -123,9 +139,10 @@ fn of_configuration(directory: &Path, command: &Fetch) -> Result<Vec<Guest>, Dia
         let Some(facts) = facts.filter(|facts| facts.family == "windows") else { continue };
         let kind = reality.instance_types.get(&machine.spec.instance_type);
         let hypervisor = kind.map_or(Hypervisor::Nitro, |kind| kind.hypervisor);
-        let folder = command.to.clone();
-        match folder {
-            Some(folder) => guests.extend(windows(facts, name, hypervisor, &folder)),
+        match &command.to {
+            Some(shown) => {
+                guests.extend(windows(facts, name, hypervisor, &directory.join(shown), shown));
+            }
             None => troubles.push(trouble::no_folder(&machine.spec.address.to_string())),
         }
     }

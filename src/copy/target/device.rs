@@ -129,6 +129,15 @@ impl Device {
                 return Err(TargetError::Swap { path: path.to_owned(), device });
             }
         }
+        for place in entries(Path::new("/sys/block")).map_err(inspect(Path::new("/sys/block")))? {
+            // A loop device over a device is no holder of it, and does not claim it.
+            let backing = loop_backing_file(&place).and_then(|path| fs::metadata(path).ok());
+            let shown = backing.filter(|of| of.file_type().is_block_device()).map(|of| number(of.rdev()));
+            if let Some((_, shown)) = family.iter().find(|(number, _)| shown == Some(*number)) {
+                let (path, device, holder) = (path.to_owned(), name(shown), name(&place));
+                return Err(TargetError::Held { path, device, holder });
+            }
+        }
         for (_, place) in &family {
             if let Some(holder) = entries(&place.join("holders")).map_err(inspect(place))?.first() {
                 return Err(TargetError::Held {

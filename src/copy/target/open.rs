@@ -125,8 +125,9 @@ fn open_device(path: &Path, metadata: &fs::Metadata, options: &TargetOptions) ->
 
 fn refuse_signatures(target: &Target) -> Result<(), TargetError> {
     let inspect = |source| TargetError::Inspect { path: target.path().to_owned(), source };
-    let mut start = vec![0; signature::START.min(usize::try_from(target.size()).unwrap_or(usize::MAX))];
-    let mut end = vec![0; signature::END.min(start.len())];
+    let size = usize::try_from(target.size()).unwrap_or(usize::MAX);
+    let mut start = vec![0; signature::START.min(size)];
+    let mut end = vec![0; signature::END.min(size)];
     target.read(0, &mut start).map_err(inspect)?;
     target.read(target.size() - end.len() as u64, &mut end).map_err(inspect)?;
     match signature::find(&start, &end) {

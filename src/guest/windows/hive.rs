@@ -15,6 +15,7 @@ mod log;
 mod marvin;
 mod name;
 mod replay;
+mod sole;
 mod value;
 
 pub use base::BaseBlock;

@@ -12,16 +12,6 @@ use crate::model::Hypervisor;
 use crate::provider::slots;
 use crate::provider::types::{AccessNode, Filter, InstanceState, ProviderError, ProviderErrorKind};
 
-/// Slots beyond xvdz, which Nitro instances have when their type takes more volumes: xvdba … xvdcz.
-fn far_slots() -> impl Iterator<Item = String> {
-    ('b'..='c').flat_map(|first| ('a'..='z').map(move |second| format!("xvd{first}{second}")))
-}
-
-/// Every name that a volume of ours may have on an access node.
-pub(super) fn all_slots() -> impl Iterator<Item = String> {
-    slots::slots().chain(far_slots())
-}
-
 /// The access node with what only its own findings need.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -96,14 +86,14 @@ fn free_slots(
 ) -> Vec<String> {
     let free = |slot: &String| !taken.contains(slot);
     let left = most.map_or(usize::MAX, |most| (most as usize).saturating_sub(attached));
-    let used = all_slots().filter(|slot| taken.contains(slot)).count();
+    let used = slots::all_slots().filter(|slot| taken.contains(slot)).count();
     let wanted = wanted.map_or(usize::MAX, |wanted| (wanted as usize).saturating_sub(used));
     let limit = left.min(wanted);
     match hypervisor {
         Hypervisor::Xen => slots::slots().filter(free).take(limit).collect(),
         // Where EC2 does not say how many a type takes, the names that every type has are enough.
         Hypervisor::Nitro if most.is_none() => slots::slots().filter(free).take(limit).collect(),
-        Hypervisor::Nitro => all_slots().filter(free).take(limit).collect(),
+        Hypervisor::Nitro => slots::all_slots().filter(free).take(limit).collect(),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use aws_sdk_ec2::types as sdk;
 
-use super::call::send;
+use super::call::{pages, send};
 use super::client::Cloud;
 use super::volumes::PAGE;
 use crate::model::{Architecture, BootMode};
@@ -171,22 +171,8 @@ impl Cloud {
             filters.push(filter("platform", &["windows"]));
         }
         let owners: Vec<String> = owners.iter().map(|owner| (*owner).to_owned()).collect();
-        let mut found = Vec::new();
-        let mut next = None;
-        loop {
-            let call = ec2
-                .describe_images()
-                .set_owners(Some(owners.clone()))
-                .set_filters(Some(filters.clone()))
-                .max_results(PAGE)
-                .set_next_token(next);
-            let page = send!("DescribeImages", call)?;
-            found.extend(page.images().iter().cloned());
-            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if next.is_none() {
-                break;
-            }
-        }
+        let call = ec2.describe_images().set_owners(Some(owners)).set_filters(Some(filters));
+        let found = pages!("DescribeImages", call.max_results(PAGE), images);
         self.known(|known| known.images.insert(key.to_owned(), found.clone()));
         Ok(found)
     }

@@ -47,12 +47,12 @@ impl Cloud {
                 why,
             )
         };
-        let Some(slot) = slots::slot(device) else {
+        if slots::slot(device).is_none() {
             return Err(refused(format!(
                 "Value ({device}) for parameter device is invalid. {device} is not a valid EBS device name."
             )));
-        };
-        if *instance == self.node_id().await? && !super::access::all_slots().any(|name| name == slot) {
+        }
+        if *instance == self.node_id().await? && !slots::is_slot(device) {
             return Err(refused(format!(
                 "Invalid value '{device}' for device: the access node's slots begin at xvdf"
             )));

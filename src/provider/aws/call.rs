@@ -189,16 +189,19 @@ macro_rules! send {
     }};
 }
 
-/// Sends a describing call until its last page; what all pages list under `items`. For functions
-/// whose errors are made of [`Failed`].
+/// Sends a describing call until its last page; what all pages list under `items`, or what a
+/// function makes of each and does not leave out. For functions whose errors are made of [`Failed`].
 macro_rules! pages {
-    ($operation:literal, $request:expr, $items:ident) => {{
+    ($operation:literal, $request:expr, $items:ident) => {
+        $crate::provider::aws::call::pages!($operation, $request, $items, |item| Some(item.clone()))
+    };
+    ($operation:literal, $request:expr, $items:ident, $each:expr) => {{
         let call = $request;
         let mut found = Vec::new();
         let mut next: Option<String> = None;
         loop {
             let page = $crate::provider::aws::call::send!($operation, call.clone().set_next_token(next))?;
-            found.extend(page.$items().iter().cloned());
+            found.extend(page.$items().iter().filter_map($each));
             next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
             if next.is_none() {
                 break found;

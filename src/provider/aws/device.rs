@@ -79,8 +79,7 @@ impl Cloud {
             }
         };
         // The access node's own root never has such a name.
-        let slot = slots::slot(&attachment.device)
-            .filter(|slot| super::access::all_slots().any(|name| name == *slot));
+        let slot = slots::slot(&attachment.device).filter(|slot| slots::is_slot(slot));
         let Some(slot) = slot else {
             return Err(refused(format!(
                 "it is attached as {}, which is no slot of ours: the access node itself may live on it",
@@ -156,8 +155,24 @@ fn find(places: &Places, wanted: &Wanted) -> Result<DeviceFacts, Doubt> {
     if size != wanted.size {
         return Err(wrong(format!("has {size} bytes, the volume {}", wanted.size)));
     }
+    if let Some((held, holder)) = holder(&places.sysfs.join("block").join(&name)) {
+        return Err(wrong(format!("is in use: {holder} is built on {held}")));
+    }
     let node = FileNode::of(&facts);
     Ok(DeviceFacts { volume_id: wanted.id.clone(), path, size, is_file, node, proof: Some(proof) })
+}
+
+/// What is built on a device or one of its partitions (device-mapper, md, bcache), and on which.
+fn holder(device: &Path) -> Option<(String, String)> {
+    let entries = |directory: &Path| {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let partitions = entries(device).into_iter().filter(|path| path.join("partition").exists());
+    std::iter::once(device.to_owned())
+        .chain(partitions)
+        .find_map(|place| Some((name(&place), name(entries(&place.join("holders")).first()?))))
 }
 
 fn size_of(path: &Path) -> io::Result<u64> {
@@ -306,6 +321,23 @@ mod tests {
         assert!(machine.refusal(Hypervisor::Nitro).contains("no block device"));
         machine.device("nvme2n1", serial, MODEL, 4096);
         assert!(machine.refusal(Hypervisor::Nitro).contains("several devices"));
+    }
+
+    #[test]
+    fn what_something_is_built_on_is_refused() {
+        let machine = Machine::new();
+        machine.device("nvme1n1", Some("vol0123456789abcdef0"), MODEL, 4096);
+        let block = machine.0.path().join("sys/block/nvme1n1");
+        fs::create_dir_all(block.join("holders")).unwrap();
+        fs::create_dir_all(block.join("nvme1n1p2/holders")).unwrap();
+        // A directory like `queue` is no partition.
+        fs::create_dir_all(block.join("queue/holders/dm-9")).unwrap();
+        fs::write(block.join("nvme1n1p2/partition"), "2\n").unwrap();
+        assert!(machine.find(Hypervisor::Nitro).is_ok());
+        fs::create_dir(block.join("nvme1n1p2/holders/md127")).unwrap();
+        assert!(machine.refusal(Hypervisor::Nitro).contains("md127 is built on nvme1n1p2"));
+        fs::create_dir(block.join("holders/dm-0")).unwrap();
+        assert!(machine.refusal(Hypervisor::Nitro).contains("dm-0 is built on nvme1n1"));
     }
 
     #[test]

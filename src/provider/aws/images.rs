@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types as sdk;
 
-use super::call::{Failed, send};
+use super::call::{Failed, pages, send};
 use super::client::Cloud;
 use super::views;
 use super::volumes::{PAGE, filters, signed};
@@ -87,29 +87,14 @@ impl Cloud {
 
     async fn described(&self, filters: Vec<Vec<sdk::Filter>>) -> Result<Vec<ImageView>, ProviderError> {
         let ec2 = self.ec2().await?;
-        let mut found = Vec::new();
+        let mut found: Vec<sdk::Image> = Vec::new();
         for filters in filters {
-            let mut next = None;
-            loop {
-                // Without an owner, EC2 describes every public image there is.
-                let call = ec2
-                    .describe_images()
-                    .owners("self")
-                    .include_deprecated(true)
-                    .set_filters(Some(filters.clone()))
-                    .max_results(PAGE)
-                    .set_next_token(next);
-                let page = send!("DescribeImages", call)?;
-                for image in page.images() {
-                    found.push(views::image(image)?);
-                }
-                next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-                if next.is_none() {
-                    break;
-                }
-            }
+            // Without an owner, EC2 describes every public image there is.
+            let call = ec2.describe_images().owners("self").include_deprecated(true);
+            let call = call.set_filters(Some(filters)).max_results(PAGE);
+            found.extend(pages!("DescribeImages", call, images));
         }
-        Ok(found)
+        found.iter().map(views::image).collect()
     }
 
     pub(super) async fn deregister_image(&self, id: &ImageId) -> Result<(), ProviderError> {

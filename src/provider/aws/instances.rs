@@ -3,7 +3,7 @@
 use aws_sdk_ec2::operation::describe_instance_attribute::DescribeInstanceAttributeOutput;
 use aws_sdk_ec2::types as sdk;
 
-use super::call::send;
+use super::call::{pages, send};
 use super::client::Cloud;
 use super::views;
 use super::volumes::{PAGE, filters};
@@ -26,25 +26,12 @@ impl Cloud {
         filters: Vec<Vec<sdk::Filter>>,
     ) -> Result<Vec<sdk::Instance>, ProviderError> {
         let ec2 = self.ec2().await?;
-        let mut found = Vec::new();
+        let mut found: Vec<sdk::Reservation> = Vec::new();
         for filters in filters {
-            let mut next = None;
-            loop {
-                let call = ec2
-                    .describe_instances()
-                    .set_filters(Some(filters.clone()))
-                    .max_results(PAGE)
-                    .set_next_token(next);
-                let page = send!("DescribeInstances", call)?;
-                let instances = page.reservations().iter().flat_map(sdk::Reservation::instances);
-                found.extend(instances.cloned());
-                next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-                if next.is_none() {
-                    break;
-                }
-            }
+            let call = ec2.describe_instances().set_filters(Some(filters)).max_results(PAGE);
+            found.extend(pages!("DescribeInstances", call, reservations));
         }
-        Ok(found)
+        Ok(found.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default()).collect())
     }
 
     pub(super) async fn instance_view(

@@ -4,7 +4,7 @@
 use aws_sdk_ec2::types as sdk;
 use serde_json::{Map, Value, json};
 
-use super::call::send;
+use super::call::pages;
 use super::client::Cloud;
 use super::views;
 use super::volumes::PAGE;
@@ -42,60 +42,22 @@ impl Cloud {
     }
 
     async fn find_subnets(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError> {
-        let ec2 = self.ec2().await?;
-        let mut found = Vec::new();
-        let mut next = None;
-        loop {
-            let call = ec2
-                .describe_subnets()
-                .set_filters(filters("subnet-id", lookup))
-                .max_results(PAGE)
-                .set_next_token(next);
-            let page = send!("DescribeSubnets", call)?;
-            found.extend(page.subnets().iter().filter_map(subnet));
-            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if next.is_none() {
-                return Ok(found);
-            }
-        }
+        let call = self.ec2().await?.describe_subnets().set_filters(filters("subnet-id", lookup));
+        Ok(pages!("DescribeSubnets", call.max_results(PAGE), subnets, subnet))
     }
 
     async fn find_groups(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError> {
-        let ec2 = self.ec2().await?;
-        let mut found = Vec::new();
-        let mut next = None;
-        loop {
-            let call = ec2
-                .describe_security_groups()
-                .set_filters(filters("group-id", lookup))
-                .max_results(PAGE)
-                .set_next_token(next);
-            let page = send!("DescribeSecurityGroups", call)?;
-            found.extend(page.security_groups().iter().filter_map(group));
-            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if next.is_none() {
-                return Ok(found);
-            }
-        }
+        let call = self.ec2().await?.describe_security_groups().set_filters(filters("group-id", lookup));
+        Ok(pages!("DescribeSecurityGroups", call.max_results(PAGE), security_groups, group))
     }
 
     async fn find_interfaces(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError> {
-        let ec2 = self.ec2().await?;
-        let mut found = Vec::new();
-        let mut next = None;
-        loop {
-            let call = ec2
-                .describe_network_interfaces()
-                .set_filters(filters("network-interface-id", lookup))
-                .max_results(PAGE)
-                .set_next_token(next);
-            let page = send!("DescribeNetworkInterfaces", call)?;
-            found.extend(page.network_interfaces().iter().filter_map(interface));
-            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if next.is_none() {
-                return Ok(found);
-            }
-        }
+        let call = self
+            .ec2()
+            .await?
+            .describe_network_interfaces()
+            .set_filters(filters("network-interface-id", lookup));
+        Ok(pages!("DescribeNetworkInterfaces", call.max_results(PAGE), network_interfaces, interface))
     }
 
     async fn find_images(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError> {
@@ -110,25 +72,14 @@ impl Cloud {
         };
         let ec2 = self.ec2().await?;
         let owners = (!lookup.owners.is_empty()).then(|| lookup.owners.clone());
-        let mut found = Vec::new();
-        let mut next = None;
-        loop {
-            let call = ec2
-                .describe_images()
-                .set_owners(owners.clone())
-                .set_filters(filters("image-id", lookup))
-                .max_results(PAGE)
-                .set_next_token(next);
-            let page = send!("DescribeImages", call)?;
-            let fits = |image: &&sdk::Image| {
-                pattern.as_ref().is_none_or(|pattern| image.name().is_some_and(|name| pattern.is_match(name)))
-            };
-            found.extend(page.images().iter().filter(fits).filter_map(image));
-            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if next.is_none() {
-                return Ok(found);
-            }
-        }
+        let call = ec2.describe_images().set_owners(owners).set_filters(filters("image-id", lookup));
+        let fitting = |found: &sdk::Image| {
+            let fits = pattern
+                .as_ref()
+                .is_none_or(|pattern| found.name().is_some_and(|name| pattern.is_match(name)));
+            if fits { image(found) } else { None }
+        };
+        Ok(pages!("DescribeImages", call.max_results(PAGE), images, fitting))
     }
 
     async fn find_keys(&self, lookup: &Lookup) -> Result<Vec<Found>, ProviderError> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types as sdk;
 
-use super::call::send;
+use super::call::pages;
 use super::client::Cloud;
 use crate::model::{Architecture, BootMode, Hypervisor};
 use crate::provider::types::{InstanceTypeFacts, ProviderError};
@@ -31,17 +31,10 @@ impl Cloud {
     async fn ask_for_types(&self, names: &[String]) -> Result<(), ProviderError> {
         let ec2 = self.ec2().await?;
         let filter = sdk::Filter::builder().name("instance-type").set_values(Some(names.to_vec())).build();
-        let mut next = None;
-        loop {
-            let call = ec2.describe_instance_types().filters(filter.clone()).set_next_token(next);
-            let page = send!("DescribeInstanceTypes", call)?;
-            let found = page.instance_types().iter().filter_map(facts);
-            self.known(|known| known.types.extend(found.map(|facts| (facts.name.clone(), facts))));
-            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if next.is_none() {
-                return Ok(());
-            }
-        }
+        let call = ec2.describe_instance_types().filters(filter);
+        let found = pages!("DescribeInstanceTypes", call, instance_types, facts);
+        self.known(|known| known.types.extend(found.into_iter().map(|facts| (facts.name.clone(), facts))));
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Options of an instance on the wire: RunInstances' parameters, ModifyInstance… of each, and what
 //! DescribeInstances says of them.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
@@ -8,9 +9,12 @@ use aws_sdk_ec2::types as sdk;
 
 use super::call::send;
 use super::client::Cloud;
+use super::volumes::filters;
 use crate::model::options::is_burstable;
 use crate::model::{CpuCredits, InstanceOptions, InterfaceSpec, MetadataOptions, PlacementSpec, Tenancy};
-use crate::provider::types::{InstanceId, ModifyInstance, ProviderError, ProviderErrorKind, RunInstance};
+use crate::provider::types::{
+    Filter, InstanceId, ModifyInstance, ProviderError, ProviderErrorKind, RunInstance,
+};
 
 fn number(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
@@ -194,6 +198,9 @@ impl Cloud {
                 })
                 .await?;
         }
+        if !request.interface_groups.is_empty() {
+            self.modify_interface_groups(id, &request.interface_groups).await?;
+        }
         if let Some(credits) = request.cpu_credits {
             self.modify_credits(id, credits).await?;
         }
@@ -226,6 +233,38 @@ impl Cloud {
                 .set_affinity(placement.affinity.as_deref().map(sdk::Affinity::from));
             self.fresh
                 .settled(&[&id.0], || async { send!("ModifyInstancePlacement", call.clone()).map(drop) })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Security groups of interfaces that are not the primary one; each is a resource of its own.
+    async fn modify_interface_groups(
+        &self,
+        id: &InstanceId,
+        wanted: &BTreeMap<u32, Vec<String>>,
+    ) -> Result<(), ProviderError> {
+        const OPERATION: &str = "ModifyNetworkInterfaceAttribute";
+        let instance = self.raw_instances(filters("instance-id", &Filter::id(id))).await?.pop();
+        let options = instance.as_ref().map(described).unwrap_or_default();
+        for (index, groups) in wanted {
+            let mut interfaces = options.network_interfaces.iter();
+            let interface = interfaces.find(|interface| interface.device_index == *index);
+            let Some(interface) = interface.and_then(|interface| interface.network_interface_id.as_ref())
+            else {
+                return Err(ProviderError::new(
+                    OPERATION,
+                    ProviderErrorKind::NotFound,
+                    "InvalidNetworkInterfaceID.NotFound",
+                    format!("'{id}' has no network interface at device index {index}"),
+                ));
+            };
+            let call = self.ec2().await?.modify_network_interface_attribute();
+            let call = call.network_interface_id(interface).set_groups(Some(groups.clone()));
+            self.fresh
+                .settled(&[&id.0], || async {
+                    send!("ModifyNetworkInterfaceAttribute", call.clone()).map(drop)
+                })
                 .await?;
         }
         Ok(())

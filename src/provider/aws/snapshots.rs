@@ -6,7 +6,7 @@ use aws_sdk_ec2::config::Builder;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::types as sdk;
 
-use super::call::{Attempts, Failed, send};
+use super::call::{Attempts, Failed, pages, send};
 use super::client::Cloud;
 use super::views;
 use super::volumes::{PAGE, filters};
@@ -109,28 +109,13 @@ impl Cloud {
         filter: &Filter,
     ) -> Result<Vec<SnapshotView>, ProviderError> {
         let ec2 = self.ec2().await?;
-        let mut found = Vec::new();
+        let mut found: Vec<sdk::Snapshot> = Vec::new();
         for filters in filters("snapshot-id", filter) {
-            let mut next = None;
-            loop {
-                // Without an owner, EC2 describes every public snapshot there is.
-                let call = ec2
-                    .describe_snapshots()
-                    .owner_ids("self")
-                    .set_filters(Some(filters.clone()))
-                    .max_results(PAGE)
-                    .set_next_token(next);
-                let page = send!("DescribeSnapshots", call)?;
-                for snapshot in page.snapshots() {
-                    found.push(views::snapshot(snapshot)?);
-                }
-                next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-                if next.is_none() {
-                    break;
-                }
-            }
+            // Without an owner, EC2 describes every public snapshot there is.
+            let call = ec2.describe_snapshots().owner_ids("self").set_filters(Some(filters));
+            found.extend(pages!("DescribeSnapshots", call.max_results(PAGE), snapshots));
         }
-        Ok(found)
+        found.iter().map(views::snapshot).collect()
     }
 
     pub(super) async fn delete_snapshot(&self, id: &SnapshotId) -> Result<(), ProviderError> {

@@ -70,6 +70,7 @@ impl Cloud {
             Verdict::Up(_) if is_late && console::unreachable(&console).is_some() => {
                 console::unreachable(&console).unwrap_or_default().to_owned()
             }
+            _ if is_late && volumes_fail && are_reached => console::VOLUMES_UNREACHED.to_owned(),
             _ if is_late => format!(
                 "EC2's checks did not pass within {limit} s: system {}, instance {}, attached EBS volumes {}",
                 word(system),

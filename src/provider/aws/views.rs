@@ -250,6 +250,10 @@ pub(super) fn instance(instance: &sdk::Instance, protected: bool) -> Result<Inst
             .iter()
             .filter_map(|group| group.group_id().map(str::to_owned))
             .collect(),
+        key_name: instance.key_name().filter(|name| !name.is_empty()).map(str::to_owned),
+        iam_instance_profile: instance
+            .iam_instance_profile()
+            .and_then(|profile| Some(profile.arn()?.rsplit('/').next()?.to_owned())),
         state,
         root_device: instance.root_device_name().unwrap_or_default().to_owned(),
         volumes: if state == InstanceState::Terminated { BTreeMap::new() } else { volumes },

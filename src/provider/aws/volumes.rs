@@ -3,7 +3,7 @@
 use aws_sdk_ec2::operation::create_volume::builders::CreateVolumeFluentBuilder;
 use aws_sdk_ec2::types as sdk;
 
-use super::call::{Failed, send};
+use super::call::{Failed, pages, send};
 use super::client::Cloud;
 use super::views;
 use crate::provider::types::{
@@ -97,26 +97,12 @@ impl Cloud {
 
     pub(super) async fn describe_volumes(&self, filter: &Filter) -> Result<Vec<VolumeView>, ProviderError> {
         let ec2 = self.ec2().await?;
-        let mut found = Vec::new();
+        let mut found: Vec<sdk::Volume> = Vec::new();
         for filters in filters("volume-id", filter) {
-            let mut next = None;
-            loop {
-                let call = ec2
-                    .describe_volumes()
-                    .set_filters(Some(filters.clone()))
-                    .max_results(PAGE)
-                    .set_next_token(next);
-                let page = send!("DescribeVolumes", call)?;
-                for volume in page.volumes() {
-                    found.push(views::volume(volume)?);
-                }
-                next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-                if next.is_none() {
-                    break;
-                }
-            }
+            let call = ec2.describe_volumes().set_filters(Some(filters)).max_results(PAGE);
+            found.extend(pages!("DescribeVolumes", call, volumes));
         }
-        Ok(found)
+        found.iter().map(views::volume).collect()
     }
 
     /// One volume, when it exists.

@@ -93,6 +93,18 @@ pub(super) fn change(instance: &mut InstanceRecord, request: &ModifyInstance) ->
     if let Some(wanted) = &request.metadata {
         instance.options.metadata = wanted.clone();
     }
+    for (index, groups) in &request.interface_groups {
+        rules::security_groups(groups)?;
+        let id = instance.id.clone();
+        let mut interfaces = instance.options.network_interfaces.iter_mut();
+        let interface = interfaces.find(|one| one.device_index == *index).ok_or_else(|| {
+            Failure::parameter(
+                "InvalidNetworkInterfaceID.NotFound",
+                format!("'{id}' has no network interface at device index {index}"),
+            )
+        })?;
+        interface.security_group_ids.clone_from(groups);
+    }
     let options = &mut instance.options;
     options.monitoring = request.monitoring.unwrap_or(options.monitoring);
     options.disable_api_stop = request.disable_api_stop.unwrap_or(options.disable_api_stop);

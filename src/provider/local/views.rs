@@ -96,6 +96,11 @@ impl Desk<'_> {
             subnet_id: instance.subnet_id.clone(),
             private_ip: instance.private_ip,
             security_group_ids: instance.security_group_ids.clone(),
+            key_name: instance.request.as_ref().and_then(|request| request.key_name.clone()),
+            iam_instance_profile: instance
+                .request
+                .as_ref()
+                .and_then(|request| request.iam_instance_profile.clone()),
             state: match instance.phase {
                 InstancePhase::Pending => InstanceState::Pending,
                 InstancePhase::Running => InstanceState::Running,

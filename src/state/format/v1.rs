@@ -286,6 +286,9 @@ pub struct InstanceResource {
     /// The image it was launched from; `None`: its volumes were swapped in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<ImageId>,
+    /// The AMI that the configuration named for its stub; `None`: Replant chose one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_ami: Option<String>,
     /// It was launched from that image, and the volumes that it got are not recorded yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopting: bool,

@@ -10,6 +10,7 @@ mod firstboot;
 mod hives;
 mod injected;
 mod kit;
+mod large;
 mod prepared;
 mod restored;
 mod staged;

@@ -8,6 +8,7 @@ mod launch;
 mod preflight;
 mod refusals;
 mod restore;
+mod rivals;
 mod scale;
 mod seeds;
 mod story;

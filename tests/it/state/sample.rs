@@ -92,6 +92,7 @@ pub fn instance(number: u64) -> Resource {
         prevent_destroy: true,
         tainted: false,
         image_id: None,
+        base_ami: None,
         adopting: false,
     }))
 }

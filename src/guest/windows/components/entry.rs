@@ -130,10 +130,12 @@ fn of_package(package: &Package, kind: Kind) -> Result<Entry, ComponentError> {
             Err(why) => passed.push(why),
         }
     }
-    // What only says that a package is for some versions is in the list of these.
+    // What only says that a package is for some versions is in the list of these; where there are
+    // none, and nothing else is wrong, it is the reason.
     let of_some = |why: &Why| matches!(why, Why::NotForThisWindows | Why::TooNew { .. } | Why::Unsupported);
     let none = entry.releases.is_empty();
-    for why in passed.iter().filter(|why| none || !of_some(why)) {
+    let only_some = passed.iter().all(of_some);
+    for why in passed.iter().filter(|why| if none { only_some || !of_some(why) } else { !why.refuses() }) {
         let text = why.to_string();
         if !entry.notes.contains(&text) {
             entry.notes.push(text);

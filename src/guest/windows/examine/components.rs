@@ -9,8 +9,7 @@ use crate::guest::windows::firstboot::Script;
 use crate::guest::windows::inject::{self, InjectError, Injection, Wishes};
 use crate::guest::windows::look::Look;
 
-/// What is put into a guest; `None` when that cannot be, which is a finding that
-/// blocks.
+/// What is put into a guest; `None` when that cannot be, which is a finding that blocks.
 pub(super) fn injection(
     look: &Look,
     inputs: &RecipeInputs,
@@ -30,10 +29,10 @@ pub(super) fn injection(
         }
     };
     let (extend, _) = drives::growing(&look.letters, layout);
-    let disks = layout.disks.len();
+    let wishes = Wishes { disks: layout.disks.len(), extend, script };
     let made = inject::choose(look, components, inputs.hypervisor)
         .map_err(InjectError::from)
-        .and_then(|choice| Ok((inject::inject(look, &choice, Wishes { disks, extend, script })?, choice)));
+        .and_then(|choice| Ok((inject::inject(look, &choice, wishes)?, choice)));
     match made {
         Ok((injection, choice)) => {
             inject::chosen(look, &choice, &injection, inputs.hypervisor, findings);

@@ -1,5 +1,7 @@
 //! How a first boot ended, by what the service wrote to its log and to the serial port.
 
+use std::fmt;
+
 /// Every line of the service says this after its time.
 const PREFIX: &str = " Replant first boot: ";
 
@@ -17,6 +19,26 @@ pub enum Outcome {
     },
     /// The service gave up, and why.
     GaveUp(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LOG: &str = "C:\\Replant\\firstboot.log";
+        match self {
+            Self::Finished { succeeded, failed: 0, .. } => {
+                write!(formatter, "first boot: all went well ({succeeded} succeeded)")
+            }
+            Self::Finished { succeeded, failed, .. } => {
+                write!(
+                    formatter,
+                    "first boot: {failed} failed, {succeeded} succeeded; {LOG} in the guest says why"
+                )
+            }
+            Self::GaveUp(why) => {
+                write!(formatter, "first boot: it gave up: {why}; {LOG} in the guest says more")
+            }
+        }
+    }
 }
 
 impl Outcome {
@@ -53,6 +75,11 @@ mod tests {
         assert_eq!(Outcome::in_log(&end), Some(Outcome::Finished { succeeded: 3, failed: 1, skipped: 0 }));
         let gave_up = "2026-11-22T16:50:30Z Replant first boot: gives up: it was started too often\r\n";
         assert_eq!(Outcome::in_log(gave_up), Some(Outcome::GaveUp("it was started too often".into())));
+        let words = Outcome::in_log(&end).unwrap().to_string();
+        assert_eq!(
+            words,
+            "first boot: 1 failed, 3 succeeded; C:\\Replant\\firstboot.log in the guest says why"
+        );
         assert_eq!(Outcome::in_log("x Replant first boot: finished: 99999999999 succeeded, x\n"), None);
     }
 }

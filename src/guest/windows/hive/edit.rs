@@ -301,6 +301,10 @@ pub fn edit(
         let path = path.display().to_string();
         move |source| EditError::File { path, source }
     };
+    // What the library takes at the hive's word, and ends this process when it is not so.
+    let touched: BTreeMap<usize, bool> =
+        plan.keys.values().filter_map(|key| Some((key.place?, key.is_deleted))).collect();
+    Hive::read(&before)?.has_sole_owners(&touched)?;
     fs::write(&from, &before).map_err(file(&from))?;
     drop(before);
     let hivex = Hivex::open(&from)?;

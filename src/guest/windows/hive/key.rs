@@ -51,6 +51,11 @@ impl<'h> Hive<'h> {
         Ok(Self { cells: Cells::read(bytes, &base)?, base })
     }
 
+    /// Its cells.
+    pub(super) fn cells(&self) -> &Cells<'h> {
+        &self.cells
+    }
+
     /// The root key.
     ///
     /// # Errors
@@ -140,11 +145,17 @@ impl<'h> Key<'h> {
         self.offset as usize + BASE_BLOCK
     }
 
+    /// The same from the first bin.
+    pub(super) fn offset(&self) -> u32 {
+        self.offset
+    }
+
     fn short(&self, at: usize) -> u16 {
         u16_at(self.cell, at).unwrap_or_default()
     }
 
-    fn word(&self, at: usize) -> u32 {
+    /// A number of its cell.
+    pub(super) fn word(&self, at: usize) -> u32 {
         u32_at(self.cell, at).unwrap_or_default()
     }
 

@@ -55,7 +55,8 @@ fn set(key: &str, name: &str, data: Data, purpose: &'static str) -> Planned {
 pub fn inject(look: &Look, choice: &Choice, wishes: Wishes) -> Result<Injection, InjectError> {
     let mut injection = Injection::default();
     // Without its components it cannot be made again, and it is what an earlier preparation said.
-    if look.first_boot_waits && !choice.is_asked && wishes.script.is_none() {
+    let is_wanted = wishes.script.is_some() || !wishes.extend.is_empty();
+    if look.first_boot_waits && !choice.is_asked && !is_wanted {
         injection.is_left = true;
         return Ok(injection);
     }

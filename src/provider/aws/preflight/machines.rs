@@ -44,7 +44,7 @@ impl Survey<'_> {
             .map(|launch| (&launch.address, launch.request.instance_type.as_str()));
         let changed = self.request.changes.instances.values();
         let changed =
-            changed.filter_map(|changed| Some((&changed.address, changed.instance_type.as_deref()?)));
+            changed.filter_map(|changed| Some((&changed.address, changed.request.instance_type.as_deref()?)));
         // A type that does not exist is the plan's to say.
         launches.chain(changed).filter(|(_, name)| self.types.contains_key(*name)).collect()
     }

@@ -155,12 +155,32 @@ impl Survey<'_> {
         Ok(holders)
     }
 
+    /// The security groups that are asked for: whose, at which attribute, which.
+    fn wanted_groups(&self) -> Vec<(&InstanceAddress, String, &Vec<String>)> {
+        let own = || "security_group_ids".to_owned();
+        let of = |index: u32| format!("network_interface.{index}.security_group_ids");
+        let mut wanted = Vec::new();
+        for launch in &self.request.launches {
+            wanted.push((&launch.address, own(), &launch.request.security_group_ids));
+            let others = launch.request.options.network_interfaces.iter();
+            let others = others.filter(|interface| interface.device_index != 0);
+            wanted.extend(others.map(|interface| {
+                (&launch.address, of(interface.device_index), &interface.security_group_ids)
+            }));
+        }
+        for changed in self.request.changes.instances.values() {
+            wanted
+                .extend(changed.request.security_group_ids.iter().map(|ids| (&changed.address, own(), ids)));
+            let others = changed.request.interface_groups.iter();
+            wanted.extend(others.map(|(index, groups)| (&changed.address, of(*index), groups)));
+        }
+        wanted
+    }
+
     /// The VPCs of the security groups.
     async fn groups(&self) -> Result<BTreeMap<String, String>, ProviderError> {
-        let launched = self.request.launches.iter().flat_map(|launch| &launch.request.security_group_ids);
-        let changed = self.request.changes.instances.values();
-        let changed = changed.filter_map(|changed| changed.security_group_ids.as_ref()).flatten();
-        let wanted: BTreeSet<String> = launched.chain(changed).cloned().collect();
+        let wanted: BTreeSet<String> =
+            self.wanted_groups().into_iter().flat_map(|(.., groups)| groups).cloned().collect();
         let ec2 = self.cloud.ec2().await?;
         let mut groups = BTreeMap::new();
         for ids in chunks(&wanted) {
@@ -265,13 +285,8 @@ impl Survey<'_> {
         groups: &BTreeMap<String, String>,
         subnets: &BTreeMap<&InstanceAddress, &Subnet>,
     ) -> Vec<Concern> {
-        let launched =
-            self.request.launches.iter().map(|launch| (&launch.address, &launch.request.security_group_ids));
-        let changed = self.request.changes.instances.values();
-        let changed =
-            changed.filter_map(|changed| Some((&changed.address, changed.security_group_ids.as_ref()?)));
         let mut found = Vec::new();
-        for (address, wanted) in launched.chain(changed) {
+        for (address, path, wanted) in self.wanted_groups() {
             let missing: Vec<&str> =
                 wanted.iter().filter(|id| !groups.contains_key(*id)).map(String::as_str).collect();
             if !missing.is_empty() {
@@ -282,8 +297,9 @@ impl Survey<'_> {
                             missing.join(", ")
                         ))
                         .help("see which there are:\naws ec2 describe-security-groups --output table");
-                found.push(Concern::at(address, "security_group_ids", diagnostic));
+                found.push(Concern::at(address, path.clone(), diagnostic));
             }
+            // All interfaces of an instance are in one VPC ("Elastic network interfaces").
             let Some(subnet) = subnets.get(address) else { continue };
             let foreign: Vec<String> = wanted
                 .iter()
@@ -302,7 +318,7 @@ impl Survey<'_> {
                     subnet.vpc
                 ))
                 .help(format!("use security groups of {}, or a subnet of the groups' VPC", subnet.vpc));
-                found.push(Concern::at(address, "security_group_ids", diagnostic));
+                found.push(Concern::at(address, path, diagnostic));
             }
         }
         found

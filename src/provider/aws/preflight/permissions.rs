@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_ec2::types as sdk;
+
 use super::survey::{Survey, together};
 use super::unread::statement;
 use crate::diagnostic::Diagnostic;
@@ -22,6 +24,12 @@ use crate::provider::{TAG_ADDRESS, TAG_TOKEN, TAG_WORKSPACE};
 const NO_VOLUME: &str = "vol-00000000000000000";
 /// An instance that nobody has.
 const NO_INSTANCE: &str = "i-00000000000000000";
+/// A network interface that nobody has.
+const NO_INTERFACE: &str = "eni-00000000000000000";
+/// A snapshot that nobody has.
+const NO_SNAPSHOT: &str = "snap-00000000000000000";
+/// An image that nobody has.
+const NO_IMAGE: &str = "ami-00000000000000000";
 /// EC2's answer to a call that would have been done.
 const PERMITTED: &str = "DryRunOperation";
 
@@ -114,31 +122,39 @@ impl Survey<'_> {
         }
     }
 
-    /// One call of each kind that the plan will make.
+    /// One call of each kind that the plan will make, on something that it is for where there is such
+    /// a thing. What is not tried, and why, stands in tests/it/permissions.rs.
     fn trials(&self) -> Vec<Trial> {
         let request = self.request;
         let changes = &request.changes;
         let mut trials = Vec::new();
         let mut on = |operation, id: Option<&String>| trials.push(Trial::on(operation, id));
         let changed = changes.instances.keys().next().map(|id| &id.0);
+        let launches = !request.launches.is_empty();
         if !request.volumes.is_empty() {
             on("CreateVolume", None);
         }
-        if request.writes || !request.launches.is_empty() || changed.is_some() {
+        if request.writes || launches || changed.is_some() {
             on("AttachVolume", None);
             on("DetachVolume", None);
         }
-        if !request.launches.is_empty() || changed.is_some() {
+        if launches || changed.is_some() {
             on("StopInstances", changed);
             on("ModifyInstanceAttribute", changed);
             on("CreateTags", changed);
         }
-        if !request.launches.is_empty() {
+        if launches {
             // The stub's own root.
             on("DeleteVolume", None);
         }
         if request.starts {
             on("StartInstances", changed);
+            on("DescribeInstanceStatus", changed);
+            on("GetConsoleOutput", changed);
+        }
+        if request.images {
+            on("CreateSnapshot", None);
+            on("RegisterImage", None);
         }
         let raises = request.volumes.iter().any(|volume| volume.request.raised);
         if let Some(id) = changes.modified.iter().next() {
@@ -147,8 +163,34 @@ impl Survey<'_> {
         } else if raises {
             on("ModifyVolume", None);
         }
+        for (id, changed) in &changes.instances {
+            let (id, change) = (Some(&id.0), &changed.request);
+            if changed.untags {
+                on("DeleteTags", id);
+            }
+            if change.metadata.is_some() {
+                on("ModifyInstanceMetadataOptions", id);
+            }
+            if change.cpu_credits.is_some() {
+                on("ModifyInstanceCreditSpecification", id);
+            }
+            match change.monitoring {
+                Some(true) => on("MonitorInstances", id),
+                Some(false) => on("UnmonitorInstances", id),
+                None => {}
+            }
+            if !change.interface_groups.is_empty() {
+                on("ModifyNetworkInterfaceAttribute", None);
+            }
+        }
         if let Some(id) = changes.snapshots.iter().next() {
             on("CreateSnapshot", Some(&id.0));
+        }
+        if let Some(id) = changes.deleted_snapshots.iter().next() {
+            on("DeleteSnapshot", Some(&id.0));
+        }
+        if let Some(id) = changes.deregistered.iter().next() {
+            on("DeregisterImage", Some(&id.0));
         }
         if let Some(id) = changes.deleted.iter().next() {
             on("DeleteVolume", Some(&id.0));
@@ -156,6 +198,13 @@ impl Survey<'_> {
         if let Some(id) = changes.terminated.iter().next() {
             on("TerminateInstances", Some(&id.0));
         }
+        // One is enough of each kind of thing, on what exists where that can be: only that proves
+        // something.
+        let kind = |trial: &Trial| trial.id.as_ref().and_then(|id| Some(id.split_once('-')?.0.to_owned()));
+        trials.sort_by_key(|trial| (trial.operation, trial.id.is_none(), kind(trial)));
+        trials.dedup_by(|later, first| {
+            later.operation == first.operation && (later.id.is_none() || kind(later) == kind(first))
+        });
         trials
     }
 
@@ -190,7 +239,7 @@ impl Survey<'_> {
             }
             "CreateSnapshot" => {
                 let tags = self.tags(&TagMap::new(), &InstanceAddress::new("any"));
-                let tags = views::tag_specification(aws_sdk_ec2::types::ResourceType::Snapshot, &tags);
+                let tags = views::tag_specification(sdk::ResourceType::Snapshot, &tags);
                 let call = ec2.create_snapshot().dry_run(true).volume_id(volume_id);
                 send!("CreateSnapshot", call.set_tag_specifications(tags.map(|tags| vec![tags]))).map(drop)
             }
@@ -200,7 +249,7 @@ impl Survey<'_> {
                 send!("CreateTags", call.set_tags(Some(views::tag_list(&tags)))).map(drop)
             }
             "ModifyInstanceAttribute" => {
-                let off = aws_sdk_ec2::types::AttributeBooleanValue::builder().value(false).build();
+                let off = sdk::AttributeBooleanValue::builder().value(false).build();
                 let call = ec2.modify_instance_attribute().dry_run(true).instance_id(instance_id);
                 send!("ModifyInstanceAttribute", call.disable_api_termination(off)).map(drop)
             }
@@ -215,6 +264,72 @@ impl Survey<'_> {
                 let call = ec2.terminate_instances().dry_run(true).instance_ids(instance_id);
                 send!("TerminateInstances", call).map(drop)
             }
+            "DescribeInstanceStatus" => {
+                let call = ec2.describe_instance_status().dry_run(true).instance_ids(instance_id);
+                send!("DescribeInstanceStatus", call).map(drop)
+            }
+            "GetConsoleOutput" => {
+                let call = ec2.get_console_output().dry_run(true).instance_id(instance_id);
+                send!("GetConsoleOutput", call).map(drop)
+            }
+            "DeleteTags" => {
+                let any = sdk::Tag::builder().key("Name").build();
+                let call = ec2.delete_tags().dry_run(true).resources(instance_id).tags(any);
+                send!("DeleteTags", call).map(drop)
+            }
+            "ModifyInstanceMetadataOptions" => {
+                let call = ec2.modify_instance_metadata_options().dry_run(true).instance_id(instance_id);
+                let call = call.http_tokens(sdk::HttpTokensState::Required);
+                send!("ModifyInstanceMetadataOptions", call).map(drop)
+            }
+            "ModifyInstanceCreditSpecification" => {
+                let credits = sdk::InstanceCreditSpecificationRequest::builder()
+                    .instance_id(instance_id)
+                    .cpu_credits("standard")
+                    .build();
+                let call = ec2.modify_instance_credit_specification().dry_run(true);
+                let call = call.instance_credit_specifications(credits);
+                send!("ModifyInstanceCreditSpecification", call).map(drop)
+            }
+            "ModifyNetworkInterfaceAttribute" => {
+                let text = sdk::AttributeValue::builder().value("any").build();
+                let call = ec2.modify_network_interface_attribute().dry_run(true);
+                let call = call.network_interface_id(NO_INTERFACE).description(text);
+                send!("ModifyNetworkInterfaceAttribute", call).map(drop)
+            }
+            "MonitorInstances" => {
+                let call = ec2.monitor_instances().dry_run(true).instance_ids(instance_id);
+                send!("MonitorInstances", call).map(drop)
+            }
+            "UnmonitorInstances" => {
+                let call = ec2.unmonitor_instances().dry_run(true).instance_ids(instance_id);
+                send!("UnmonitorInstances", call).map(drop)
+            }
+            "RegisterImage" => {
+                let tags = self.tags(&TagMap::new(), &InstanceAddress::new("any"));
+                let tags = views::tag_specification(sdk::ResourceType::Image, &tags);
+                let ebs = sdk::EbsBlockDevice::builder().snapshot_id(NO_SNAPSHOT).build();
+                let root = sdk::BlockDeviceMapping::builder().device_name("/dev/xvda").ebs(ebs).build();
+                let call = ec2
+                    .register_image()
+                    .dry_run(true)
+                    .name("replant-tried")
+                    .architecture(sdk::ArchitectureValues::X8664)
+                    .virtualization_type("hvm")
+                    .root_device_name("/dev/xvda")
+                    .block_device_mappings(root)
+                    .set_tag_specifications(tags.map(|tags| vec![tags]));
+                send!("RegisterImage", call).map(drop)
+            }
+            "DeregisterImage" => {
+                let call =
+                    ec2.deregister_image().dry_run(true).image_id(trial.id.as_deref().unwrap_or(NO_IMAGE));
+                send!("DeregisterImage", call).map(drop)
+            }
+            "DeleteSnapshot" => {
+                let id = trial.id.as_deref().unwrap_or(NO_SNAPSHOT);
+                send!("DeleteSnapshot", ec2.delete_snapshot().dry_run(true).snapshot_id(id)).map(drop)
+            }
             _ => Ok(()),
         }
     }
@@ -228,6 +343,8 @@ impl Survey<'_> {
                 // An explicit denial stands whatever the thing will be.
                 let is_proof = trial.id.is_some()
                     || trial.operation == "CreateVolume"
+                    // It knows no conditions on tags.
+                    || trial.operation.starts_with("Describe")
                     || error.message.contains("explicit deny");
                 if is_proof {
                     tried.denied.insert(action, short(&error.message));

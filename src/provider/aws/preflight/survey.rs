@@ -74,6 +74,7 @@ pub(super) async fn together<T>(calls: Vec<impl Future<Output = T>>) -> Vec<T> {
 
 fn types(request: &Preflight) -> BTreeSet<String> {
     let launched = request.launches.iter().map(|launch| launch.request.instance_type.clone());
-    let changed = request.changes.instances.values().filter_map(|changed| changed.instance_type.clone());
+    let changed =
+        request.changes.instances.values().filter_map(|changed| changed.request.instance_type.clone());
     launched.chain(changed).collect()
 }

@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+pub use super::large::sum;
+
 /// Runs a program to its successful end.
 pub fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
@@ -20,17 +22,6 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
 
 fn long(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
-}
-
-/// The header's checksum put right.
-pub fn sum(bytes: &mut [u8]) {
-    let words = bytes[..508].chunks(4).map(|word| u32::from_le_bytes(word.try_into().unwrap()));
-    let sum = match words.fold(0, |sum, word| sum ^ word) {
-        0 => 1,
-        u32::MAX => u32::MAX - 1,
-        sum => sum,
-    };
-    put(bytes, 508, &sum.to_le_bytes());
 }
 
 /// A hive with a root key and nothing else, after the specification of the format.

@@ -230,6 +230,60 @@ fn names_become_ids_and_everything_that_is_declared_is_so() {
     site.run(&["destroy", "--auto-approve"]).success();
 }
 
+/// The groups that EC2 has of the instance's interface at index 1.
+fn groups(site: &Site) -> Value {
+    let id = site.workspace.state()["resources"]["instance.web"]["id"].as_str().unwrap().to_owned();
+    let script = format!(
+        "nics = ec2.describe_instances(InstanceIds=[{id:?}])['Reservations'][0]['Instances'][0]['NetworkInterfaces']\nnic = next(nic for nic in nics if nic['Attachment']['DeviceIndex'] == 1)\nout['id'] = nic['NetworkInterfaceId']\nout['groups'] = sorted(group['GroupId'] for group in nic['Groups'])"
+    );
+    python(&site.cloud, &script)
+}
+
+#[test]
+fn security_groups_of_every_interface_are_kept_in_place() {
+    let site = Site::new();
+    site.configure(&(DATA.to_owned() + &web(OPTIONS)));
+    site.run(&["apply", "--auto-approve"]).success();
+    let made = groups(&site);
+    assert_eq!(made["groups"], json!([site.made("db")]));
+    // Somebody else gives the second interface another group.
+    let script = format!(
+        "ec2.modify_network_interface_attribute(NetworkInterfaceId={}, Groups=[{:?}])",
+        made["id"],
+        site.made("web")
+    );
+    python(&site.cloud, &script);
+    let plan = site.run(&["plan", "--detailed-exitcode"]).code(2);
+    assert!(plan.stdout.contains("1 to change, 0 to replace"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("1.security_group_ids"), "{}", plan.stdout);
+    site.run(&["apply", "--auto-approve"]).success();
+    assert_eq!(groups(&site), made);
+    let calls = site.cloud.parameters("ModifyNetworkInterfaceAttribute");
+    let call = calls.last().unwrap();
+    assert_eq!(
+        (&call["NetworkInterfaceId"], &call["SecurityGroupId.1"]),
+        (&made["id"], &json!(site.made("db")))
+    );
+    site.run(&["plan", "--detailed-exitcode"]).code(0);
+    // The configuration asks for both; the order is nobody's.
+    let both = OPTIONS.replace(
+        "[data.security_group.each[\"db\"].id]",
+        "[data.security_group.each[\"web\"].id, data.security_group.each[\"db\"].id]",
+    );
+    assert_ne!(both, OPTIONS);
+    site.configure(&(DATA.to_owned() + &web(&both)));
+    site.run(&["apply", "--auto-approve"]).success();
+    assert_eq!(groups(&site)["groups"].as_array().unwrap().len(), 2);
+    site.run(&["plan", "--detailed-exitcode"]).code(0);
+    assert_eq!(site.cloud.parameters("RunInstances").len(), 1, "it is the same instance");
+    // Another interface is another instance.
+    let none = both.split("  network_interface {\n    device_index       = 1").next().unwrap().to_owned();
+    site.configure(&(DATA.to_owned() + &web(&none)));
+    let plan = site.run(&["plan"]).success();
+    assert!(plan.stdout.contains("1 to replace"), "{}", plan.stdout);
+    site.run(&["destroy", "--auto-approve"]).success();
+}
+
 #[test]
 fn an_existing_interface_is_taken_and_left() {
     let site = Site::new();

@@ -171,6 +171,33 @@ fn console_and_screen_are_kept_and_a_failed_start_is_restored_anew() {
     assert_eq!(restore.listed().instances.len(), 1);
 }
 
+/// Of Nitro instances EC2 checks the volumes too, and a start counts only when it reaches them.
+#[test]
+fn volumes_that_are_not_reached_are_a_failed_start() {
+    let body = instance("web", "  launch { boot_timeout = 2 }\n  disk \"data\" { size = 1 }\n");
+    let restore = Restore::new(json!({ "delay": 0.1, "ebs_impaired": ["*"] }), "", &body);
+    restore.workspace.raw_image("web.raw", 4, 1);
+    let failed = restore.apply().code(1);
+    let said: String = failed.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in
+        ["apply::boot_failed", "attached EBS status check is impaired", "aws ec2 describe-volume-status"]
+    {
+        assert!(said.contains(part), "{part}: {}", failed.both());
+    }
+    assert_eq!(restore.listed().instances.len(), 1, "everything is left in place");
+    // Reached again, it is what it should be.
+    restore.cloud.set(&json!({ "ebs_impaired": [] }));
+    let applied = restore.apply().success();
+    assert!(applied.stdout.contains("system, instance and attached EBS status checks"), "{}", applied.both());
+    restore.destroy().success();
+    // A Xen instance has no such check.
+    let xen = body.replace("m6i.large", "m4.large");
+    let restore = Restore::new(json!({ "delay": 0.1, "ebs_impaired": ["*"] }), "", &xen);
+    restore.workspace.raw_image("web.raw", 4, 1);
+    let applied = restore.apply().success();
+    assert!(applied.stdout.contains("EC2's system and instance status checks passed"), "{}", applied.both());
+}
+
 #[test]
 fn a_final_snapshot_is_taken_once_and_stays() {
     let body = instance("web", "  disk \"root\" { final_snapshot = true }\n  disk \"data\" { size = 1 }\n");

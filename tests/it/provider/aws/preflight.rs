@@ -243,6 +243,39 @@ fn permissions_are_tried_and_the_missing_ones_said_together() {
 }
 
 #[test]
+fn what_only_some_plans_call_is_tried_by_those() {
+    let denied = ["ec2:RegisterImage", "ec2:CreateSnapshot"];
+    let image = "  launch { method = \"image\" }";
+    let (restore, planned) = said_of(json!({ "denied": denied }), |_| image.to_owned());
+    let words = ["aws::permissions_unclear", "ec2:CreateSnapshot, ec2:RegisterImage"];
+    assert_says(&planned.success(), &words);
+    // A swap calls neither.
+    restore.configure("", &instance("web", ""));
+    let planned = restore.run(&["plan"]).success();
+    assert!(!planned.both().contains("aws::permissions"), "{}", planned.both());
+    restore.cloud.set(&json!({ "denied": [] }));
+    restore.configure("", &instance("web", image));
+    restore.apply().success();
+    // What exists is tried itself.
+    let denied = ["ec2:DeregisterImage", "ec2:DeleteSnapshot"];
+    restore.cloud.set(&json!({ "denied": denied }));
+    let refused = restore.run(&["plan", "--destroy"]).code(1);
+    assert_says(&refused, &[r#""Action": ["ec2:DeleteSnapshot", "ec2:DeregisterImage"]"#]);
+    let denied = ["ec2:ModifyInstanceMetadataOptions", "ec2:MonitorInstances", "ec2:DeleteTags"];
+    restore.cloud.set(&json!({ "denied": denied }));
+    let changed = "  launch { method = \"image\" }\n  monitoring = true\n  metadata_options { http_tokens = \"optional\" }";
+    let changed = instance("web", changed).replace("{ Name = \"web\" }", "{}");
+    restore.configure("", &changed);
+    let refused = restore.run(&["plan"]).code(1);
+    let wanted = r#"["ec2:DeleteTags", "ec2:ModifyInstanceMetadataOptions", "ec2:MonitorInstances"]"#;
+    assert_says(&refused, &[wanted]);
+    assert!(restore.cloud.parameters("MonitorInstances").is_empty());
+    restore.cloud.set(&json!({ "denied": [] }));
+    restore.apply().success();
+    restore.destroy().success();
+}
+
+#[test]
 fn optional_reads_that_are_refused_stop_nothing() {
     let denied =
         ["servicequotas:GetServiceQuota", "ec2:DescribeSubnets", "ec2:DescribeInstanceTypeOfferings"];

@@ -35,9 +35,18 @@ fn a_device_that_is_not_blank_not_free_or_not_the_volume_is_not_written() {
     for (surprise, said) in [
         ("table", "a GPT partition table"),
         ("filesystem", "ext"),
+        ("btrfs", "a btrfs filesystem"),
+        ("xfs", "an XFS filesystem"),
         ("lvm", "LVM"),
-        ("swap", "swap"),
+        ("zfs", "a ZFS pool's member"),
+        ("raid", "a RAID member"),
+        ("raid-end", "a RAID member"),
+        ("swap", "holds swap space"),
+        ("swapon", "is swap space in use"),
         ("mounted", "is mounted at"),
+        ("looped", "is in use by /dev/loop"),
+        ("held", "dm-0 is built on nvme1n1"),
+        ("partition-held", "md127 is built on nvme1n1p1"),
         ("busy", "in use"),
         ("larger", "the volume 1073741824"),
         ("smaller", "the volume 1073741824"),
@@ -58,6 +67,51 @@ fn a_device_that_is_not_blank_not_free_or_not_the_volume_is_not_written() {
     restore.apply().success();
     restore.assert_holds("instance.web.volume.root", &image);
     restore.destroy().success();
+}
+
+#[test]
+fn a_partition_or_a_pool_of_a_xen_node_is_not_written_either() {
+    let restore = Restore::on_xen(json!({ "loops": true }), "", &instance("web", "  state = \"stopped\""));
+    restore.workspace.raw_image("web.raw", 4, 1);
+    for (surprise, said) in [("held", "dm-0 is built on xvdf"), ("zfs", "a ZFS pool's member")] {
+        restore.cloud.set(&json!({ "surprise": surprise }));
+        let refused = restore.apply().code(1);
+        let shown: String = refused.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(shown.contains(said), "{surprise}: {}", refused.both());
+        let volume = restore.cloud.content(&restore.volume("instance.web.volume.root"));
+        assert_same(surprise, &volume.with_extension("before"), &volume);
+        restore.cloud.set(&json!({ "surprise": null }));
+        restore.destroy().success();
+    }
+}
+
+/// The access node's own root: it is not imported, and a state that has it all the same does not come
+/// to detach, write or delete it.
+#[test]
+fn the_access_node_s_own_volumes_are_left_alone() {
+    let restore = Restore::new(json!({}), "", &instance("web", "  state = \"standby\""));
+    restore.workspace.raw_image("web.raw", 4, 1);
+    let (root, address) = (restore.cloud.volumes[0].clone(), "instance.web.volume.root");
+    let refused = restore.run(&["import", address, &root]).code(1);
+    assert!(refused.stderr.contains("import::access_nodes_volume"), "{}", refused.both());
+    restore.apply().success();
+    let file = restore.workspace.path().join("replant.state.json");
+    let ours = restore.volume(address);
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace(&ours, &root)).unwrap();
+    let image = restore.workspace.raw_image("web.raw", 4, 2);
+    let before = restore.cloud.calls().len();
+    for arguments in [&["apply", "--auto-approve", "--replace", address][..], &["destroy", "--auto-approve"]]
+    {
+        let refused = restore.run(arguments).code(1);
+        assert!(refused.both().contains("apply::access_nodes_own"), "{}", refused.both());
+    }
+    for call in &restore.cloud.calls()[before..] {
+        let is_of_root = call["params"]["VolumeId"] == root.as_str();
+        let reads = call["action"].as_str().unwrap().starts_with("Describe");
+        assert!(reads || !is_of_root, "{call:#}");
+    }
+    // A changed image would be written over it.
+    assert!(image.exists() && restore.listed().volumes.iter().any(|volume| volume["VolumeId"] == ours));
 }
 
 /// A loop device over a file, which goes with it.
