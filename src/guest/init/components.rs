@@ -35,3 +35,29 @@ pub fn unused(job: &Job) -> Option<Finding> {
             .advice("Take guest { windows { components } } out of this instance."),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::report::{GiveUp, PROTOCOL, Parcel, ParcelFile, RecipeInputs};
+    use crate::model::{GuestChanges, Hypervisor, NetworkPolicy};
+
+    #[test]
+    fn a_device_that_is_not_the_folder_is_a_finding() {
+        let files = vec![ParcelFile { path: "AWSNVMe.zip".to_owned(), offset: 0, size: 4096 }];
+        let inputs = RecipeInputs {
+            hypervisor: Hypervisor::Nitro,
+            network: NetworkPolicy::Dhcp,
+            changes: GuestChanges::default(),
+            give_up: GiveUp::default(),
+        };
+        let parcel = Some(Parcel { folder: "drivers".to_owned(), files });
+        let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare: false, inputs, parcel };
+        let mut notes = Vec::new();
+        assert!(inventory(&job, Some(Path::new("/dev/none")), &mut notes).is_none());
+        let codes: Vec<&str> = notes.iter().map(|finding| finding.code.as_str()).collect();
+        assert_eq!(codes, ["guest::windows_components_unusable"]);
+        assert!(inventory(&Job { parcel: None, ..job }, None, &mut notes).is_none());
+        assert_eq!(notes.len(), 1);
+    }
+}

@@ -239,11 +239,15 @@ fn a_healthy_guest_has_hardly_any_findings() {
 }
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    with_extension(directory, "rs", found);
+}
+
+fn with_extension(directory: &Path, wanted: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            with_extension(&path, wanted, found);
+        } else if path.extension().is_some_and(|extension| extension == wanted) {
             found.push(path);
         }
     }
@@ -258,15 +262,17 @@ pub fn codes_of_source() -> BTreeSet<String> {
     let chosen = r#"let (?:code|\(code, \w+\)) =\s*(?:if [^{]*\{\s*)?\(?"([a-z0-9_]+)"(?:\s*\}\s*else\s*\{\s*"([a-z0-9_]+)")?"#;
     let of_disk = r#"finding\(\s*(?:FindingSeverity::\w+|weight|severity),\s*"([a-z0-9_]+)""#;
     let in_tuple = r#"\(\s*"([a-z0-9_]+)",\s*"[A-Z]"#;
+    let of_necessity = r#"\bcode: "([a-z0-9_]+)""#;
     let of_kind = r#"(?:Kind::\w+|_) => \("([a-z0-9]+_[a-z0-9_]+)", ""#;
-    let expressions = [made, chosen, of_kind, of_disk, in_tuple].map(|text| Regex::new(text).unwrap());
+    let expressions =
+        [made, chosen, of_kind, of_necessity, of_disk, in_tuple].map(|text| Regex::new(text).unwrap());
     let mut codes = BTreeSet::new();
     for path in files {
         let text = fs::read_to_string(&path).unwrap();
         let text = text.split("#[cfg(test)]").next().unwrap();
         let is_disk = path.ends_with("disk/findings.rs");
         let area = if is_disk { "disk" } else { "guest" };
-        for expression in &expressions[..if is_disk { 5 } else { 3 }] {
+        for expression in &expressions[..if is_disk { 6 } else { 4 }] {
             for found in expression.captures_iter(text) {
                 codes.extend(found.iter().skip(1).flatten().map(|code| format!("{area}::{}", code.as_str())));
             }
@@ -277,7 +283,7 @@ pub fn codes_of_source() -> BTreeSet<String> {
 
 /// Codes that need more than a healthy tree: real filesystems, disks, a tree of another kind, what
 /// a user asks for. Any test that names them counts.
-const ELSEWHERE: [&str; 23] = [
+const ELSEWHERE: [&str; 26] = [
     "guest::boot_full",
     "guest::boot_read_only",
     "guest::driver_forbidden_in_initramfs",
@@ -289,7 +295,10 @@ const ELSEWHERE: [&str; 23] = [
     "guest::first_boot_impossible",
     "guest::grubenv_full",
     "guest::host_keys_kept",
+    "guest::hostname",
+    "guest::hostname_impossible",
     "guest::identity",
+    "guest::identity_impossible",
     "guest::luks",
     "guest::lvm_filter_in_initramfs",
     "guest::mdadm_devices_in_initramfs",
@@ -315,6 +324,10 @@ fn every_finding_has_a_test() {
         .filter(|path| !path.ends_with("guest/findings.rs"))
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
+    // A snapshot of findings names those that it shows.
+    let mut snapshots = Vec::new();
+    with_extension(&root.join("tests/it/guest/windows"), "snap", &mut snapshots);
+    let shown: String = snapshots.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     // What no image can be made for is tested beside the code.
     let mut units = Vec::new();
     sources(&root.join("src/guest"), &mut units);
@@ -330,6 +343,7 @@ fn every_finding_has_a_test() {
         [format!("\"{code}\""), format!("blocks {code}\""), format!("informs {code}\"")]
             .iter()
             .any(|text| mentioned.contains(text.as_str()))
+            || [":", "\n", "]", ")"].iter().any(|end| shown.contains(&format!("{code}{end}")))
     };
     tested.extend(elsewhere.filter(named).cloned());
     let missing: Vec<&String> = source.difference(&tested).collect();

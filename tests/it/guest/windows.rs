@@ -11,6 +11,7 @@ mod hives;
 mod injected;
 pub mod kit;
 mod large;
+mod large_guest;
 mod prepared;
 mod restored;
 mod staged;

@@ -172,20 +172,19 @@ fn noted(look: &Look, choice: &Choice, note: &Note) -> Finding {
         return make("windows_component_refused", "A component was found that this guest cannot take")
             .seen(line);
     }
-    const DOUBT: &str = "windows_component_doubt";
     match &note.why {
-        Why::Sha2 if look.knows_sha2 => informs(DOUBT, "A driver is signed under SHA-256, which this guest knows").seen(line),
-        Why::Sha2 => warns(DOUBT, "A driver is signed under SHA-256, which this guest may not know: Windows would not start it")
+        Why::Sha2 if look.knows_sha2 => informs("windows_component_doubt", "A driver is signed under SHA-256, which this guest knows").seen(line),
+        Why::Sha2 => warns("windows_component_doubt", "A driver is signed under SHA-256, which this guest may not know: Windows would not start it")
             .seen(line)
             .seen("neither KB3033929 nor KB4474419 is among its updates")
             .advice("Install KB4474419 in the source, or see that an update that contains it is there, and make a new backup."),
-        Why::TooOld { .. } => warns(DOUBT, "A driver is taken that is known to lose data")
+        Why::TooOld { .. } => warns("windows_component_doubt", "A driver is taken that is known to lose data")
             .seen(line)
             .advice("Put a newer one among the components."),
-        Why::NoCatalog => warns(DOUBT, "A driver has no catalog: Windows may refuse to install it")
+        Why::NoCatalog => warns("windows_component_doubt", "A driver has no catalog: Windows may refuse to install it")
             .seen(line)
             .advice("Put all files of its package among the components."),
-        _ => informs(DOUBT, "The version of an installer is not known").seen(line),
+        _ => informs("windows_component_doubt", "The version of an installer is not known").seen(line),
     }
 }
 

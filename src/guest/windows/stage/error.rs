@@ -98,3 +98,18 @@ impl StageError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_that_cannot_be_read_is_named() {
+        let source = std::io::Error::other("a member's checksum is wrong");
+        let finding =
+            StageError::Component(ComponentError::Read { path: "ENA/ena.zip/ena.sys".to_owned(), source })
+                .finding();
+        assert_eq!(finding.code, "guest::windows_component_unreadable");
+        assert_eq!(finding.evidence, ["ENA/ena.zip/ena.sys cannot be read: a member's checksum is wrong"]);
+    }
+}

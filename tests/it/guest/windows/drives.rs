@@ -1,9 +1,11 @@
 //! What a person reads of a Windows guest: its drives, drivers, role, and what is not among the disks.
 
+use std::fs;
+
 use serde_json::Value;
 
 use super::trees::{Guest, guest, make};
-use crate::support::replant;
+use crate::support::{Workspace, replant};
 
 const SYSTEM: &str = "HKEY_LOCAL_MACHINE\\SYSTEM";
 
@@ -84,4 +86,19 @@ fn drives_of_gpt_disks_are_told_by_their_partitions() {
         !found.iter().any(|code| code.contains("drive_absent") || code.contains("page_file")),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_drive_grows_with_its_disk_at_the_first_boot() {
+    let system = format!("[{SYSTEM}\\MountedDevices]\n{}\n", drive('C', &mbr(0x1b2c_3d4e, 26_624)));
+    let disk = make("bios", &Guest { system: Box::leak(system.into_boxed_str()), ..guest("2019") });
+    let workspace = Workspace::new(
+        "provider \"local\" {}\naccess_node \"dr\" { instance_id = \"self\" }\ninstance \"app\" {\n  image         = \"disk.raw\"\n  instance_type = \"m6i.large\"\n  disk \"root\" {\n    size = 2\n    grow = true\n  }\n}\n",
+    );
+    fs::copy(&disk.image, workspace.path().join("disk.raw")).unwrap();
+    let planned = workspace.run(&["plan"]);
+    assert_eq!(planned.code, 0, "{}", planned.both());
+    for shown in ["guest::windows_grow", "select volume C", "[extend C:]"] {
+        assert!(planned.both().contains(shown), "{shown}: {}", planned.both());
+    }
 }

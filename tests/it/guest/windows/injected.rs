@@ -7,7 +7,7 @@ use std::process::Command;
 use replant::guest::windows::components::{Inventory, Kind};
 use replant::guest::windows::firstboot::{Language, Script};
 use replant::guest::windows::hive::{Hive, HiveEdit, HivePlan, edit};
-use replant::guest::windows::inject::{Choice, InjectError, Injection, Wishes, choose, inject};
+use replant::guest::windows::inject::{Choice, InjectError, Injection, Wishes, choose, inject, unreadable};
 use replant::guest::windows::look::{Look, look};
 use replant::guest::windows::registry::Planned;
 use replant::guest::windows::stage::Staged;
@@ -232,4 +232,5 @@ fn a_package_that_would_take_anothers_place_is_refused() {
     assert!(matches!(&taken, InjectError::Taken { name, .. } if name == "PartMgr"), "{taken}");
     let named = refused(NVME.replace("AddService = AWSNVMe", "AddService = \"a\\..\\b\""));
     assert!(matches!(named, InjectError::Name { .. }), "{named}");
+    assert_eq!(unreadable(&named).code, "guest::windows_component_unusable");
 }

@@ -94,9 +94,15 @@ fn with_parents(name: &str, text: &str) -> String {
 
 /// A hive from the text of a `.reg` file whose keys stand below `HKEY_LOCAL_MACHINE\NAME`.
 pub fn hive(name: &str, text: &str) -> Vec<u8> {
+    merged(&empty(), name, text)
+}
+
+/// A hive with what `.reg` text adds to it.
+pub fn merged(hive: &[u8], name: &str, text: &str) -> Vec<u8> {
+    let base = hive;
     let directory = tempfile::tempdir().unwrap();
     let (hive, reg) = (directory.path().join("hive"), directory.path().join("text.reg"));
-    fs::write(&hive, empty()).unwrap();
+    fs::write(&hive, base).unwrap();
     fs::write(&reg, format!("Windows Registry Editor Version 5.00\n\n{}", with_parents(name, text))).unwrap();
     run(Command::new("hivexregedit")
         .args(["--merge", "--encoding", "ASCII", "--prefix", &format!("HKEY_LOCAL_MACHINE\\{name}")])
@@ -231,12 +237,18 @@ pub struct Disk {
 /// Makes a disk from a directory that is to be C: and one that is to be the partition it is started
 /// from, with the partition table and firmware of `how`: `bios` or `uefi`.
 pub fn disk(how: &str, windows: &Path, system: &Path) -> Disk {
+    larger_disk(how, windows, system, 163_840)
+}
+
+/// The same with so many sectors for C:.
+pub fn larger_disk(how: &str, windows: &Path, system: &Path, sectors: u64) -> Disk {
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("disk.raw");
     run(Command::new("bash")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guest/windows/make_disk.sh"))
         .arg(how)
-        .args([&image, windows, system]));
+        .args([&image, windows, system])
+        .arg(sectors.to_string()));
     Disk { directory, image }
 }
 
