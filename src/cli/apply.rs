@@ -11,13 +11,13 @@ use super::terminal;
 use super::workspace::Workspace;
 use crate::apply::{self, Cancel, Context, Limits, Observer, Options, Receipt, Tally};
 use crate::copy::Budget;
+use crate::diagnostic::chain;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::image;
 use crate::observe::as_recorded;
 use crate::plan::build::resources_digest;
 use crate::plan::{Mode, Overlays, Plan, saved};
 use crate::sandbox::Parcel;
-use crate::sandbox::link::chain;
 use crate::state::{Lock, Resource, State, Store};
 use crate::ui::human::plan::render_plan_as;
 

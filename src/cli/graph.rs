@@ -46,16 +46,7 @@ impl Inspector for Nobody {
 /// Draws it.
 #[must_use]
 pub fn run(directory: &Path, command: &GraphCommand) -> Exit {
-    match draw(directory, command) {
-        Ok(text) => {
-            terminal::print(&text);
-            Exit::Success
-        }
-        Err(diagnostics) => {
-            terminal::print_diagnostics(&diagnostics, false);
-            Exit::Failure
-        }
-    }
+    terminal::finish(draw(directory, command), false)
 }
 
 fn draw(directory: &Path, command: &GraphCommand) -> Result<String, Diagnostics> {

@@ -54,16 +54,7 @@ fn disk(text: &str) -> Result<(String, String), String> {
 /// Imports.
 #[must_use]
 pub fn run(directory: &Path, command: &Import) -> Exit {
-    match import(directory, command) {
-        Ok(text) => {
-            terminal::print(&text);
-            Exit::Success
-        }
-        Err(diagnostics) => {
-            terminal::print_diagnostics(&diagnostics, false);
-            Exit::Failure
-        }
-    }
+    terminal::finish(import(directory, command), false)
 }
 
 fn import(directory: &Path, command: &Import) -> Result<String, Diagnostics> {

@@ -31,16 +31,9 @@ pub struct Outputs {
 #[must_use]
 pub fn run(directory: &Path, arguments: &Outputs) -> Exit {
     let paths = super::state::paths(directory, arguments.rehearse);
-    match Store::read(&paths).map_err(Diagnostic::from).and_then(|state| text(&state, &paths, arguments)) {
-        Ok(text) => {
-            terminal::print(&text);
-            Exit::Success
-        }
-        Err(diagnostic) => {
-            terminal::print_diagnostic(&diagnostic, false);
-            Exit::Failure
-        }
-    }
+    let said =
+        Store::read(&paths).map_err(Diagnostic::from).and_then(|state| text(&state, &paths, arguments));
+    terminal::finish(said, false)
 }
 
 fn text(state: &State, paths: &Paths, arguments: &Outputs) -> Result<String, Diagnostic> {

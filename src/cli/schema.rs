@@ -102,14 +102,5 @@ pub fn run(arguments: &SchemaCommand) -> Exit {
             Diagnostic::error("cli::schema", "the schema cannot be written").detail(error.to_string())
         })
     });
-    match text {
-        Ok(text) => {
-            terminal::print(&text);
-            Exit::Success
-        }
-        Err(diagnostic) => {
-            terminal::print_diagnostic(&diagnostic, false);
-            Exit::Failure
-        }
-    }
+    terminal::finish(text, false)
 }

@@ -33,16 +33,7 @@ pub struct ShowCommand {
 /// Prints it.
 #[must_use]
 pub fn run(directory: &Path, command: &ShowCommand) -> Exit {
-    match text(directory, command) {
-        Ok(text) => {
-            terminal::print(&text);
-            Exit::Success
-        }
-        Err(diagnostic) => {
-            terminal::print_diagnostic(&diagnostic, command.json);
-            Exit::Failure
-        }
-    }
+    terminal::finish(text(directory, command), command.json)
 }
 
 fn text(directory: &Path, command: &ShowCommand) -> Result<String, Diagnostic> {

@@ -77,16 +77,7 @@ pub fn run(directory: &Path, arguments: &StateCommand) -> Exit {
         StateAction::Mv { from, to } => change(&paths, "state mv", |state| mv(state, from, to)),
         StateAction::Rm { addresses } => change(&paths, "state rm", |state| rm(state, addresses)),
     };
-    match outcome {
-        Ok(text) => {
-            terminal::print(&text);
-            Exit::Success
-        }
-        Err(diagnostic) => {
-            terminal::print_diagnostic(&diagnostic, false);
-            Exit::Failure
-        }
-    }
+    terminal::finish(outcome, false)
 }
 
 fn read(paths: &Paths) -> Result<State, Diagnostic> {

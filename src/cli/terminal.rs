@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anstream::{AutoStream, ColorChoice};
 use indicatif::ProgressDrawTarget;
 
+use super::exit::Exit;
 use crate::apply::Observer;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::ui::human::Look;
@@ -113,4 +114,18 @@ pub fn print_diagnostic(diagnostic: &Diagnostic, json: bool) {
     let mut diagnostics = Diagnostics::new();
     diagnostics.push(diagnostic.clone());
     print_diagnostics(&diagnostics, json);
+}
+
+/// Prints what a command has to say, or why it has nothing.
+pub fn finish(said: Result<String, impl Into<Diagnostics>>, json: bool) -> Exit {
+    match said {
+        Ok(text) => {
+            print(&text);
+            Exit::Success
+        }
+        Err(diagnostics) => {
+            print_diagnostics(&diagnostics.into(), json);
+            Exit::Failure
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{ManifestError, TargetError};
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::chain;
 use crate::image::{SourceError, StreamError};
 use crate::model::{Bytes, Digest};
 
@@ -146,13 +147,7 @@ impl CopyError {
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {
         let error = |code, summary: &str, help: &str| {
-            let mut detail = format!("{self}");
-            let mut cause = std::error::Error::source(self);
-            while let Some(source) = cause {
-                detail.push_str(&format!(": {source}"));
-                cause = source.source();
-            }
-            Diagnostic::error(code, summary).detail(detail + ".").help(help)
+            Diagnostic::error(code, summary).detail(chain(self) + ".").help(help)
         };
         const RESUME: &str = "What is on the target is kept: with --manifest, the same command with --resume goes on from there.";
         match self {

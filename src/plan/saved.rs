@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Plan, Step, VERSION, lint};
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::chain;
 use crate::image::Overlay;
 use crate::image::overlay::{FileError, FileLimits};
 use crate::model::InstanceAddress;
@@ -87,12 +88,7 @@ impl SavedError {
     /// What a person is told.
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {
-        let mut detail = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            detail.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
+        let detail = chain(self);
         match self {
             Self::Write { .. } | Self::Encode(_) => Diagnostic::error("plan::save", "The plan cannot be saved")
                 .detail(detail)

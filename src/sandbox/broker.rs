@@ -16,8 +16,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::SandboxError;
-use super::link::chain;
 use super::parcel::Parcel;
+use crate::diagnostic::chain;
 use crate::image::Image;
 use crate::image::served::{Files, ServedFile};
 

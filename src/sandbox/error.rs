@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use super::blocks::handover::HandoverError;
 use super::initrd::InitrdError;
-use super::link::chain;
 use super::parcel::ParcelError;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::chain;
 use crate::guest::exchange::ExchangeError;
 use crate::image::ImageError;
 use crate::image::format::ParseFormatError;

@@ -9,8 +9,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::link::chain;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::chain;
 use crate::guest::report::{self, ParcelFile};
 use crate::guest::windows::components::{ComponentError, Listed, list};
 use crate::model::{Bytes, Digest};

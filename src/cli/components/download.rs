@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::progress::Progress;
-use super::trouble::{self, Trouble, chain};
-use crate::diagnostic::Diagnostic;
+use super::trouble::{self, Trouble};
+use crate::diagnostic::{Diagnostic, chain};
 use crate::guest::windows::components::{FETCHING, Kind, Proof, prove};
 use crate::guest::windows::inf::Target;
 

@@ -31,16 +31,7 @@ pub struct List {
 /// Prints what is there.
 #[must_use]
 pub fn run(directory: &Path, command: &List) -> Exit {
-    match list(directory, command) {
-        Ok(text) => {
-            terminal::print(&text);
-            Exit::Success
-        }
-        Err(diagnostic) => {
-            terminal::print_diagnostic(&diagnostic, command.json);
-            Exit::Failure
-        }
-    }
+    terminal::finish(list(directory, command), command.json)
 }
 
 fn list(directory: &Path, command: &List) -> Result<String, Diagnostic> {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::io;
 use std::path::Path;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, chain};
 use crate::guest::windows::components::ComponentError;
 use crate::ui::components::{Component, PublishedFile};
 
@@ -16,17 +16,6 @@ pub struct Trouble {
     pub what: String,
     /// Whether no other file will come either.
     pub ends: bool,
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        text = format!("{text}: {cause}");
-        below = cause.source();
-    }
-    text
 }
 
 /// A folder cannot be looked through.

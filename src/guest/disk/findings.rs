@@ -6,6 +6,7 @@ use super::layout::{Layout, Volume};
 use super::lvm::activate::ActivateError;
 use super::stack::Trouble;
 use super::table::TableKind;
+use crate::diagnostic::chain;
 use crate::guest::report::{Finding, FindingSeverity};
 
 fn finding(severity: FindingSeverity, code: &str, summary: impl Into<String>) -> Finding {
@@ -325,18 +326,12 @@ pub fn cannot_mount(layout: &Layout, volume: &Volume, error: &std::io::Error, ne
 
 /// The guest's files could not be read or edited.
 pub fn cannot_edit(error: &(dyn std::error::Error + 'static)) -> Finding {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        text.push_str(&format!(": {cause}"));
-        below = cause.source();
-    }
     let found = finding(
         FindingSeverity::Blocks,
         "cannot_edit",
         "The guest's files cannot be edited; a filesystem may be damaged or full",
     );
-    seen(advised(found, "Check the filesystem in the source machine and make a new backup."), text)
+    seen(advised(found, "Check the filesystem in the source machine and make a new backup."), chain(error))
 }
 
 /// More than one root filesystem was found.

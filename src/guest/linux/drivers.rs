@@ -10,6 +10,7 @@ use super::initramfs::setting::{Setting, Settings};
 use super::initramfs::unpack::unpack;
 use super::modules::{DRIVERS, ModuleSet};
 use super::recipe::Extended;
+use crate::diagnostic::chain;
 use crate::guest::draft::Draft;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::prepare::GuestError;
@@ -93,15 +94,9 @@ fn read(tree: &Tree, path: &str, findings: &mut Findings) -> Result<Option<Archi
         }
         Ok(archive) => Ok(Some(archive)),
         Err(error) => {
-            let mut text = format!("{path}: {error}");
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                text.push_str(&format!(": {cause}"));
-                source = cause.source();
-            }
             findings.push(
                 blocks("initramfs_unreadable", "an initramfs is not what the kernel would unpack")
-                    .seen(text)
+                    .seen(format!("{path}: {}", chain(&error)))
                     .advice("Make it again in the guest (update-initramfs -u or dracut -f) and back it up."),
             );
             Ok(None)

@@ -7,6 +7,7 @@ use super::super::error::ImageError;
 use super::super::format::Format;
 use super::Compression;
 use crate::diagnostic::Diagnostic;
+use crate::diagnostic::chain;
 use crate::model::Bytes;
 
 /// Why a stream cannot be read, or not to its end.
@@ -169,13 +170,7 @@ impl StreamError {
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {
         let error = |code, summary: &str, help: &[&str]| {
-            let mut detail = format!("{self}");
-            let mut cause = std::error::Error::source(self);
-            while let Some(source) = cause {
-                detail.push_str(&format!(": {source}"));
-                cause = source.source();
-            }
-            let base = Diagnostic::error(code, summary).detail(detail + ".");
+            let base = Diagnostic::error(code, summary).detail(chain(self) + ".");
             help.iter().fold(base, |diagnostic, line| diagnostic.help(*line))
         };
         const AGAIN: &str = "Send the stream again: with --manifest, the same command with --resume writes only what is not on the target yet.";

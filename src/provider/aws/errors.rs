@@ -5,6 +5,7 @@
 
 use aws_credential_types::provider::error::CredentialsError;
 
+use crate::diagnostic::chain;
 use crate::provider::types::{ProviderError, ProviderErrorKind};
 
 use ProviderErrorKind::{
@@ -180,16 +181,6 @@ pub(super) fn credentials(operation: &'static str, error: &CredentialsError) -> 
     error.help = help(code);
     error.exhausted = true;
     error
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::diagnostic::chain;
 use crate::image::BlockSource;
 use crate::image::overlay::{CowDisk, CowError, CowLimits, Overlay};
 use crate::sandbox::broker::Line;
-use crate::sandbox::link::chain;
 
 /// Bytes of one sector, virtio's unit.
 pub const SECTOR: u64 = 512;

@@ -15,12 +15,13 @@ use super::handover::{self, Handover};
 use super::lockdown;
 use super::medium::{GuestDisk, Medium};
 use super::message::Message;
+use crate::diagnostic::chain;
 use crate::image::BlockSource;
 use crate::image::served::Files;
 use crate::model::Content;
 use crate::sandbox::broker::{DiskFiles, Line};
 use crate::sandbox::jail::confine;
-use crate::sandbox::link::{chain, receive_descriptors};
+use crate::sandbox::link::receive_descriptors;
 
 /// What the server is to serve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,8 @@ use rustix::process::{Signal, WaitOptions};
 use super::confine::{self, ConfineError};
 use super::filter::{self, FilterError};
 use super::spec::{JailSpec, socket_path};
-use crate::sandbox::link::{MAX_SOCKETS, chain, send_descriptors};
+use crate::diagnostic::chain;
+use crate::sandbox::link::{MAX_SOCKETS, send_descriptors};
 
 /// First byte of the answer: the sockets follow as descriptors.
 pub const READY: u8 = 0;

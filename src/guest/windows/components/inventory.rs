@@ -1,12 +1,12 @@
 //! What a folder of components holds.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::catalog::Kind;
 use super::files::{ComponentError, FoundFile, Refused, unparcel, walk};
+use crate::diagnostic::chain;
 use crate::guest::report::Parcel;
 use crate::guest::windows::inf::Inf;
 use crate::guest::windows::pe::Pe;
@@ -112,8 +112,8 @@ impl Inventory {
             if let Some(kind) = Kind::of_installer(file.name()) {
                 inventory.installer(kind, file, all.get(file.directory(), "install.ps1"));
             } else if file.name().to_lowercase().ends_with(".inf") {
-                let content = file.read(MOST_INF).map_err(|error| reasons(&error));
-                let read = content.and_then(|content| Inf::parse(&content).map_err(|error| reasons(&error)));
+                let content = file.read(MOST_INF).map_err(|error| chain(&error));
+                let read = content.and_then(|content| Inf::parse(&content).map_err(|error| chain(&error)));
                 match read {
                     Ok(inf) if inf.section("Manufacturer").is_some() => {
                         if inventory.packages.len() == MOST_PACKAGES {
@@ -150,9 +150,9 @@ impl Inventory {
     fn installer(&mut self, kind: Kind, file: &FoundFile, script: Option<&FoundFile>) {
         let version = match file.name().rsplit_once('.') {
             Some((_, extension)) if extension.eq_ignore_ascii_case("exe") => {
-                let content = file.read(MOST_INSTALLER).map_err(|error| reasons(&error));
+                let content = file.read(MOST_INSTALLER).map_err(|error| chain(&error));
                 let read = content.and_then(|content| {
-                    Pe::read(&content).map(|pe| pe.file_version()).map_err(|error| reasons(&error))
+                    Pe::read(&content).map(|pe| pe.file_version()).map_err(|error| chain(&error))
                 });
                 match read {
                     Ok(version) => version,
@@ -180,15 +180,4 @@ fn kinds(inf: &Inf) -> Vec<Kind> {
         }
     }
     kinds
-}
-
-/// An error and its causes in one line.
-pub(super) fn reasons(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

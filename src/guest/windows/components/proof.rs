@@ -8,8 +8,9 @@ use super::catalog::Kind;
 use super::driver::Why;
 use super::entry::{Signing, signing};
 use super::files::ComponentError;
-use super::inventory::{Inventory, reasons};
+use super::inventory::Inventory;
 use super::zip;
+use crate::diagnostic::chain;
 use crate::guest::windows::inf::Target;
 
 /// Most bytes of a member that is unpacked to see whether it is whole.
@@ -150,7 +151,7 @@ fn whole(path: &Path, name: &str) -> Result<(), Unfit> {
             }
             let read =
                 member.content().open(&mut file).and_then(|mut content| copy(&mut content, &mut sink()));
-            read.map_err(|error| Unfit::Damaged { path: place, reason: reasons(&error) })?;
+            read.map_err(|error| Unfit::Damaged { path: place, reason: chain(&error) })?;
         }
     } else if name.ends_with(".ps1") {
         let length = fs::metadata(path).map_err(failed)?.len();

@@ -1,7 +1,6 @@
 //! What is reported beside the findings of a review: facts, and what keeps a guest from being looked into.
 
-use std::error::Error;
-
+use crate::diagnostic::chain;
 use crate::guest::disk::layout::Layout;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::report::{FileDiff, Finding, GuestFacts, PROTOCOL, Recipe, Report};
@@ -31,12 +30,7 @@ pub(super) fn report(
 
 /// What could not be read or edited.
 pub(super) fn damaged(error: &RegistryError) -> Finding {
-    let mut text = error.to_string();
-    let mut source = Error::source(error);
-    while let Some(below) = source {
-        text.push_str(&format!(": {below}"));
-        source = below.source();
-    }
+    let text = chain(error);
     if let RegistryError::File(_) = error {
         return blocks(
             "windows_filesystem",

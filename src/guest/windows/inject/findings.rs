@@ -3,6 +3,7 @@
 use super::choice::{Choice, has, has_own_nvme};
 use super::error::InjectError;
 use super::injection::Injection;
+use crate::diagnostic::chain;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::report::Finding;
 use crate::guest::windows::components::{Kind, MissingComponent, Need, Note, Why};
@@ -191,13 +192,7 @@ fn noted(look: &Look, choice: &Choice, note: &Note) -> Finding {
 /// Components that cannot be put in.
 #[must_use]
 pub fn unreadable(error: &InjectError) -> Finding {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(below) = source {
-        text.push_str(&format!(": {below}"));
-        source = below.source();
-    }
-    blocks("windows_component_unusable", "The components cannot be put into this guest").seen(text).advice(
+    blocks("windows_component_unusable", "The components cannot be put into this guest").seen(chain(error)).advice(
         "Take the file that is named out of the components, or replace it by the one that Amazon publishes.",
     )
 }

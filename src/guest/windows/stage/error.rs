@@ -1,5 +1,6 @@
 //! Why something cannot be put into a volume, and what a person is told of it.
 
+use crate::diagnostic::chain;
 use crate::guest::findings::blocks;
 use crate::guest::report::Finding;
 use crate::guest::tree::TreeError;
@@ -70,12 +71,7 @@ impl StageError {
     /// What a person is told; the guest is not prepared.
     #[must_use]
     pub fn finding(&self) -> Finding {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(below) = source {
-            text.push_str(&format!(": {below}"));
-            source = below.source();
-        }
+        let text = chain(self);
         match self {
             Self::Full { free, needed } => blocks("filesystem_full", "a filesystem has no room for the edits")
                 .seen(format!("C:: {} free, {} needed", Bytes(*free), Bytes(*needed)))

@@ -28,6 +28,16 @@ fn assert_same(what: &str, before: &Path, now: &Path) {
     assert!(same.status.success(), "{what}: {}", String::from_utf8_lossy(&same.stdout));
 }
 
+/// A device that is not what it should be is not written: `apply` says why, and its bytes stay.
+fn assert_refused(restore: &Restore, surprise: &str, said: &str) {
+    restore.cloud.set(&json!({ "surprise": surprise }));
+    let refused = restore.apply().code(1);
+    let shown: String = refused.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains(said), "{surprise}: {}", refused.both());
+    let volume = restore.cloud.content(&restore.volume("instance.web.volume.root"));
+    assert_same(surprise, &volume.with_extension("before"), &volume);
+}
+
 #[test]
 fn a_device_that_is_not_blank_not_free_or_not_the_volume_is_not_written() {
     let restore = restore();
@@ -53,12 +63,7 @@ fn a_device_that_is_not_blank_not_free_or_not_the_volume_is_not_written() {
         ("twins", "several devices have its serial number"),
         ("model", "no EBS volume"),
     ] {
-        restore.cloud.set(&json!({ "surprise": surprise }));
-        let refused = restore.apply().code(1);
-        let shown: String = refused.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(shown.contains(said), "{surprise}: {}", refused.both());
-        let volume = restore.cloud.content(&restore.volume("instance.web.volume.root"));
-        assert_same(surprise, &volume.with_extension("before"), &volume);
+        assert_refused(&restore, surprise, said);
         restore.assert_no_slot_is_taken();
         restore.cloud.set(&json!({ "surprise": null }));
         restore.destroy().success();
@@ -74,12 +79,7 @@ fn a_partition_or_a_pool_of_a_xen_node_is_not_written_either() {
     let restore = Restore::on_xen(json!({ "loops": true }), "", &instance("web", "  state = \"stopped\""));
     restore.workspace.raw_image("web.raw", 4, 1);
     for (surprise, said) in [("held", "dm-0 is built on xvdf"), ("zfs", "a ZFS pool's member")] {
-        restore.cloud.set(&json!({ "surprise": surprise }));
-        let refused = restore.apply().code(1);
-        let shown: String = refused.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(shown.contains(said), "{surprise}: {}", refused.both());
-        let volume = restore.cloud.content(&restore.volume("instance.web.volume.root"));
-        assert_same(surprise, &volume.with_extension("before"), &volume);
+        assert_refused(&restore, surprise, said);
         restore.cloud.set(&json!({ "surprise": null }));
         restore.destroy().success();
     }
