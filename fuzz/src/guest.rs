@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use replant::guest::disk::boot_code::BootCode;
 use replant::guest::disk::findings;
 use replant::guest::disk::layout::Layout;
 use replant::guest::disk::lvm::group::Group;
@@ -236,7 +237,7 @@ pub fn linux(input: &[u8]) {
     };
     bounded(input.len() as u64, || {
         let tree = Tree::open(&root).expect("the root is there");
-        match prepare::run(&tree, &[], &job) {
+        match prepare::run(&tree, &[], BootCode::Unknown, &job) {
             Ok(report) => {
                 // It must fit through the protocol, whatever the guest says.
                 let _ = serde_json::to_vec(&report).expect("a report can be sent");

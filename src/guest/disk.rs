@@ -1,5 +1,6 @@
 //! A guest's disks inside the sandbox: partition tables, RAID, LVM, filesystems, mounting, growing.
 
+pub mod boot_code;
 pub mod device;
 pub mod dm;
 pub mod find;

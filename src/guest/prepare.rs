@@ -1,5 +1,6 @@
 //! Inspects a guest whose filesystems are mounted, makes the recipe, carries it out when asked.
 
+use super::disk::boot_code::BootCode;
 use super::draft::{Draft, DraftError};
 use super::findings::{Findings, blocks};
 use super::linux::initramfs::addition::AdditionError;
@@ -28,7 +29,8 @@ pub enum GuestError {
     },
 }
 
-/// Inspects the guest under `tree`, whose disks are `disks`; makes its findings and recipe; with
+/// Inspects the guest under `tree`, whose disks are `disks` with this code for a BIOS; makes its
+/// findings and recipe; with
 /// `job.prepare` makes the edits and reads each one back before it counts.
 ///
 /// A second preparation of a prepared guest gives an empty recipe, and so does a guest that
@@ -36,7 +38,7 @@ pub enum GuestError {
 ///
 /// # Errors
 /// [`GuestError`]. What is wrong with the guest itself is a finding, not an error.
-pub fn run(tree: &Tree, disks: &[DiskFacts], job: &Job) -> Result<Report, GuestError> {
+pub fn run(tree: &Tree, disks: &[DiskFacts], boot_code: BootCode, job: &Job) -> Result<Report, GuestError> {
     let mut findings = Findings::new();
     let Some(release) = Release::detect(tree) else {
         findings.push(unknown(tree));
@@ -51,7 +53,7 @@ pub fn run(tree: &Tree, disks: &[DiskFacts], job: &Job) -> Result<Report, GuestE
         });
     };
     let mut draft = Draft::new(tree);
-    let prepared = recipe::make(&mut draft, disks, &job.inputs, &release, &mut findings)?;
+    let prepared = recipe::make(&mut draft, disks, boot_code, &job.inputs, &release, &mut findings)?;
     if job.prepare {
         draft.carry_out()?;
         prepared.check_written(tree)?;

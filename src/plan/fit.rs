@@ -67,6 +67,13 @@ pub fn any(hypervisor: Hypervisor, guest: Architecture) -> InstanceTypeFacts {
     }
 }
 
+/// The firmware that a guest is started by: its own; of one that boots either way, what its appliance
+/// says of the old machine.
+#[must_use]
+pub fn firmware(guest: &GuestFacts, told: Option<Firmware>) -> Firmware {
+    told.filter(|_| guest.boots_either_firmware).unwrap_or(guest.firmware)
+}
+
 /// Everything that stands between a guest and an instance type: what blocks first.
 #[must_use]
 pub fn judge(guest: &GuestFacts, kind: &InstanceTypeFacts) -> Vec<Finding> {
@@ -332,6 +339,10 @@ mod tests {
         let mut hybrid = guest(X86_64, Firmware::Bios, new, None);
         hybrid.boots_either_firmware = true;
         assert_eq!(codes(&hybrid, &xen("t2.large")), [""; 0]);
+        assert_eq!(firmware(&hybrid, Some(Firmware::Uefi)), Firmware::Uefi);
+        assert_eq!(firmware(&hybrid, None), Firmware::Bios);
+        let bios = guest(X86_64, Firmware::Bios, new, None);
+        assert_eq!(firmware(&bios, Some(Firmware::Uefi)), Firmware::Bios);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::attributes::{Table, drift};
+use super::fit;
 use super::modification::said_as_is;
 use super::{Action, AttributeChange, Change, InstancePlan, LaunchPlan, Reason, Shown, Start, Step};
 use crate::guest::report::GuestFacts;
@@ -88,8 +89,9 @@ fn guest(machine: &Machine) -> Option<&GuestFacts> {
     }
 }
 
-/// The boot mode that a machine's disk needs: as configured, as the guest was found, as the
-/// appliance says, else by the architecture (facts: an AMI without boot mode means BIOS on x86).
+/// The boot mode that a machine's disk needs: as configured, as the guest was found (one that boots
+/// either way: as the appliance says), as the appliance says, else by the architecture (facts: an
+/// AMI without boot mode means BIOS on x86).
 #[must_use]
 pub fn boot_mode(
     machine: &Machine,
@@ -99,15 +101,16 @@ pub fn boot_mode(
     if let Some(mode) = machine.spec.launch.boot_mode {
         return mode;
     }
+    let told = machine.hardware.as_ref().and_then(|hardware| hardware.firmware);
     if let Some(guest) = guest(machine) {
-        let (mode, other) = match guest.firmware {
+        let (mode, other) = match fit::firmware(guest, told) {
             Firmware::Bios => (BootMode::LegacyBios, BootMode::Uefi),
             Firmware::Uefi => (BootMode::Uefi, BootMode::LegacyBios),
         };
         let only_other = supported.is_some_and(|modes| !modes.contains(&mode) && modes.contains(&other));
         return if guest.boots_either_firmware && only_other { other } else { mode };
     }
-    match machine.hardware.as_ref().and_then(|hardware| hardware.firmware) {
+    match told {
         Some(Firmware::Uefi) => BootMode::Uefi,
         Some(Firmware::Bios) => BootMode::LegacyBios,
         None if architecture == Architecture::Arm64 => BootMode::Uefi,

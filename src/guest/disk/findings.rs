@@ -1,7 +1,6 @@
 //! What a person should know of a guest's disks.
 
-use std::os::unix::fs::FileExt;
-
+use super::boot_code::{self, BootCode};
 use super::layout::{Layout, Volume};
 use super::lvm::activate::ActivateError;
 use super::stack::Trouble;
@@ -217,8 +216,7 @@ const MBR_LIMIT: u64 = 2 << 40;
 
 /// Whether firmware could begin here: boot code in the first sector, or an EFI system partition.
 fn boots(disk: &super::layout::Disk) -> bool {
-    let mut code = [0; 440];
-    let has_code = disk.device.file.read_exact_at(&mut code, 0).is_ok() && code.iter().any(|byte| *byte != 0);
+    let has_code = boot_code::of_disk(&disk.device.file) > BootCode::Absent;
     has_code || disk.table.partitions.iter().any(|partition| partition.kind.is_efi_system())
 }
 
@@ -239,7 +237,7 @@ pub fn other_systems(layout: &Layout) -> Vec<Finding> {
         both.evidence = windows;
         found.push(advised(
             both,
-            "The partitions are restored as they are; a Windows on them will not start on EC2. Make Linux the default of the boot loader's menu, which nobody sees there.",
+            "The partitions are restored as they are; a Windows on them will not start on EC2. Make Linux the default of the boot loader's menu, which nobody sees there. With UEFI, Linux's loader is put where the instance's firmware looks (`guest::efi_fallback_windows`).",
         ));
     }
     found
@@ -361,6 +359,18 @@ pub fn not_there(line: u32, text: &str) -> Finding {
             "Restore the disk that it is on too; without it the boot may stop in an emergency shell.",
         ),
         format!("/etc/fstab:{line}: {text}"),
+    )
+}
+
+/// An EFI system partition that no line of fstab names.
+pub fn efi_unlisted(layout: &Layout, volume: &Volume, target: &str) -> Finding {
+    seen(
+        finding(
+            FindingSeverity::Informs,
+            "efi_unlisted",
+            "The EFI system partition is not in fstab; it is found by its type",
+        ),
+        format!("{}, looked at as {target}", layout.name(volume.place)),
     )
 }
 

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::components;
+use crate::guest::disk::boot_code;
 use crate::guest::disk::find::{self, Root};
 use crate::guest::disk::findings;
 use crate::guest::disk::grow::{filesystems, logical, tables};
 use crate::guest::disk::hibernation;
-use crate::guest::disk::layout::{Layout, Place};
+use crate::guest::disk::layout::{Layout, Place, Volume};
 use crate::guest::disk::mount::{Filesystem, Mounts};
+use crate::guest::disk::table::PartitionType;
 use crate::guest::linux::fstab;
 use crate::guest::prepare;
 use crate::guest::report::{Finding, Job, PROTOCOL, Recipe, Report};
@@ -21,6 +23,8 @@ const ROOT: &str = "/guest";
 /// What is mounted below the root: what inspection reads and edits change. A guest's data is
 /// left alone, unless a file of the user's goes there.
 const BELOW: [&str; 5] = ["/boot", "/efi", "/usr", "/var", "/etc"];
+/// Where guests mount the EFI system partition; the last may also be another filesystem.
+const EFI: [&str; 3] = ["/boot/efi", "/efi", "/boot"];
 
 /// Examines the guest on these devices (the job's disks in order) and prepares it when the job
 /// says so; `parcel` is the device with the user's components. The text says why there is no report
@@ -111,14 +115,14 @@ fn empty() -> Report {
 /// the guest is then only looked at, as far as that goes. Whether the edits stand comes back too.
 fn inspect(layout: &Layout, job: &Job, notes: &mut Vec<Finding>) -> Result<(Report, bool), String> {
     let tree = Tree::open(Path::new(ROOT)).map_err(|error| error.to_string())?;
-    let facts = layout.facts();
-    let error = match prepare::run(&tree, &facts, job) {
+    let (facts, code) = (layout.facts(), boot_code::of_disks(layout));
+    let error = match prepare::run(&tree, &facts, code, job) {
         Ok(report) => return Ok((report, true)),
         Err(error) => error,
     };
     notes.push(findings::cannot_edit(&error));
     let look = Job { prepare: false, ..job.clone() };
-    Ok((prepare::run(&tree, &facts, &look).unwrap_or_else(|_| empty()), false))
+    Ok((prepare::run(&tree, &facts, code, &look).unwrap_or_else(|_| empty()), false))
 }
 
 /// Mounts the root and what belongs below it; whether the root is usable. Writable also when only
@@ -176,5 +180,37 @@ fn mount(
             notes.push(findings::cannot_mount(layout, volume, &error, line.target == "/boot"));
         }
     }
+    if !places.values().any(|path| EFI[..2].contains(&path.as_str())) {
+        mount_unlisted_efi(layout, mounts, places, notes);
+    }
     true
+}
+
+/// Mounts an EFI system partition that fstab does not name: systemd finds it by its type
+/// (systemd-gpt-auto-generator(8)), and firmware needs no line at all. Where the guest has no empty
+/// directory for it, it is left alone.
+fn mount_unlisted_efi(
+    layout: &Layout,
+    mounts: &mut Mounts,
+    places: &BTreeMap<Place, String>,
+    notes: &mut Vec<Finding>,
+) {
+    let is_efi = |volume: &&Volume| {
+        let kind = volume.partition.as_ref().map(|partition| partition.kind);
+        volume.content.kind == "vfat" && kind.is_some_and(PartitionType::is_efi_system)
+    };
+    let Some(volume) = layout.volumes.iter().find(is_efi) else { return };
+    let Ok(tree) = Tree::open(Path::new(ROOT)) else { return };
+    let is_free = |path: &&&str| {
+        tree.is_directory(path) && tree.list(path).is_ok_and(|listing| listing.entries.is_empty())
+    };
+    let target = EFI.iter().find(is_free).filter(|_| !places.contains_key(&volume.place));
+    let Some(target) = target else { return };
+    let mounted = layout.source(volume).and_then(|source| {
+        mounts.mount_below(Filesystem::of(&source, volume, None, true), Path::new(ROOT), target)
+    });
+    notes.push(match mounted {
+        Ok(()) => findings::efi_unlisted(layout, volume, target),
+        Err(error) => findings::cannot_mount(layout, volume, &error, false),
+    });
 }

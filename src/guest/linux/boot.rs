@@ -14,3 +14,5 @@ pub mod kernel;
 pub mod leftovers;
 pub mod review;
 pub mod versions;
+pub mod waiting;
+pub mod windows;

@@ -8,7 +8,7 @@ use super::initramfs::archive::Archive;
 use super::initramfs::hint::Generator;
 use super::initramfs::setting::{Setting, Settings};
 use super::initramfs::unpack::unpack;
-use super::modules::{DRIVERS, ModuleSet};
+use super::modules::{DRIVERS, ModuleSet, Parameter};
 use super::recipe::Extended;
 use crate::diagnostic::chain;
 use crate::guest::draft::Draft;
@@ -21,8 +21,11 @@ use crate::model::{Bytes, Hypervisor};
 /// Driver to where it is.
 pub type Places = BTreeMap<String, DriverPlace>;
 
-/// The drivers of disks: what an initramfs needs. The network's come from the root.
-const DISK_DRIVERS: [&str; 2] = ["nvme", "xen-blkfront"];
+/// The drivers of disks: what an initramfs needs. The network's come from the root. Where Xen's
+/// platform device is a module's (old kernels leave that open), no other driver of Xen's works
+/// without it, and nothing in `modules.dep` says so.
+const DISK_DRIVERS: [&str; 3] = ["nvme", PLATFORM, "xen-blkfront"];
+const PLATFORM: &str = "xen-platform-pci";
 /// Bytes that stay free on the boot filesystem: GRUB's environment, logs, the next edit.
 const SPARE: u64 = 1 << 20;
 /// NVMe first had a module `nvme_core`, and with it `nvme_core.io_timeout`, in 4.6; the parameter
@@ -148,15 +151,15 @@ pub fn draft(
     for (index, kernel) in listed.iter().enumerate() {
         let Some(set) = sets.get(&kernel.release) else { continue };
         let archive = kernel.initramfs.as_ref().and_then(|path| archives.get(path));
-        let needed = match hypervisor {
-            Hypervisor::Nitro => "nvme",
-            Hypervisor::Xen => "xen-blkfront",
+        let needed: &[&str] = match hypervisor {
+            Hypervisor::Nitro => &["nvme"],
+            Hypervisor::Xen => &["xen-blkfront", PLATFORM],
         };
         report(tree, kernel, set, archive, hypervisor, index == 0, findings);
         let (Some(path), Some(archive)) = (&kernel.initramfs, archive) else { continue };
         let mut missing: Vec<&str> = DISK_DRIVERS.to_vec();
         missing.retain(|driver| place(tree, set, Some(archive), driver) == DriverPlace::Root);
-        if place(tree, set, Some(archive), needed) != DriverPlace::Root {
+        if !needed.iter().any(|driver| missing.contains(driver)) {
             missing.clear();
         }
         let mut changed = settings.remove(path).unwrap_or_default();
@@ -416,21 +419,45 @@ fn in_initrd_modules(text: &str, drivers: &BTreeSet<&str>) -> Option<String> {
     Some(lines.collect())
 }
 
-/// The longest time-out of NVMe requests that a kernel accepts (AWS: the highest value, so that
-/// a slow volume never turns into an I/O error), as an argument. `None` without NVMe.
+/// The longest time-out of NVMe requests that a kernel accepts (AWS: the highest value, so that a
+/// slow volume never turns into an I/O error).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Timeout {
+    /// It has no NVMe driver: the argument is nothing to it.
+    Ignored,
+    /// Its driver has no such parameter; before 3.11 a module with an unknown one is not loaded.
+    Refused,
+    /// As an argument.
+    Argument(String),
+}
+
+impl Timeout {
+    /// What its command line gets.
+    #[must_use]
+    pub fn argument(&self) -> Option<&str> {
+        match self {
+            Self::Argument(argument) => Some(argument),
+            Self::Ignored | Self::Refused => None,
+        }
+    }
+}
+
+/// The longest time-out that a kernel accepts.
 #[must_use]
-pub fn timeout(tree: &Tree, set: &ModuleSet) -> Option<String> {
+pub fn timeout(tree: &Tree, set: &ModuleSet) -> Timeout {
     if place(tree, set, None, "nvme") == DriverPlace::Missing {
-        return None;
+        return Timeout::Ignored;
     }
     let version = version(&set.release).unwrap_or((0, 0));
     let has_core = set.path("nvme-core").is_some() || set.is_builtin("nvme-core") || version >= NVME_CORE;
-    if !has_core {
-        return Some("nvme.io_timeout=255".to_owned());
-    }
-    let kind = set.parameter_type(tree, "nvme-core", "io_timeout");
-    let wide = kind.map_or(version >= UINT, |kind| kind == "uint");
-    Some(format!("nvme_core.io_timeout={}", if wide { "4294967295" } else { "255" }))
+    let driver = if has_core { "nvme-core" } else { "nvme" };
+    let wide = match set.parameter(tree, driver, "io_timeout") {
+        Parameter::Absent => return Timeout::Refused,
+        Parameter::Typed(kind) => kind == "uint",
+        Parameter::Unknown => has_core && version >= UINT,
+    };
+    let most = if wide { "4294967295" } else { "255" };
+    Timeout::Argument(format!("{}.io_timeout={most}", driver.replace('-', "_")))
 }
 
 #[cfg(test)]

@@ -28,6 +28,17 @@ pub const DRIVERS: [(&str, &str); 4] = [
     ("xen-netfront", "CONFIG_XEN_NETDEV_FRONTEND"),
 ];
 
+/// A parameter of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parameter {
+    /// The module's modinfo cannot be read.
+    Unknown,
+    /// The module has none of that name.
+    Absent,
+    /// It is of this type (`uint`, `byte` …).
+    Typed(String),
+}
+
 /// The modules of one kernel release.
 #[derive(Debug, Default)]
 pub struct ModuleSet {
@@ -240,15 +251,25 @@ impl ModuleSet {
         others.find(|other| tree.is_file(other)).unwrap_or(full)
     }
 
-    /// The type of a module's parameter (`uint`, `byte` …), from its modinfo.
+    /// What a module's modinfo says of a parameter.
     #[must_use]
-    pub fn parameter_type(&self, tree: &Tree, driver: &str, parameter: &str) -> Option<String> {
+    pub fn parameter(&self, tree: &Tree, driver: &str, parameter: &str) -> Parameter {
         let key = format!("parmtype={parameter}:");
-        if self.is_builtin(driver) {
-            return find_value(&self.builtin_info, &format!("{}.{key}", module_name(driver)));
+        let name = module_name(driver);
+        let (found, is_whole) = if self.is_builtin(driver) {
+            let info = &self.builtin_info;
+            // Every module that is listed there has a license.
+            (find_value(info, &format!("{name}.{key}")), find_value(info, &format!("{name}.license=")))
+        } else {
+            let content =
+                self.path(driver).and_then(|path| self.content(tree, path).ok()).unwrap_or_default();
+            (find_value(&content, &key), find_value(&content, "vermagic="))
+        };
+        match (found, is_whole) {
+            (Some(kind), _) => Parameter::Typed(kind),
+            (None, Some(_)) => Parameter::Absent,
+            (None, None) => Parameter::Unknown,
         }
-        let content = self.content(tree, self.path(driver)?).ok()?;
-        find_value(&content, &key)
     }
 
     /// The version that a driver gives itself in its modinfo, where it does.

@@ -9,8 +9,9 @@ use super::boot::efi;
 use super::boot::entries::{Kernel, Loader};
 use super::boot::leftovers;
 use super::boot::review;
+use super::boot::waiting;
 use super::changes::{files, first_boot, hostname, identity};
-use super::drivers::Kernels;
+use super::drivers::{Kernels, Timeout};
 use super::initramfs::addition::{Addition, AdditionError};
 use super::initramfs::archive::Archive;
 use super::initramfs::setting::Settings;
@@ -20,12 +21,13 @@ use super::network::policy;
 use super::network::udev;
 use super::release::{self, Release};
 use super::{drivers, modprobe, mounts, storage, system};
+use crate::guest::disk::boot_code::BootCode;
 use crate::guest::draft::Draft;
-use crate::guest::findings::{Findings, blocks, informs, warns};
+use crate::guest::findings::{Findings, blocks, warns};
 use crate::guest::prepare::GuestError;
 use crate::guest::report::{DiskFacts, GuestFacts, KernelFacts, RecipeInputs};
 use crate::guest::tree::{Tree, TreeError};
-use crate::model::{Architecture, Digest, Firmware, IdentityPolicy};
+use crate::model::{Architecture, Digest, IdentityPolicy};
 
 /// What was found and drafted.
 #[derive(Debug)]
@@ -131,6 +133,7 @@ fn digest(source: &mut impl Read) -> std::io::Result<Digest> {
 pub fn make(
     draft: &mut Draft<'_>,
     disks: &[DiskFacts],
+    boot_code: BootCode,
     inputs: &RecipeInputs,
     release: &Release,
     findings: &mut Findings,
@@ -140,8 +143,7 @@ pub fn make(
     let claims = files::claim(draft, &wanted.files, findings)?;
     let architecture = release::architecture(tree);
     let loader = Loader::read(tree)?;
-    let ways = efi::ways(tree);
-    let firmware = if ways.uefi && !ways.bios { Firmware::Uefi } else { Firmware::Bios };
+    let ways = efi::ways(tree, boot_code);
     boot_findings(&loader, ways, disks, findings);
     review::inspect(&loader, disks, findings);
     leftovers::inspect(draft, findings);
@@ -165,11 +167,14 @@ pub fn make(
     let network = policy::prepare(draft, findings, release, inputs.hypervisor, plain_names)?;
 
     system::prepare(draft, release, findings)?;
-    if ways.uefi {
-        efi::prepare(draft, architecture.unwrap_or(Architecture::X86_64), findings)?;
-    }
+    let beside = match ways.uefi {
+        true => efi::prepare(draft, ways, architecture.unwrap_or(Architecture::X86_64), release, findings)?,
+        false => Vec::new(),
+    };
 
     edit_arguments(draft, &loader, &sets, disks, network.wants_plain_names && !old_names, findings)?;
+    waiting::prepare(draft, &loader, findings)?;
+    efi::configure(draft, &beside, findings)?;
     if let Some(name) = &wanted.hostname {
         hostname::prepare(draft, release, name)?;
     }
@@ -198,7 +203,7 @@ pub fn make(
         version: release.version.clone(),
         product: release.product.clone(),
         architecture: architecture.unwrap_or(Architecture::X86_64),
-        firmware,
+        firmware: ways.firmware(),
         boots_either_firmware: ways.bios && ways.uefi,
         hostname: release::hostname(tree),
         kernels: kernel_facts(tree, &loader.kernels, &sets, looked.places),
@@ -229,19 +234,20 @@ fn edit_arguments(
     if !needed {
         return Ok(());
     }
-    let timeouts: BTreeMap<&str, Option<String>> = loader
+    let timeouts: BTreeMap<&str, Timeout> = loader
         .kernels
         .iter()
-        .map(|kernel| {
-            let set = sets.get(&kernel.release);
-            (kernel.image.as_str(), set.and_then(|set| drivers::timeout(tree, set)))
+        .filter_map(|kernel| {
+            Some((kernel.image.as_str(), drivers::timeout(tree, sets.get(&kernel.release)?)))
         })
         .collect();
-    // What stands for all kernels must suit each: the smallest type wins.
-    let all: Vec<&String> = timeouts.values().flatten().collect();
-    let common = all.iter().copied().min_by_key(|timeout| timeout.len()).cloned();
+    // What stands for all kernels must suit each: the smallest type wins, and one that knows no such
+    // argument forbids it.
+    let refused = timeouts.values().any(|timeout| *timeout == Timeout::Refused);
+    let all = timeouts.values().filter_map(Timeout::argument).filter(|_| !refused);
+    let common = all.min_by_key(|timeout| timeout.len()).map(str::to_owned);
     let wanted = Wanted { disks, nvme_timeout: common.as_deref(), plain_names, console: true };
-    loader.edit(draft, &wanted, &|image| timeouts.get(image).cloned().flatten())?;
+    loader.edit(draft, &wanted, &|image| timeouts.get(image)?.argument().map(str::to_owned))?;
     leftovers::prepare(draft, findings);
     Ok(())
 }
@@ -268,11 +274,9 @@ fn boot_findings(loader: &Loader, ways: efi::Ways, disks: &[DiskFacts], findings
     }
     if loader.name().is_some() && !ways.bios && !ways.uefi {
         findings.push(
-            informs("boot_code_unknown", "how the firmware starts the boot loader was not recognized")
-                .seen(
-                    "looked for GRUB's files for BIOS in /boot, and for loaders on the EFI system partition",
-                )
-                .advice("It is restored as a BIOS guest; check in a drill that it boots."),
+            warns("boot_code_unknown", "how the firmware starts the boot loader was not recognized")
+                .seen(ways.missing())
+                .advice("It is restored as a BIOS guest; check in a drill that it boots, or set\nlaunch { boot_mode = \"uefi\" }"),
         );
     }
     if loader.kernels.is_empty() {

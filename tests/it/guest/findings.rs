@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use regex::Regex;
+use replant::guest::disk::boot_code::BootCode;
 use replant::guest::prepare;
 use replant::guest::report::{
     DiskFacts, Finding, FindingSeverity, GiveUp, Job, PROTOCOL, PartitionFacts, RecipeInputs, Report,
@@ -118,7 +119,7 @@ iface lo inet loopback
 iface eth0 inet dhcp
 E
 R=6.1.0-18-amd64
-modules $R .ko cat; mkdir -p boot/grub/i386-pc; echo kernel > boot/vmlinuz-$R; dracut $R .ko boot/initrd.img-$R cat
+modules $R .ko cat; i386_pc boot/grub; echo kernel > boot/vmlinuz-$R; dracut $R .ko boot/initrd.img-$R cat
 mkdir -p etc/initramfs-tools
 put boot/grub/grub.cfg <<E
 menuentry 'Debian GNU/Linux' {
@@ -166,7 +167,7 @@ pub fn tree(script: &str) -> TempDir {
 #[track_caller]
 pub fn look(root: &Path, disks: &[DiskFacts], inputs: RecipeInputs, prepare: bool) -> Report {
     let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs, parcel: None };
-    prepare::run(&Tree::open(root).unwrap(), disks, &job).unwrap()
+    prepare::run(&Tree::open(root).unwrap(), disks, BootCode::Unknown, &job).unwrap()
 }
 
 pub fn inputs(network: NetworkPolicy) -> RecipeInputs {

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use replant::guest::disk::boot_code::BootCode;
 use replant::guest::linux::initramfs::unpack::{UnpackError, unpack};
 use replant::guest::prepare;
 use replant::guest::report::{FindingSeverity, GiveUp, Job, PROTOCOL, RecipeInputs, Report};
@@ -22,7 +23,7 @@ fn run(root: &Path) -> Report {
         give_up: GiveUp::default(),
     };
     let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare: true, inputs, parcel: None };
-    prepare::run(&Tree::open(root).unwrap(), &[], &job).unwrap()
+    prepare::run(&Tree::open(root).unwrap(), &[], BootCode::Unknown, &job).unwrap()
 }
 
 fn has(report: &Report, code: &str, severity: FindingSeverity) -> bool {

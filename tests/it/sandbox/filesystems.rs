@@ -6,6 +6,7 @@ use super::guests::{MIB, bootable, check, cut, disk, tool};
 use super::lvm::{blocks, codes, prepared};
 use super::machine::in_machine;
 use super::{request, run};
+use replant::model::Firmware;
 use replant::sandbox::Outcome;
 
 /// A disk with one partition of `mib` MiB that a script makes and fills; `$t` is the guest's tree,
@@ -142,6 +143,43 @@ fn btrfs_over_two_disks_is_prepared_and_with_parity_refused() {
         in_machine(&volumes, "btrfs device scan >/dev/null; btrfs check /dev/ubda");
         // One of two devices: said, not mounted.
         assert!(codes(&run(&request(&images[..1]))).contains(&"disk::not_mounted"));
+    }
+}
+
+/// No line of fstab names the EFI system partition: systemd mounts it by its type, or the line is
+/// wrong. Where the guest starts, it is looked at and made to start.
+#[test]
+fn an_efi_system_partition_is_found_by_its_type() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let efi = at("EFI/debian");
+    std::fs::create_dir_all(&efi).unwrap();
+    std::fs::write(efi.join("grubx64.efi"), "a loader").unwrap();
+    std::fs::File::create(at("esp")).unwrap().set_len(40 * MIB).unwrap();
+    let esp = at("esp");
+    tool("mkfs.vfat", &["-i", "5C4EB001", esp.to_str().unwrap()]);
+    tool("mcopy", &["-s", "-i", esp.to_str().unwrap(), at("EFI").to_str().unwrap(), "::"]);
+    let script = |label: &str, kind: &str| {
+        format!("label: {label}\nstart=2048, size=81920, type={kind}\nstart=83968, size=81920\n")
+    };
+    for (label, kind, line) in
+        [("gpt", "U", "UUID=0BAD-0BAD /boot/efi vfat umask=0077 0 1\n"), ("dos", "ef", "")]
+    {
+        let tree = bootable(directory.path(), &format!("/dev/sda2 / ext4 defaults 0 1\n{line}"));
+        super::guests::filesystem("ext4", &at("ext4"), 40, &tree);
+        disk(&at("disk"), 82, &script(label, kind), &[(MIB, &esp), (41 * MIB, &at("ext4"))]);
+        let outcome = run(&request(&[&at("disk")]));
+        let found = outcome.report.facts.as_ref().unwrap();
+        assert_eq!((found.firmware, found.boots_either_firmware), (Firmware::Uefi, false), "{label}");
+        assert!(codes(&outcome).contains(&"disk::efi_unlisted"), "{:#?}", outcome.report.findings);
+        assert!(!codes(&outcome).contains(&"guest::boot_code_unknown"));
+        let volumes = prepared(&outcome, &[&at("disk")]);
+        cut(&volumes[0], MIB, 40 * MIB, &at("after"));
+        let after = at("after");
+        let loader = tool("mtype", &["-i", after.to_str().unwrap(), "::EFI/BOOT/BOOTX64.EFI"]);
+        assert_eq!(loader, "a loader");
+        tool("fsck.vfat", &["-n", after.to_str().unwrap()]);
+        std::fs::remove_dir_all(tree).unwrap();
     }
 }
 

@@ -298,18 +298,21 @@ pub fn default_entry(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> O
     set("next_entry").or_else(|| set("saved_entry")).or_else(literal)
 }
 
+/// The command of a line of GRUB legacy's, and its value.
+#[must_use]
+pub fn legacy_command(line: &str) -> (&str, &str) {
+    let (word, rest) = Dialect::Legacy.command(line.trim());
+    (word, rest.trim_matches(|c: char| c.is_whitespace() || c == '='))
+}
+
 /// Which entry a GRUB legacy configuration starts by itself. `saved` is the content of
 /// `/boot/grub/default`, whose first line is an index.
 #[must_use]
 pub fn legacy_default(text: &str, saved: Option<&str>) -> Option<String> {
-    text.lines().find_map(|line| {
-        let (word, rest) = Dialect::Legacy.command(line.trim());
-        let value = rest.trim_matches(|c: char| c.is_whitespace() || c == '=');
-        match (word, value) {
-            ("default", "saved") => saved.and_then(|saved| Some(saved.lines().next()?.trim().to_owned())),
-            ("default", value) => value.split_whitespace().next().map(str::to_owned),
-            _ => None,
-        }
+    text.lines().find_map(|line| match legacy_command(line) {
+        ("default", "saved") => saved.and_then(|saved| Some(saved.lines().next()?.trim().to_owned())),
+        ("default", value) => value.split_whitespace().next().map(str::to_owned),
+        _ => None,
     })
 }
 

@@ -41,7 +41,11 @@ pub fn edit(draft: &mut Draft<'_>, wanted: &Wanted<'_>) -> Result<(), TreeError>
     Ok(())
 }
 
-fn grub(draft: &mut Draft<'_>, wanted: &Wanted<'_>) -> Result<(), TreeError> {
+/// What grub-mkconfig reads, in its order: path and content.
+///
+/// # Errors
+/// When the drop-ins cannot be listed.
+pub fn files(draft: &Draft<'_>) -> Result<Vec<(String, String)>, TreeError> {
     let mut files: Vec<(String, String)> = Vec::new();
     files.extend(draft.text(DEFAULTS).map(|text| (DEFAULTS.to_owned(), text)));
     for entry in draft.tree().list(DROP_INS)?.entries.into_iter().take(128) {
@@ -50,6 +54,11 @@ fn grub(draft: &mut Draft<'_>, wanted: &Wanted<'_>) -> Result<(), TreeError> {
             files.extend(draft.text(&path).map(|text| (path, text)));
         }
     }
+    Ok(files)
+}
+
+fn grub(draft: &mut Draft<'_>, wanted: &Wanted<'_>) -> Result<(), TreeError> {
+    let files = files(draft)?;
     let [all, normal] = NAMES.map(|name| {
         files.iter().fold(String::new(), |held, (_, text)| assignment::effective(text, name, &held))
     });

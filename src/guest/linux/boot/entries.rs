@@ -12,7 +12,9 @@ const MOST: u64 = 2 << 20;
 pub const MOST_KERNELS: usize = 16;
 /// Where GRUB 2 keeps its files.
 const GRUB2: [&str; 2] = ["/boot/grub", "/boot/grub2"];
-const LEGACY: [&str; 3] = ["/boot/grub/grub.conf", "/boot/grub/menu.lst", "/etc/grub.conf"];
+const LEGACY_BOOT: [&str; 2] = ["/boot/grub/grub.conf", "/boot/grub/menu.lst"];
+/// EL6's link to the one that is read.
+const LEGACY_LINK: &str = "/etc/grub.conf";
 /// Where GRUB legacy keeps the entry that was saved as default.
 const SAVED: u64 = 512;
 const LEGACY_SAVED: &str = "/boot/grub/default";
@@ -26,7 +28,7 @@ const EXTLINUX: [&str; 6] = [
 ];
 /// Where boot loader specification entries are: on the boot filesystem, or on the EFI system
 /// partition (systemd-boot).
-const LOADER: [&str; 3] = ["/boot/loader", "/boot/efi/loader", "/efi/loader"];
+pub(super) const LOADER: [&str; 3] = ["/boot/loader", "/boot/efi/loader", "/efi/loader"];
 /// Where the filesystems that a boot loader reads are mounted in the guest.
 const MOUNTED: [&str; 4] = ["", "/boot", "/boot/efi", "/efi"];
 /// Subvolumes of btrfs that hold the root, as Fedora, Debian, Ubuntu and SUSE lay them out.
@@ -56,7 +58,7 @@ pub struct Loader {
     pub(super) extlinux: Vec<String>,
     pub(super) environments: Vec<String>,
     uses_bls: bool,
-    systemd_boot: bool,
+    pub(super) systemd_boot: bool,
     subvolumes: Vec<String>,
     /// The kernels, the default first.
     pub kernels: Vec<Kernel>,
@@ -122,13 +124,21 @@ impl Loader {
                 _ => {}
             }
         }
-        for directory in GRUB2.iter().map(|directory| (*directory).to_owned()).chain(vendors) {
+        for directory in GRUB2.iter().map(|directory| (*directory).to_owned()).chain(vendors.iter().cloned())
+        {
             add(&mut loader.grub2, format!("{directory}/grub.cfg"));
             add(&mut loader.environments, format!("{directory}/grubenv"));
         }
-        for path in LEGACY {
+        for path in LEGACY_BOOT {
             add(&mut loader.legacy, path.to_owned());
         }
+        // EL6's GRUB for EFI reads the file beside itself that has its own name.
+        for directory in &vendors {
+            for name in ["grub.conf", "BOOTX64.conf", "bootx64.conf"] {
+                add(&mut loader.legacy, format!("{directory}/{name}"));
+            }
+        }
+        add(&mut loader.legacy, LEGACY_LINK.to_owned());
         for path in EXTLINUX {
             add(&mut loader.extlinux, path.to_owned());
         }

@@ -15,15 +15,28 @@ pub fn value<'b>(block: &'b str, name: &str) -> Option<&'b str> {
 /// lacks the variable, or the value does not fit.
 #[must_use]
 pub fn with_value(block: &str, name: &str, value: &str) -> Option<String> {
-    if block.len() != LENGTH || !block.starts_with(HEADING) || value.contains('\n') {
+    if value.contains('\n') {
         return None;
     }
-    self::value(block, name)?;
+    with_line(block, name, &format!("{name}={value}\n"))
+}
+
+/// The block without a variable that it has; `None` when it is no such block, or lacks it.
+#[must_use]
+pub fn without(block: &str, name: &str) -> Option<String> {
+    with_line(block, name, "")
+}
+
+fn with_line(block: &str, name: &str, with: &str) -> Option<String> {
+    if block.len() != LENGTH || !block.starts_with(HEADING) {
+        return None;
+    }
+    value(block, name)?;
     let mut edited = String::from(HEADING);
     // The filling is one line of `#` without an end.
     for line in block[HEADING.len()..].split_inclusive('\n').filter(|line| line.ends_with('\n')) {
         match line.strip_prefix(name).filter(|rest| rest.starts_with('=')) {
-            Some(_) => edited.push_str(&format!("{name}={value}\n")),
+            Some(_) => edited.push_str(with),
             None => edited.push_str(line),
         }
     }
@@ -48,5 +61,9 @@ mod tests {
         assert_eq!(with_value(&block, "kernelopts", &"x".repeat(1024)), None);
         assert_eq!(with_value(&block, "other", "x"), None);
         assert_eq!(with_value("short", "a", "b"), None);
+        let less = without(&block, "saved_entry").unwrap();
+        assert_eq!((less.len(), value(&less, "saved_entry")), (LENGTH, None));
+        assert_eq!(value(&less, "kernelopts"), value(&block, "kernelopts"));
+        assert_eq!(without(&less, "saved_entry"), None);
     }
 }

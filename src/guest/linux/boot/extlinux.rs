@@ -4,7 +4,8 @@
 use super::config::Entry;
 
 /// The keyword of a line in capitals, and its value.
-fn keyword(line: &str) -> (String, &str) {
+#[must_use]
+pub fn keyword(line: &str) -> (String, &str) {
     let body = line.trim();
     let (word, value) = body.split_once(char::is_whitespace).unwrap_or((body, ""));
     (word.to_ascii_uppercase(), value.trim())

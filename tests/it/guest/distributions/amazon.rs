@@ -7,7 +7,7 @@ fn amazon_linux_2_from_its_vmware_image() {
     let script = r##"
 merged; systemd; shadow; on sshd.service; rc3 S10network; elf usr/sbin/dhclient
 os_release amzn 2 "Amazon Linux 2" "centos rhel fedora"
-R=4.14.336-257.562.amzn2.x86_64; modules $R .ko cat; mkdir -p boot/grub2/i386-pc usr/lib/dracut etc/dracut.conf.d; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko boot/initramfs-$R.img "gzip -n"
+R=4.14.336-257.562.amzn2.x86_64; modules $R .ko cat; i386_pc boot/grub2; mkdir -p usr/lib/dracut etc/dracut.conf.d; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko boot/initramfs-$R.img "gzip -n"
 A="root=UUID=$U1 ro console=ttyS0,115200n8 console=tty0 net.ifnames=0 rd.blacklist=nouveau nvme_core.io_timeout=4294967295 rd.emergency=poweroff rd.shell=0"
 { grub_header 0; entry "Amazon Linux 2" gnulinux-$R-advanced linux /boot/vmlinuz-$R "$A" initrd /boot/initramfs-$R.img $U1; } | put boot/grub2/grub.cfg
 put etc/default/grub <<'E'
@@ -45,7 +45,7 @@ fn amazon_linux_2023_from_its_vmware_image() {
 merged; systemd; shadow; on sshd.service systemd-networkd.service
 os_release amzn 2023 "Amazon Linux 2023.5.20240819" fedora
 R=6.1.102-108.177.amzn2023.x86_64; M=ec2deadbeef0123456789abcdef01234
-modules $R .ko cat; mkdir -p boot/grub2/i386-pc usr/lib/dracut etc/dracut.conf.d; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko boot/initramfs-$R.img "zstd -q -c"
+modules $R .ko cat; i386_pc boot/grub2; mkdir -p usr/lib/dracut etc/dracut.conf.d; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko boot/initramfs-$R.img "zstd -q -c"
 put boot/loader/entries/$M-$R.conf <<E
 title Amazon Linux ($R) 2023
 version $R

@@ -51,7 +51,7 @@ fn debian_9_by_bios() {
     let script = r##"
 split_; elf lib/systemd/systemd usr/sbin/sshd sbin/dhclient; on ssh.service
 os_release debian 9 "Debian GNU/Linux 9 (stretch)" ""; put etc/debian_version <<<9.13
-R=4.9.0-19-amd64; kernel $R .ko cat "gzip -n" byte; mkdir -p boot/grub/i386-pc
+R=4.9.0-19-amd64; kernel $R .ko cat "gzip -n" byte; i386_pc boot/grub
 menu 0 "root=UUID=$U1 ro  quiet" $U1 $R | put boot/grub/grub.cfg; defaults 0
 put etc/initramfs-tools/conf.d/resume <<<"RESUME=UUID=$U5"
 put etc/fstab <<E
@@ -74,7 +74,7 @@ fn debian_10_with_an_older_kernel_as_default() {
     let script = r##"
 merged; systemd; elf usr/sbin/dhclient; on ssh.service
 os_release debian 10 "Debian GNU/Linux 10 (buster)" ""
-R=4.19.0-27-amd64; O=4.19.0-26-amd64; kernel $O .ko cat "gzip -n"; kernel $R .ko cat "gzip -n"; mkdir -p boot/grub/i386-pc
+R=4.19.0-27-amd64; O=4.19.0-26-amd64; kernel $O .ko cat "gzip -n"; kernel $R .ko cat "gzip -n"; i386_pc boot/grub
 menu "gnulinux-advanced-$U1>gnulinux-$O-advanced-$U1" "root=UUID=$U1 ro  quiet" $U1 $R $O | put boot/grub/grub.cfg
 defaults "gnulinux-advanced-$U1>gnulinux-$O-advanced-$U1"
 put etc/fstab <<<"UUID=$U1 / ext4 errors=remount-ro 0 1"
@@ -140,7 +140,7 @@ fn debian_13_with_dhcpcd() {
     let script = r##"
 merged; systemd; elf usr/sbin/dhcpcd; on ssh.service
 os_release debian 13 "Debian GNU/Linux 13 (trixie)" ""
-R=6.12.43+deb13-amd64; kernel $R .ko.xz xz "zstd -q -c"; mkdir -p boot/grub/i386-pc
+R=6.12.43+deb13-amd64; kernel $R .ko.xz xz "zstd -q -c"; i386_pc boot/grub
 menu 0 "root=UUID=$U1 ro  quiet" $U1 $R | put boot/grub/grub.cfg; defaults 0
 put etc/fstab <<<"UUID=$U1 / ext4 errors=remount-ro 0 1"
 interfaces 'allow-hotplug ens192
@@ -155,7 +155,7 @@ fn debian_12_by_device_names() {
     let script = r##"
 merged; systemd; elf usr/sbin/dhclient; on ssh.service
 os_release debian 12 "Debian GNU/Linux 12 (bookworm)" ""; put etc/hostname <<<web01
-R=6.1.0-18-amd64; kernel $R .ko cat "gzip -n"; mkdir -p boot/grub/i386-pc
+R=6.1.0-18-amd64; kernel $R .ko cat "gzip -n"; i386_pc boot/grub
 put boot/grub/grub.cfg <<E
 set default="0"
 menuentry 'Debian GNU/Linux' --class debian \$menuentry_id_option 'gnulinux-simple' {

@@ -22,7 +22,7 @@ fn amazon_linux_2023() {
 merged; systemd; on sshd.service systemd-networkd.service systemd-resolved.service
 os_release amzn 2023 "Amazon Linux 2023.5.20240819" fedora
 R=6.1.102-108.177.amzn2023.x86_64; M=ec2deadbeef0123456789abcdef01234
-modules $R .ko cat; mkdir -p boot/grub2/i386-pc usr/lib/dracut etc/dracut.conf.d; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko boot/initramfs-$R.img "zstd -q -c" "$OF_EC2"
+modules $R .ko cat; i386_pc boot/grub2; mkdir -p usr/lib/dracut etc/dracut.conf.d; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko boot/initramfs-$R.img "zstd -q -c" "$OF_EC2"
 put boot/loader/entries/$M-$R.conf <<E
 title Amazon Linux ($R) 2023
 version $R
@@ -69,7 +69,7 @@ fn amazon_linux_2() {
     let script = r##"
 merged; systemd; on sshd.service; rc3 S10network; elf usr/sbin/dhclient
 os_release amzn 2 "Amazon Linux 2" "centos rhel fedora"
-R=4.14.336-257.562.amzn2.x86_64; modules $R .ko cat; mkdir -p boot/grub2/i386-pc usr/lib/dracut etc/dracut.conf.d; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko boot/initramfs-$R.img "gzip -n" "$OF_EC2"
+R=4.14.336-257.562.amzn2.x86_64; modules $R .ko cat; i386_pc boot/grub2; mkdir -p usr/lib/dracut etc/dracut.conf.d; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko boot/initramfs-$R.img "gzip -n" "$OF_EC2"
 A="root=UUID=$U1 ro console=tty0 console=ttyS0,115200n8 net.ifnames=0 biosdevname=0 nvme_core.io_timeout=4294967295 rd.emergency=poweroff rd.shell=0"
 { grub_header 0; entry "Amazon Linux 2" gnulinux-$R-advanced linux /boot/vmlinuz-$R "$A" initrd /boot/initramfs-$R.img $U1; } | put boot/grub2/grub.cfg
 put etc/default/grub <<'E'
@@ -107,7 +107,7 @@ fn ubuntu_24_04() {
 merged; systemd; on ssh.service systemd-networkd.service
 os_release ubuntu 24.04 "Ubuntu 24.04.1 LTS" debian
 R=6.8.0-1018-aws; modules $R .ko.zst "zstd -q -c"; built_in $R drivers/nvme/host/nvme drivers/nvme/host/nvme-core drivers/block/xen-blkfront drivers/net/xen-netfront
-mkdir -p boot/grub/i386-pc etc/initramfs-tools; vmlinuz boot/vmlinuz-$R $R; initramfs_tools $R .ko.zst boot/initrd.img-$R "zstd -q -c"
+i386_pc boot/grub; mkdir -p etc/initramfs-tools; vmlinuz boot/vmlinuz-$R $R; initramfs_tools $R .ko.zst boot/initrd.img-$R "zstd -q -c"
 shim boot/efi/EFI/BOOT/BOOTX64.EFI grubx64.efi; efi boot/efi/EFI/BOOT/grubx64.efi; efi boot/efi/EFI/ubuntu/grubx64.efi
 { grub_header 0; entry Ubuntu gnulinux-simple linux /vmlinuz-$R "root=PARTUUID=6f4e2d1c-7a40-4f4c-9d2b-0f0f0f0f0f0f ro console=tty1 console=ttyS0 nvme_core.io_timeout=4294967295 panic=-1" initrd /initrd.img-$R $U2; } | put boot/grub/grub.cfg
 put etc/default/grub <<<'GRUB_CMDLINE_LINUX_DEFAULT="quiet splash"'
@@ -149,7 +149,7 @@ fn rhel_9() {
 merged; systemd; on sshd.service NetworkManager.service
 os_release rhel 9.4 "Red Hat Enterprise Linux 9.4 (Plow)" fedora
 R=5.14.0-427.13.1.el9_4.x86_64; M=0123456789abcdef0123456789abcdef
-modules $R .ko.xz xz; mkdir -p boot/grub2/i386-pc usr/lib/dracut etc/dracut.conf.d; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko.xz boot/initramfs-$R.img "gzip -n" "$OF_EC2"
+modules $R .ko.xz xz; i386_pc boot/grub2; mkdir -p usr/lib/dracut etc/dracut.conf.d; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko.xz boot/initramfs-$R.img "gzip -n" "$OF_EC2"
 A="root=UUID=$U4 console=tty0 console=ttyS0,115200n8 net.ifnames=0 nvme_core.io_timeout=4294967295 crashkernel=1G-4G:192M,4G-64G:256M,64G-:512M"
 put boot/loader/entries/$M-$R.conf <<E
 title Red Hat Enterprise Linux ($R) 9.4 (Plow)
@@ -207,7 +207,7 @@ fn centos_stream_8() {
 merged; systemd; on sshd.service NetworkManager.service
 os_release centos 8 "CentOS Stream 8" "rhel fedora"
 R=4.18.0-552.el8.x86_64; M=0123456789abcdef0123456789abcdef
-modules $R .ko.xz xz; mkdir -p boot/grub2/i386-pc usr/lib/dracut; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko.xz boot/initramfs-$R.img "gzip -n" "$OF_EC2"
+modules $R .ko.xz xz; i386_pc boot/grub2; mkdir -p usr/lib/dracut; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko.xz boot/initramfs-$R.img "gzip -n" "$OF_EC2"
 A="root=UUID=$U1 ro console=ttyS0,115200n8 no_timer_check net.ifnames=0 nvme_core.io_timeout=4294967295 nvme_core.max_retries=10 crashkernel=auto"
 put boot/loader/entries/$M-$R.conf <<E
 title CentOS Stream ($R) 8
@@ -241,7 +241,7 @@ fn debian_12() {
 merged; systemd; on ssh.service systemd-networkd.service
 os_release debian 12 "Debian GNU/Linux 12 (bookworm)" ""
 R=6.1.0-25-cloud-amd64; modules $R .ko cat; built_in $R drivers/nvme/host/nvme drivers/nvme/host/nvme-core
-mkdir -p boot/grub/i386-pc etc/initramfs-tools; vmlinuz boot/vmlinuz-$R $R; initramfs_tools $R .ko boot/initrd.img-$R "zstd -q -c" "$ORDINARY drivers/block/xen-blkfront"
+i386_pc boot/grub; mkdir -p etc/initramfs-tools; vmlinuz boot/vmlinuz-$R $R; initramfs_tools $R .ko boot/initrd.img-$R "zstd -q -c" "$ORDINARY drivers/block/xen-blkfront"
 efi boot/efi/EFI/BOOT/BOOTX64.EFI; efi boot/efi/EFI/debian/grubx64.efi
 A="root=PARTUUID=6f4e2d1c-7a40-4f4c-9d2b-0f0f0f0f0f0f ro console=tty0 console=ttyS0,115200 earlyprintk=ttyS0,115200 consoleblank=0 nvme_core.io_timeout=4294967295"
 { grub_header 0; entry 'Debian GNU/Linux' gnulinux-simple linux /boot/vmlinuz-$R "$A" initrd /boot/initrd.img-$R $U1; } | put boot/grub/grub.cfg
@@ -279,7 +279,7 @@ fn sles_15() {
     let script = r##"
 merged; systemd; on sshd.service wicked.service
 os_release sles 15.5 "SUSE Linux Enterprise Server 15 SP5" suse
-R=5.14.21-150500.55.73-default; modules $R .ko.zst "zstd -q -c"; mkdir -p boot/grub2/i386-pc usr/lib/dracut etc/dracut.conf.d
+R=5.14.21-150500.55.73-default; modules $R .ko.zst "zstd -q -c"; i386_pc boot/grub2; mkdir -p usr/lib/dracut etc/dracut.conf.d
 vmlinuz boot/vmlinuz-$R $R; dracut $R .ko.zst boot/initrd-$R "zstd -q -c" "$OF_EC2"; ln -s vmlinuz-$R boot/vmlinuz; ln -s initrd-$R boot/initrd
 shim boot/efi/EFI/BOOT/bootx64.efi grub.efi; efi boot/efi/EFI/BOOT/grub.efi; efi boot/efi/EFI/BOOT/MokManager.efi
 A="root=UUID=$U3 rw console=ttyS0,115200 multipath=off net.ifnames=0 dis_ucode_ldr nvme_core.io_timeout=4294967295 nvme_core.admin_timeout=68 rd.emergency=poweroff rd.shell=0"

@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use replant::guest::disk::boot_code::BootCode;
 use replant::guest::prepare;
 use replant::guest::report::{
     DiskFacts, FileChange, FileDiff, Finding, FindingSeverity, GiveUp, Job, PROTOCOL, PartitionFacts,
@@ -66,6 +67,8 @@ PRETTY_NAME="$3"
 E
 }
 fill() { head -c $((1024 - $(stat -c %s $1))) /dev/zero | tr '\0' '#' >> $1; }
+# i386_pc DIRECTORY: what grub-install leaves there for a BIOS.
+i386_pc() { touch_ $1/i386-pc/boot.img $1/i386-pc/core.img $1/i386-pc/normal.mod; }
 # An EFI program; shim DIRECTORY/NAME SECOND names its second stage as UTF-16, as a shim does.
 efi() { mkdir -p "$(dirname "$1")"; printf 'MZ\0\0%s\0' "$1" > "$1"; }
 shim() { mkdir -p "$(dirname "$1")"; { printf 'MZ\0\0shim\0\0'; printf '\\%s' "$2" | iconv -t UTF-16LE; printf '\0\0'; } > "$1"; }
@@ -278,7 +281,7 @@ pub fn run_with(
 ) -> Report {
     let inputs = RecipeInputs { hypervisor, network, changes, give_up: GiveUp::default() };
     let job = Job { protocol: PROTOCOL, disks: Vec::new(), prepare, inputs, parcel: None };
-    prepare::run(&Tree::open(root).unwrap(), disks, &job).unwrap()
+    prepare::run(&Tree::open(root).unwrap(), disks, BootCode::Unknown, &job).unwrap()
 }
 
 /// Builds a tree, prepares it for Nitro, gives the report as text.

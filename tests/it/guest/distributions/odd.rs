@@ -8,7 +8,7 @@ use super::kit::{build, disk, partition, prepared, run};
 /// A Debian that boots from one ext4, GRUB's menu left to the test.
 const DEBIAN: &str = r##"
 merged; systemd; on ssh.service systemd-networkd.service; shadow; os_release debian 12 "Debian GNU/Linux 12 (bookworm)" ""
-R=6.1.0-18-amd64; modules $R .ko cat; mkdir -p boot/grub/i386-pc etc/initramfs-tools; vmlinuz boot/vmlinuz-$R $R
+R=6.1.0-18-amd64; modules $R .ko cat; i386_pc boot/grub; mkdir -p etc/initramfs-tools; vmlinuz boot/vmlinuz-$R $R
 initramfs_tools $R .ko boot/initrd.img-$R "gzip -n"
 put etc/systemd/network/10-any.network <<<$'[Match]\nName=e*\n[Network]\nDHCP=yes'
 put etc/fstab <<<"UUID=$U1 / ext4 defaults 0 1"
@@ -251,6 +251,164 @@ E=boot/efi/EFI; shim $E/BOOT/BOOTX64.EFI grubx64.efi; shim $E/debian/shimx64.efi
     assert!(!copied("efi $E/BOOT/grubx64.efi"));
     assert!(copied("efi $E/BOOT/fbx64.efi"));
     assert!(!copied("efi $E/BOOT/fbx64.efi; touch_ $E/debian/BOOTX64.CSV"));
+}
+
+/// An instance has nobody at its keyboard: Ubuntu 12.04's menu after a failure, in its file, in what
+/// that is made from, and noted in the environment.
+#[test]
+fn a_menu_that_waits() {
+    let script = r##"
+put boot/grub/grub.cfg <<E
+if [ -s \$prefix/grubenv ]; then
+  load_env
+fi
+if [ "\${recordfail}" = 1 ]; then
+  set timeout=-1
+else
+  set timeout=10
+fi
+menuentry 'Debian' {
+	recordfail
+	linux	/boot/vmlinuz-$R root=UUID=$U1 ro console=ttyS0
+	initrd	/boot/initrd.img-$R
+}
+E
+printf 'saved_entry=0\nrecordfail=1\n' | env_block boot/grub/grubenv
+put etc/default/grub <<E
+GRUB_TIMEOUT=10
+GRUB_CMDLINE_LINUX=""
+E
+put etc/default/grub.d/wait.cfg <<<'GRUB_TIMEOUT="-1"'
+"##;
+    insta::assert_snapshot!(prepared(&format!("{DEBIAN}{script}"), &disk(&[(1, "ext4", "/")])));
+}
+
+/// The same of other boot loaders: what waits does so no longer, what starts by itself stays.
+#[test]
+fn other_menus_that_wait() {
+    let entry = "LABEL l0\n\tLINUX /boot/vmlinuz-6.1.0-18-amd64\n\tAPPEND initrd=/boot/initrd.img-6.1.0-18-amd64 root=UUID=$U1 ro console=ttyS0";
+    let extlinux = |head: &str| {
+        format!(
+            "rm -r boot/grub; printf 'EXTLINUX_TIMEOUT=\"0\"\n' | put etc/default/extlinux; put boot/extlinux/extlinux.conf <<E\n{head}\n{entry}\nE\n"
+        )
+    };
+    let systemd = |timeout: &str| {
+        format!(
+            "rm -r boot/grub; efi efi/EFI/systemd/systemd-bootx64.efi; efi efi/EFI/BOOT/BOOTX64.EFI; printf 'timeout {timeout}\n' | put efi/loader/loader.conf; printf 'linux /boot/vmlinuz-%s\ninitrd /boot/initrd.img-%s\noptions root=UUID=%s console=ttyS0\n' $R $R $U1 | put efi/loader/entries/x.conf"
+        )
+    };
+    let legacy = |head: &str| {
+        format!(
+            "rm -r boot/grub/*; touch_ boot/grub/stage2; put boot/grub/menu.lst <<E\n{head}\ntitle Debian\n\tkernel /boot/vmlinuz-$R root=UUID=$U1 ro console=ttyS0\n\tinitrd /boot/initrd.img-$R\nE\n"
+        )
+    };
+    for (script, path, mended) in [
+        (extlinux("DEFAULT l0\nPROMPT 1\nTIMEOUT 0"), "boot/extlinux/extlinux.conf", Some("TIMEOUT 50\n")),
+        (extlinux("DEFAULT vesamenu.c32"), "boot/extlinux/extlinux.conf", Some("TIMEOUT 50\nDEFAULT")),
+        (extlinux("PROMPT 1"), "etc/default/extlinux", Some("EXTLINUX_TIMEOUT=\"50\"\n")),
+        (extlinux("DEFAULT l0\nPROMPT 1\nTIMEOUT 30"), "boot/extlinux/extlinux.conf", None),
+        (extlinux("DEFAULT l0\nPROMPT 0"), "boot/extlinux/extlinux.conf", None),
+        (systemd("menu-force"), "efi/loader/loader.conf", Some("timeout 5\n")),
+        (systemd("menu-hidden"), "efi/loader/loader.conf", None),
+        (legacy("default 0\nhiddenmenu"), "boot/grub/menu.lst", Some("hiddenmenu\ntimeout=5\ntitle")),
+        (legacy("default 0\ntimeout\t0"), "boot/grub/menu.lst", None),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let disks = disk(&[(1, "ext4", "/")]);
+        build(directory.path(), &format!("{DEBIAN}{script}"), &disks);
+        let report = run(directory.path(), &disks, Hypervisor::Nitro, true);
+        let waits = severity(&report, "boot_menu_waits");
+        assert_eq!(waits, mended.map(|_| FindingSeverity::Informs), "{script}");
+        let text = std::fs::read_to_string(directory.path().join(path)).unwrap();
+        assert!(text.contains(mended.unwrap_or_default()), "{text}");
+        let again = run(directory.path(), &disks, Hypervisor::Nitro, true);
+        assert_eq!((again.recipe.edits.len(), severity(&again, "boot_menu_waits")), (0, None), "{script}");
+    }
+}
+
+/// Kernels before 3.11 do not load a module whose arguments name a parameter that it lacks.
+#[test]
+fn the_drivers_own_word_decides_the_time_out() {
+    let with = |release: &str, nvme: &str| {
+        report(&format!(
+            r##"R={release}; D=usr/lib/modules/$R; modules $R .ko cat; vmlinuz boot/vmlinuz-$R $R; initramfs_tools $R .ko boot/initrd.img-$R "gzip -n"
+{nvme}
+menu "root=/dev/sda1 ro""##
+        ))
+    };
+    let alone = |info: &str| {
+        format!(
+            "sed -i '/nvme-core.ko:/d; s, kernel/drivers/nvme/host/nvme-core.ko,,' $D/modules.dep; printf 'module\\0{info}' > $D/kernel/drivers/nvme/host/nvme.ko"
+        )
+    };
+    let built_in = |info: &str| {
+        format!(
+            "built_in $R drivers/nvme/host/nvme drivers/nvme/host/nvme-core; printf '{info}' > $D/modules.builtin.modinfo"
+        )
+    };
+    let (old, new) = ("3.10.0-123.el7.x86_64", "6.1.0-18-amd64");
+    for (release, nvme, expected) in [
+        (old, alone("license=GPL\\0vermagic=3.10\\0"), None),
+        (old, alone("parmtype=io_timeout:byte\\0vermagic=3.10\\0"), Some("nvme.io_timeout=255")),
+        (old, alone("nothing that modinfo knows\\0"), Some("nvme.io_timeout=255")),
+        (new, built_in("nvme_core.license=GPL\\0"), None),
+        (
+            new,
+            built_in("nvme_core.license=GPL\\0nvme_core.parmtype=io_timeout:uint\\0"),
+            Some("nvme_core.io_timeout=4294967295"),
+        ),
+        (new, built_in(""), Some("nvme_core.io_timeout=4294967295")),
+    ] {
+        let report = with(release, &nvme);
+        let menu = report.diffs.iter().find(|diff| diff.path == "/boot/grub/grub.cfg").unwrap();
+        let shown = super::kit::shown(menu);
+        match expected {
+            Some(argument) => assert!(shown.contains(&format!(" {argument}\n")), "{nvme}: {shown}"),
+            None => assert!(!shown.contains("io_timeout"), "{nvme}: {shown}"),
+        }
+    }
+}
+
+/// An old kernel's driver of Xen's platform device, which no index names as needed: without it there
+/// are no Xen disks, with the driver of disks in the initramfs or without.
+#[test]
+fn xens_platform_device_has_a_driver_too() {
+    for inside in ["$ORDINARY", "$ORDINARY drivers/block/xen-blkfront"] {
+        let script = format!(
+            r##"menu "root=UUID=$U1 ro console=ttyS0"; D=usr/lib/modules/$R; mkdir $D/kernel/drivers/xen; echo module > $D/kernel/drivers/xen/xen-platform-pci.ko
+echo kernel/drivers/xen/xen-platform-pci.ko: >> $D/modules.dep; initramfs_tools $R .ko boot/initrd.img-$R "gzip -n" "{inside}""##
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let disks = disk(&[(1, "ext4", "/")]);
+        build(directory.path(), &format!("{DEBIAN}{script}"), &disks);
+        let report = run(directory.path(), &disks, Hypervisor::Xen, true);
+        let added: String = report.diffs.iter().map(super::kit::shown).collect();
+        assert!(added.contains("xen-platform-pci.ko"), "{added}");
+        assert_eq!(added.contains("xen-blkfront.ko"), inside == "$ORDINARY", "{added}");
+        assert_eq!(run(directory.path(), &disks, Hypervisor::Xen, true).recipe.edits, []);
+    }
+}
+
+/// Windows puts its boot manager at the removable path, where Debian leaves it: Linux takes its
+/// place. A vendor's directory that a former distribution left is not the guest's own.
+#[test]
+fn linux_takes_the_removable_path() {
+    let script = r##"rm -r boot/grub/i386-pc; menu "root=UUID=$U1 ro console=ttyS0"; E=boot/efi/EFI
+efi $E/Microsoft/Boot/bootmgfw.efi; mkdir -p $E/Boot; cp $E/Microsoft/Boot/bootmgfw.efi $E/Boot/bootx64.efi
+for V in centos debian; do shim $E/$V/shimx64.efi grubx64.efi; echo $V >> $E/$V/shimx64.efi; efi $E/$V/grubx64.efi; done
+"##;
+    let directory = tempfile::tempdir().unwrap();
+    let disks = disk(&[(1, "ext4", "/"), (2, "vfat", "/boot/efi")]);
+    build(directory.path(), &format!("{DEBIAN}{script}"), &disks);
+    let read = |path: &str| std::fs::read(directory.path().join("boot/efi/EFI").join(path)).unwrap();
+    let manager = read("Microsoft/Boot/bootmgfw.efi");
+    let first = run(directory.path(), &disks, Hypervisor::Nitro, true);
+    assert_eq!(severity(&first, "efi_fallback_windows"), Some(FindingSeverity::Informs));
+    assert_eq!(read("Boot/bootx64.efi"), read("debian/shimx64.efi"));
+    assert_eq!(read("Boot/grubx64.efi"), read("debian/grubx64.efi"));
+    assert_eq!(read("Microsoft/Boot/bootmgfw.efi"), manager);
+    let again = run(directory.path(), &disks, Hypervisor::Nitro, true);
+    assert_eq!((again.recipe.edits.len(), severity(&again, "efi_fallback_windows")), (0, None));
 }
 
 /// The block is 1024 bytes, whatever has to stand in it.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use replant::guest::report::{DiskFacts, FileDiff, Report};
-use replant::model::Hypervisor;
+use replant::model::{Firmware, Hypervisor};
 
 use super::kit::{build, disk, run, shown};
 use super::{red_hat, suse, ubuntu};
@@ -67,7 +67,7 @@ fn texts(diffs: &[FileDiff]) -> Vec<String> {
 }
 
 /// Prepares a tree on a plain directory and on a real disk, and compares.
-fn same_as_in_a_directory(script: &str, facts: &[DiskFacts], parts: &[Part]) {
+fn same_as_in_a_directory(script: &str, facts: &[DiskFacts], parts: &[Part]) -> Report {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let tree = directory.path().join("tree");
     std::fs::create_dir(&tree).unwrap();
@@ -93,6 +93,7 @@ fn same_as_in_a_directory(script: &str, facts: &[DiskFacts], parts: &[Part]) {
         }
         start += part.mib;
     }
+    prepared
 }
 
 /// ext4, and the EFI system partition.
@@ -135,11 +136,14 @@ fn sles_15_on_btrfs() {
         Part {
             mib: 130,
             kind: "btrfs",
-            make: "mkfs.btrfs -q -U $u $d; mount $d $m; subvolumes $m/@ $m/@/var $m/@/.snapshots; mkdir $m/@/.snapshots/1
-                s=$m/@/.snapshots/1/snapshot; subvolumes $s; cp -a $t/. $s/; btrfs -q subvolume set-default $s; umount $m",
+            make: "mkfs.btrfs -q -U $u $d; mount $d $m; subvolumes $m/@ $m/@/var $m/@/.snapshots; mkdir -p $m/@/.snapshots/1 $m/@/boot/grub2
+                subvolumes $m/@/boot/grub2/i386-pc $m/@/boot/grub2/x86_64-efi
+                s=$m/@/.snapshots/1/snapshot; subvolumes $s; cp -a $t/. $s/; mv $s/boot/grub2/x86_64-efi/* $m/@/boot/grub2/x86_64-efi/; btrfs -q subvolume set-default $s; umount $m",
         },
         Part { mib: 8, kind: "swap", make: "mkswap -q -U $u $d" },
     ];
     let facts = disk(&[(1, "vfat", "/boot/efi"), (2, "btrfs", "/"), (3, "swap", "")]);
-    same_as_in_a_directory(&suse::sles_15(), &facts, &parts);
+    let found = same_as_in_a_directory(&suse::sles_15(), &facts, &parts);
+    let found = found.facts.unwrap();
+    assert_eq!((found.firmware, found.boots_either_firmware), (Firmware::Uefi, false));
 }

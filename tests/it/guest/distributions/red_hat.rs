@@ -58,7 +58,7 @@ fn centos_7_by_bios_on_lvm() {
 os_release centos 7 "CentOS Linux 7 (Core)" "rhel fedora"; put etc/centos-release <<<'CentOS Linux release 7.9.2009 (Core)'
 put etc/hostname <<<db01.example.com
 on NetworkManager.service
-R=3.10.0-1160.el7.x86_64; kernel $R "gzip -n" byte; rescue $R "gzip -n"; mkdir -p boot/grub2/i386-pc
+R=3.10.0-1160.el7.x86_64; kernel $R "gzip -n" byte; rescue $R "gzip -n"; i386_pc boot/grub2
 A="root=/dev/mapper/centos-root ro crashkernel=auto rd.lvm.lv=centos/root rd.lvm.lv=centos/swap rhgb quiet"
 { grub_header '${saved_entry}'
 entry "CentOS Linux ($R) 7 (Core)" gnulinux-$R-advanced-$U1 linux16 /vmlinuz-$R "$A LANG=en_US.UTF-8" initrd16 /initramfs-$R.img $U1
@@ -144,7 +144,7 @@ fn oracle_linux_7_starts_its_own_kernel() {
 os_release ol 7.9 "Oracle Linux Server 7.9" fedora; put etc/oracle-release <<<'Oracle Linux Server release 7.9'
 on NetworkManager.service
 R=3.10.0-1160.el7.x86_64; K=5.4.17-2102.201.3.el7uek.x86_64
-kernel $R "gzip -n" byte; kernel $K "gzip -n"; mkdir -p boot/grub2/i386-pc
+kernel $R "gzip -n" byte; kernel $K "gzip -n"; i386_pc boot/grub2
 put etc/sysconfig/kernel <<E
 UPDATEDEFAULT=yes
 DEFAULTKERNEL=kernel-uek
@@ -243,7 +243,7 @@ pub const ROCKY_9: &str = r##"
 os_release rocky 9.4 "Rocky Linux 9.4 (Blue Onyx)" "rhel centos fedora"
 put etc/hostname <<<db1
 on NetworkManager.service firewalld.service
-R=5.14.0-427.13.1.el9_4.x86_64; O=5.14.0-362.8.1.el9_3.x86_64; kernel $R "gzip -n"; kernel $O "gzip -n"; rescue $R "gzip -n"; mkdir -p boot/grub2/i386-pc
+R=5.14.0-427.13.1.el9_4.x86_64; O=5.14.0-362.8.1.el9_3.x86_64; kernel $R "gzip -n"; kernel $O "gzip -n"; rescue $R "gzip -n"; i386_pc boot/grub2
 A="root=UUID=$U3 ro crashkernel=1G-4G:192M,4G-64G:256M,64G-:512M rhgb quiet"
 bls $M-$R "Rocky Linux ($R) 9.4 (Blue Onyx)" $R "" "$A \$tuned_params" ' $tuned_initrd'
 bls $M-$O "Rocky Linux ($O) 9.3 (Blue Onyx)" $O "" "$A \$tuned_params" ' $tuned_initrd'

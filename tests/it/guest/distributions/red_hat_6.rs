@@ -205,3 +205,39 @@ E
     let disks = disk(&[(1, "ext4", "/boot"), (2, "ext4", "/"), (3, "swap", "")]);
     insta::assert_snapshot!(prepared(&format!("{COMMON}{script}"), &disks));
 }
+
+/// GRUB legacy for EFI: its configuration stands beside it, under its own name.
+#[test]
+fn oracle_linux_6_by_uefi() {
+    let script = r##"
+put etc/oracle-release <<<'Oracle Linux Server release 6.10'
+put etc/redhat-release <<<'Red Hat Enterprise Linux Server release 6.10 (Santiago)'
+K=4.1.12-124.16.4.el6uek.x86_64; modules $K .ko cat byte; vmlinuz boot/vmlinuz-$K $K; dracut_004 $K .ko boot/initramfs-$K.img "gzip -n"
+rm -r boot/grub/* etc/grub.conf; E=boot/efi/EFI/redhat; efi $E/grub.efi; ln -s ../boot/efi/EFI/redhat/grub.conf etc/grub.conf
+put $E/grub.conf <<E
+#boot=/dev/sda1
+device (hd0) HD(1,800,64000,fd7a3e5c-0c3b-4a5e-9d3f-3c8e2f1b0a99)
+default=0
+timeout=5
+splashimage=(hd0,1)/grub/splash.xpm.gz
+hiddenmenu
+title Oracle Linux Server Unbreakable Enterprise Kernel ($K)
+	root (hd0,1)
+	kernel /vmlinuz-$K ro root=/dev/sda3 rd_NO_LUKS KEYBOARDTYPE=pc KEYTABLE=us LANG=en_US.UTF-8 rd_NO_MD rd_NO_LVM rd_NO_DM rhgb quiet numa=off
+	initrd /initramfs-$K.img
+E
+put etc/fstab <<E
+/dev/sda3 /                       ext4    defaults        1 1
+UUID=$U2 /boot                   ext4    defaults        1 2
+UUID=$U1          /boot/efi               vfat    umask=0077,shortname=winnt 0 0
+E
+put etc/sysconfig/network-scripts/ifcfg-eth0 <<E
+DEVICE=eth0
+TYPE=Ethernet
+ONBOOT=yes
+BOOTPROTO=dhcp
+E
+"##;
+    let disks = disk(&[(1, "vfat", "/boot/efi"), (2, "ext4", "/boot"), (3, "ext4", "/")]);
+    insta::assert_snapshot!(prepared(&format!("{COMMON}{script}"), &disks));
+}

@@ -13,7 +13,7 @@ use crate::guest::fixtures::shell;
 /// by `$PACK` of the modules `$INSIDE`.
 const GUEST: &str = r##"
 merged; systemd; on ssh.service systemd-networkd.service; shadow; os_release debian 12 "Debian GNU/Linux 12 (bookworm)" ""
-modules $R .ko cat; mkdir -p boot/grub/i386-pc; vmlinuz boot/vmlinuz-$R $R
+modules $R .ko cat; i386_pc boot/grub; vmlinuz boot/vmlinuz-$R $R
 put etc/systemd/network/10-any.network <<<$'[Match]\nName=e*\n[Network]\nDHCP=yes'
 put etc/fstab <<<"UUID=$U1 / ext4 defaults 0 1"
 put etc/modprobe.d/10-harden.conf <<<$'# our rules\nblacklist floppy\nblacklist nvme\ninstall nvme-core /bin/true'

@@ -100,7 +100,7 @@ E
 fn sles_12_with_wicked_by_bios() {
     let script = r##"
 split_; os_release sles 12.5 "SUSE Linux Enterprise Server 12 SP5" suse; put etc/hostname <<<sles12
-R=4.12.14-120-default; modules $R .ko cat; mkdir -p boot/grub2/i386-pc; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko boot/initrd-$R "xz --check=crc32"
+R=4.12.14-120-default; modules $R .ko cat; i386_pc boot/grub2; mkdir boot/grub2/x86_64-efi; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko boot/initrd-$R "xz --check=crc32"
 ln -s vmlinuz-$R boot/vmlinuz; ln -s initrd-$R boot/initrd
 A="root=UUID=$U2  resume=/dev/disk/by-uuid/$U1 splash=silent quiet showopts"
 { echo 'set btrfs_relative_path="y"'; echo 'export btrfs_relative_path'; grub_header '${saved_entry}'
@@ -139,6 +139,7 @@ put etc/fstab <<E
 UUID=$U1 swap                 swap       defaults              0 0
 UUID=$U2 / btrfs defaults 0 0
 UUID=$U2 /boot/grub2/i386-pc btrfs subvol=@/boot/grub2/i386-pc 0 0
+UUID=$U2 /boot/grub2/x86_64-efi btrfs subvol=@/boot/grub2/x86_64-efi 0 0
 UUID=$U2 /var/log btrfs subvol=@/var/log 0 0
 UUID=$U2 /.snapshots btrfs subvol=@/.snapshots 0 0
 E
@@ -164,10 +165,11 @@ mkdir -p usr/lib/udev/rules.d; echo 'DRIVERS=="?*", IMPORT{program}="write_net_r
     insta::assert_snapshot!(prepared(&format!("{COMMON}{script}"), &disks));
 }
 
-/// The same tree goes through the real sandbox too.
+/// YaST makes the subvolume of the other firmware's modules too. The same tree goes through the real
+/// sandbox.
 pub const SLES_15: &str = r##"
 merged; os_release sles 15.5 "SUSE Linux Enterprise Server 15 SP5" suse; put etc/hostname <<<sles15
-R=5.14.21-150500.53-default; modules $R .ko.zst "zstd -q -c"; mkdir -p boot/grub2; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko.zst boot/initrd-$R "zstd -q -c"
+R=5.14.21-150500.53-default; modules $R .ko.zst "zstd -q -c"; mkdir -p boot/grub2/i386-pc; touch_ boot/grub2/x86_64-efi/normal.mod; vmlinuz boot/vmlinuz-$R $R; dracut $R .ko.zst boot/initrd-$R "zstd -q -c"
 ln -s vmlinuz-$R boot/vmlinuz; ln -s initrd-$R boot/initrd; E=boot/efi/EFI/sles
 shim $E/shim.efi grub.efi; efi $E/grub.efi; efi $E/MokManager.efi; touch_ $E/boot.csv
 put $E/grub.cfg <<E
@@ -198,6 +200,8 @@ E
 put etc/fstab <<E
 UUID=$U2  /                       btrfs  defaults                      0  0
 UUID=$U2  /var                    btrfs  subvol=/@/var                 0  0
+UUID=$U2  /boot/grub2/i386-pc     btrfs  subvol=/@/boot/grub2/i386-pc  0  0
+UUID=$U2  /boot/grub2/x86_64-efi  btrfs  subvol=/@/boot/grub2/x86_64-efi  0  0
 UUID=$U2  /.snapshots             btrfs  subvol=/@/.snapshots          0  0
 UUID=$U1       /boot/efi               vfat   utf8                          0  2
 /dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:0:0-part3  swap                    swap   defaults                      0  0

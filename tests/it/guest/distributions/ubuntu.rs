@@ -42,7 +42,7 @@ fn ubuntu_14_04() {
     let script = r##"
 split_; elf sbin/init usr/sbin/sshd sbin/dhclient sbin/mountall; put etc/init/ssh.conf <<<'start on runlevel [2345]'
 os_release ubuntu 14.04 "Ubuntu 14.04.6 LTS" debian
-R=4.4.0-148-generic; kernel $R .ko cat "gzip -n" byte; mkdir -p boot/grub/i386-pc; touch_ boot/memtest86+.bin
+R=4.4.0-148-generic; kernel $R .ko cat "gzip -n" byte; i386_pc boot/grub; touch_ boot/memtest86+.bin
 menu 0 "root=UUID=$U1 ro  quiet" $U1 $R | put boot/grub/grub.cfg
 put etc/default/grub <<'E'
 GRUB_DEFAULT=0
@@ -104,7 +104,7 @@ fn ubuntu_16_04_cloud_image() {
     let script = r##"
 split_; elf lib/systemd/systemd usr/sbin/sshd sbin/dhclient; on ssh.service
 os_release ubuntu 16.04 "Ubuntu 16.04.7 LTS" debian
-R=4.4.0-210-generic; kernel $R .ko cat "gzip -n" byte; mkdir -p boot/grub/i386-pc; touch_ boot/memtest86+.bin
+R=4.4.0-210-generic; kernel $R .ko cat "gzip -n" byte; i386_pc boot/grub; touch_ boot/memtest86+.bin
 menu 0 "root=LABEL=cloudimg-rootfs ro  console=tty1 console=ttyS0" $U1 $R | put boot/grub/grub.cfg
 put etc/default/grub <<'E'
 GRUB_DEFAULT=0
@@ -148,7 +148,7 @@ fn ubuntu_18_04_server() {
     let script = r##"
 split_; elf lib/systemd/systemd usr/sbin/sshd; ln -s /lib/systemd/systemd sbin/init; on ssh.service systemd-networkd.service
 os_release ubuntu 18.04 "Ubuntu 18.04.6 LTS" debian
-R=4.15.0-213-generic; O=4.15.0-212-generic; kernel $R .ko cat "gzip -n"; kernel $O .ko cat "gzip -n"; mkdir -p boot/grub/i386-pc; touch_ boot/memtest86+.bin
+R=4.15.0-213-generic; O=4.15.0-212-generic; kernel $R .ko cat "gzip -n"; kernel $O .ko cat "gzip -n"; i386_pc boot/grub; touch_ boot/memtest86+.bin
 menu "1>2" "root=UUID=$U2 ro  quiet splash \$vt_handoff maybe-ubiquity" $U2 $R $O | put boot/grub/grub.cfg
 put etc/default/grub <<'E'
 GRUB_DEFAULT="1>2"
@@ -197,7 +197,7 @@ fn ubuntu_20_04_on_lvm_with_two_cards() {
     let script = r##"
 merged; systemd; on ssh.service systemd-networkd.service
 os_release ubuntu 20.04 "Ubuntu 20.04.6 LTS" debian
-R=5.4.0-187-generic; kernel $R .ko cat "lz4 -l -c"; mkdir -p boot/grub/i386-pc; mv boot/vmlinuz-$R boot/initrd.img-$R .; mv vmlinuz-$R initrd.img-$R boot/
+R=5.4.0-187-generic; kernel $R .ko cat "lz4 -l -c"; i386_pc boot/grub; mv boot/vmlinuz-$R boot/initrd.img-$R .; mv vmlinuz-$R initrd.img-$R boot/
 menu 0 "root=/dev/mapper/ubuntu--vg-ubuntu--lv ro  maybe-ubiquity" $U2 $R | sed 's,/boot/,/,' | put boot/grub/grub.cfg
 put etc/default/grub <<'E'
 GRUB_DEFAULT=0

@@ -4,7 +4,7 @@ use super::{BLOCKS, Case, INFORMS, WARNS, advised, both, mended};
 
 pub const CASES: &[Case] = &[
     advised("boot_loader_missing", BLOCKS, "rm -r boot/grub", &["looked for grub.cfg"]),
-    advised("boot_code_unknown", INFORMS, "rmdir boot/grub/i386-pc", &["looked for"]),
+    advised("boot_code_unknown", WARNS, "rm -r boot/grub/i386-pc; mkdir boot/grub/i386-pc", &["looked for"]),
     advised("kernel_missing", BLOCKS, "rm boot/vmlinuz-*", &["looked where the boot loader's menu says"]),
     advised(
         "kernel_dangling",
@@ -90,10 +90,40 @@ pub const CASES: &[Case] = &[
         "mkdir -p boot/efi/EFI/debian; echo x > boot/efi/EFI/debian/grubx64.efi",
         &["/boot/efi/EFI/BOOT/BOOTX64.EFI"],
     ),
+    mended(
+        "boot_menu_waits",
+        INFORMS,
+        "printf 'set timeout=-1\n' >> boot/grub/grub.cfg; put etc/default/grub <<<'GRUB_TIMEOUT=-1'",
+        &["/boot/grub/grub.cfg:5: set timeout=-1", "/etc/default/grub: GRUB_TIMEOUT"],
+    ),
+    mended(
+        "boot_recordfail",
+        INFORMS,
+        "env_block boot/grub/grubenv <<<'recordfail=1'",
+        &["/boot/grub/grubenv:2: recordfail=1"],
+    ),
+    mended(
+        "efi_fallback_windows",
+        INFORMS,
+        "E=boot/efi/EFI; efi $E/Microsoft/Boot/bootmgfw.efi; mkdir -p $E/BOOT; cp $E/Microsoft/Boot/bootmgfw.efi $E/BOOT/bootx64.efi; shim $E/debian/shimx64.efi grubx64.efi; efi $E/debian/grubx64.efi",
+        &["/boot/efi/EFI/BOOT/bootx64.efi"],
+    ),
+    both(
+        "efi_configuration_missing",
+        INFORMS,
+        "E=boot/efi/EFI; efi $E/redhat/grub.efi; printf 'default=0\ntimeout=5\n' > $E/redhat/grub.conf",
+        &["/boot/efi/EFI/BOOT/BOOTX64.conf"],
+    ),
+    advised(
+        "efi_loader_missing",
+        WARNS,
+        "mkdir -p boot/efi/EFI/debian; echo x > boot/efi/EFI/debian/other.efi",
+        &["looked for shim"],
+    ),
     advised(
         "efi_loader_missing",
         BLOCKS,
-        "mkdir -p boot/efi/EFI/debian; echo x > boot/efi/EFI/debian/other.efi",
+        "rm -r boot/grub/i386-pc; mkdir -p boot/efi/EFI/debian; echo x > boot/efi/EFI/debian/other.efi",
         &["looked for shim"],
     ),
     mended(
