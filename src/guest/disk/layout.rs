@@ -1,6 +1,8 @@
 //! All disks of a guest with what is on them.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::device::Device;
@@ -78,6 +80,17 @@ pub struct Disk {
     pub table: Table,
 }
 
+impl Disk {
+    /// Whether firmware could begin here: boot code in the first sector, or an EFI system partition.
+    #[must_use]
+    pub fn boots(&self) -> bool {
+        let mut code = [0; 440];
+        let has_code =
+            self.device.file.read_exact_at(&mut code, 0).is_ok() && code.iter().any(|byte| *byte != 0);
+        has_code || self.table.partitions.iter().any(|partition| partition.kind.is_efi_system())
+    }
+}
+
 /// A guest's disks.
 #[derive(Debug)]
 pub struct Layout {
@@ -109,6 +122,28 @@ impl Layout {
     #[must_use]
     pub fn volume(&self, place: Place) -> Option<&Volume> {
         self.volumes.iter().find(|volume| volume.place == place)
+    }
+
+    /// The disk that the machine boots from: the first, if firmware could begin there.
+    #[must_use]
+    pub fn boot_disk(&self) -> usize {
+        self.disks.iter().position(Disk::boots).unwrap_or(0)
+    }
+
+    /// The disks that a place is on.
+    #[must_use]
+    pub fn disks_of(&self, place: Place) -> BTreeSet<usize> {
+        let (mut disks, mut seen, mut queue) = (BTreeSet::new(), BTreeSet::new(), vec![place]);
+        while let Some(place) = queue.pop() {
+            match place {
+                Place::Disk { disk, .. } => _ = disks.insert(disk),
+                Place::Stacked(index) if seen.insert(index) => {
+                    queue.extend(self.stack.devices.get(index).iter().flat_map(|device| &device.on));
+                }
+                Place::Stacked(_) => {}
+            }
+        }
+        disks
     }
 
     /// The device of a volume.
