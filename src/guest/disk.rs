@@ -1,6 +1,7 @@
 //! A guest's disks inside the sandbox: partition tables, RAID, LVM, filesystems, mounting, growing.
 
 pub mod boot_code;
+pub mod choice;
 pub mod device;
 pub mod dm;
 pub mod find;
@@ -16,5 +17,8 @@ pub mod md;
 pub mod mount;
 pub mod probe;
 pub mod resolve;
+pub mod roots;
+pub mod said;
 pub mod stack;
+pub mod subvolume;
 pub mod table;

@@ -17,3 +17,4 @@ pub mod release;
 pub mod services;
 pub mod storage;
 pub mod system;
+pub mod units;

@@ -9,3 +9,4 @@ mod generators;
 mod hostile;
 mod initramfs;
 pub mod windows;
+mod work;

@@ -15,6 +15,7 @@ pub mod machine;
 mod raid;
 #[cfg(feature = "remote")]
 mod remote;
+mod roots;
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! What a person should know of a guest's disks.
 
-use super::boot_code::{self, BootCode};
-use super::layout::{Layout, Volume};
+use super::boot_code;
+use super::layout::{Layout, Place, Volume};
 use super::lvm::activate::ActivateError;
 use super::stack::Trouble;
 use super::table::TableKind;
@@ -65,6 +65,13 @@ fn large_sectors(disk: &str) -> Finding {
     );
     let advice = "Copy the machine onto a disk with sectors of 512 bytes in the source, and make its backup from that.";
     seen(advised(found, advice), format!("disk {disk}: its GPT stands at byte 4096"))
+}
+
+/// What a Linux root may be inside of.
+pub fn closed(layout: &Layout) -> Vec<Finding> {
+    let windows = |volume: &&Volume| ["ntfs", "bitlocker", "ldm"].contains(&volume.content.kind);
+    let volumes = layout.volumes.iter().filter(|volume| !windows(volume));
+    volumes.filter_map(|volume| container(layout, volume)).collect()
 }
 
 /// Why no root filesystem was found, as far as the disks' content explains it. `explained` says
@@ -195,8 +202,8 @@ pub fn of_order(layout: &Layout) -> Vec<Finding> {
     }
     let mut disks = layout.disks.iter();
     if let Some(first) = disks.next()
-        && !boots(first)
-        && let Some(other) = disks.find(|disk| boots(disk))
+        && !boot_code::boots(first)
+        && let Some(other) = disks.find(|disk| boot_code::boots(disk))
     {
         let order = finding(
             FindingSeverity::Warns,
@@ -213,12 +220,6 @@ pub fn of_order(layout: &Layout) -> Vec<Finding> {
 
 /// What an MBR can tell of: 2^32 sectors of 512 bytes.
 const MBR_LIMIT: u64 = 2 << 40;
-
-/// Whether firmware could begin here: boot code in the first sector, or an EFI system partition.
-fn boots(disk: &super::layout::Disk) -> bool {
-    let has_code = boot_code::of_disk(&disk.device.file) > BootCode::Absent;
-    has_code || disk.table.partitions.iter().any(|partition| partition.kind.is_efi_system())
-}
 
 /// Other systems beside the Linux that was found.
 pub fn other_systems(layout: &Layout) -> Vec<Finding> {
@@ -243,13 +244,13 @@ pub fn other_systems(layout: &Layout) -> Vec<Finding> {
     found
 }
 
-/// What of RAID and LVM could not be made, or only in part. `needed` says that no root was found
-/// elsewhere.
-pub fn of_stack(layout: &Layout, needed: bool) -> Vec<Finding> {
-    layout.stack.troubles.iter().map(|trouble| of_trouble(layout, trouble, needed)).collect()
+/// What of RAID and LVM could not be made, or only in part. `needed` says that the root was not
+/// found elsewhere; `root` is where it was found.
+pub fn of_stack(layout: &Layout, needed: bool, root: Option<Place>) -> Vec<Finding> {
+    layout.stack.troubles.iter().map(|trouble| of_trouble(layout, trouble, needed, root)).collect()
 }
 
-fn of_trouble(layout: &Layout, trouble: &Trouble, needed: bool) -> Finding {
+fn of_trouble(layout: &Layout, trouble: &Trouble, needed: bool, root: Option<Place>) -> Finding {
     let weight = if needed { FindingSeverity::Blocks } else { FindingSeverity::Warns };
     let all_disks = "Restore all disks of the machine together.";
     match trouble {
@@ -268,6 +269,18 @@ fn of_trouble(layout: &Layout, trouble: &Trouble, needed: bool) -> Finding {
             advised(finding(weight, "lvm", "An LVM physical volume cannot be used"), all_disks),
             format!("{}: {why}", layout.name(*place)),
         ),
+        Trouble::Copy { place, id } => {
+            let group = root.and_then(|root| layout.stack.group_of(root)).map(|(group, _)| group);
+            let of_root = group.is_some_and(|group| group.labels.values().any(|label| label.id == *id));
+            let weight = if of_root { FindingSeverity::Blocks } else { weight };
+            let found = finding(
+                weight,
+                "lvm_copy",
+                "Another disk holds a copy of an LVM physical volume; LVM does not activate such a group",
+            );
+            let advice = "Leave out the disk with the copy; or give it other ids in the source, and make a new backup:\nvgimportclone /dev/COPY";
+            seen(advised(found, advice), layout.name(*place))
+        }
         Trouble::Group { place, why } => seen(
             advised(
                 finding(weight, "lvm", "The description of an LVM volume group cannot be read"),
@@ -332,19 +345,38 @@ pub fn cannot_edit(error: &(dyn std::error::Error + 'static)) -> Finding {
     seen(advised(found, "Check the filesystem in the source machine and make a new backup."), chain(error))
 }
 
-/// More than one root filesystem was found.
-pub fn several_roots(layout: &Layout, volumes: &[&Volume]) -> Finding {
+/// More than one root filesystem was found, and it is known which boots: `why` says from what.
+pub fn one_of_several(prepared: &str, why: &str, others: &[String]) -> Finding {
     let mut found = finding(
-        FindingSeverity::Warns,
+        FindingSeverity::Informs,
         "several_systems",
-        "There is more than one operating system; the first is prepared",
+        "There is more than one operating system; the one that boots is prepared",
     );
-    found.advice = Some(
-        "Restore as a drill first: which one boots, the boot loader's menu decides, which nobody sees on EC2."
-            .to_owned(),
+    found.remedy = Some("the others are restored as they are".to_owned());
+    found = found.seen(format!("{prepared} is prepared: {why}"));
+    others.iter().fold(found, |found, other| found.seen(format!("{other} is not")))
+}
+
+/// More than one root filesystem was found; `said` is what each is and what its files say.
+pub fn several_roots(said: &[String]) -> Finding {
+    let found = finding(
+        FindingSeverity::Blocks,
+        "several_systems",
+        "There is more than one operating system, and it cannot be told which of them boots",
     );
-    found.evidence = volumes.iter().map(|volume| layout.name(volume.place)).collect();
-    found
+    let advice = "Let the boot loader on the first disk and the fstab of the system that it starts name the same root filesystem; or leave out the disk with the other system (restored alone with `guest { drivers = \"none\" }` it can be attached later); or take the other system off in the source (its /etc/os-release and /etc/fstab make it one) and make a new backup.";
+    said.iter().fold(advised(found, advice), |found, said| found.seen(said))
+}
+
+/// Several filesystems have the name that the root is mounted by.
+pub fn root_twice(roots: &[String]) -> Finding {
+    let found = finding(
+        FindingSeverity::Blocks,
+        "root_twice",
+        "Several filesystems answer to the root's name; which of them is mounted at boot would be chance",
+    );
+    let advice = "Leave out the disk with the copy, and attach it later, when it is wanted; or give the copy another UUID and label in the source while it is not mounted (tune2fs -U random, xfs_admin -U generate, btrfstune -u; e2label, xfs_admin -L), and make a new backup.";
+    roots.iter().fold(advised(found, advice), |found, root| found.seen(root))
 }
 
 /// A line of fstab names what is not there.

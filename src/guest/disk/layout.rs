@@ -1,5 +1,6 @@
 //! All disks of a guest with what is on them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -109,6 +110,28 @@ impl Layout {
     #[must_use]
     pub fn volume(&self, place: Place) -> Option<&Volume> {
         self.volumes.iter().find(|volume| volume.place == place)
+    }
+
+    /// The disk that the machine boots from: the first, if firmware could begin there.
+    #[must_use]
+    pub fn boot_disk(&self) -> usize {
+        self.disks.iter().position(Disk::boots).unwrap_or(0)
+    }
+
+    /// The disks that a place is on.
+    #[must_use]
+    pub fn disks_of(&self, place: Place) -> BTreeSet<usize> {
+        let (mut disks, mut seen, mut queue) = (BTreeSet::new(), BTreeSet::new(), vec![place]);
+        while let Some(place) = queue.pop() {
+            match place {
+                Place::Disk { disk, .. } => _ = disks.insert(disk),
+                Place::Stacked(index) if seen.insert(index) => {
+                    queue.extend(self.stack.devices.get(index).iter().flat_map(|device| &device.on));
+                }
+                Place::Stacked(_) => {}
+            }
+        }
+        disks
     }
 
     /// The device of a volume.

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use super::layout::{Source, Volume};
+use super::layout::{Layout, Source, Volume};
+use crate::guest::linux::fstab;
 
 /// Mounts that are undone in reverse order.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ pub struct Filesystem<'a> {
     pub kind: &'a str,
     /// The other devices of a btrfs that has several.
     pub members: &'a [PathBuf],
-    /// The subvolume, of a btrfs.
+    /// Of a btrfs, the options that choose its subvolume: `subvol=@`, `subvolid=258`.
     pub subvolume: Option<&'a str>,
     /// Whether it is to be changed.
     pub writable: bool,
@@ -73,6 +74,23 @@ impl Mounts {
         self.mount_at(filesystem, &opened, &real)
     }
 
+    /// Mounts what a line of the guest's fstab names, which is this volume.
+    ///
+    /// # Errors
+    /// Those of [`Layout::source`] and [`Mounts::mount_below`].
+    pub fn mount_line(
+        &mut self,
+        layout: &Layout,
+        volume: &Volume,
+        line: &fstab::Mount,
+        root: &Path,
+        writable: bool,
+    ) -> io::Result<()> {
+        let source = layout.source(volume)?;
+        let subvolume = line.subvolume();
+        self.mount_below(Filesystem::of(&source, volume, subvolume.as_deref(), writable), root, &line.target)
+    }
+
     fn mount_at(&mut self, filesystem: Filesystem<'_>, at: &Path, real: &Path) -> io::Result<()> {
         let Filesystem { device, kind, members, subvolume, writable } = filesystem;
         let options = match kind {
@@ -82,8 +100,7 @@ impl Mounts {
             "vfat" => "codepage=437,iocharset=iso8859-1,shortname=mixed".to_owned(),
             "btrfs" => {
                 let members = members.iter().map(|member| format!("device={}", member.display()));
-                let subvolume = subvolume.map(|name| format!("subvol={name}"));
-                members.chain(subvolume).collect::<Vec<_>>().join(",")
+                members.chain(subvolume.map(str::to_owned)).collect::<Vec<_>>().join(",")
             }
             _ => String::new(),
         };

@@ -10,6 +10,12 @@ impl Layout {
     /// the disks.
     #[must_use]
     pub fn resolve(&self, source: &str) -> Option<&Volume> {
+        self.named(source).into_iter().next()
+    }
+
+    /// All volumes that such a source names: copies share their UUIDs and labels.
+    #[must_use]
+    pub fn named(&self, source: &str) -> Vec<&Volume> {
         let source = source.trim_matches('"');
         let tagged = |tag: &str, link: &str| {
             let value = source.strip_prefix(tag).or_else(|| source.strip_prefix(link))?;
@@ -18,7 +24,9 @@ impl Layout {
         let same = |found: &Option<String>, wanted: &str| {
             found.as_ref().is_some_and(|found| found.eq_ignore_ascii_case(wanted))
         };
-        let find = |matches: &dyn Fn(&Volume) -> bool| self.volumes.iter().find(|volume| matches(volume));
+        let find = |matches: &dyn Fn(&Volume) -> bool| -> Vec<&Volume> {
+            self.volumes.iter().filter(|volume| matches(volume)).collect()
+        };
         if let Some(uuid) = tagged("UUID=", "/dev/disk/by-uuid/") {
             return find(&|volume| same(&volume.content.uuid, &uuid));
         }
@@ -33,8 +41,8 @@ impl Layout {
             return find(&|volume| volume.partition.as_ref().is_some_and(named));
         }
         let place =
-            device_place(source, self.disks.len()).or_else(|| self.stack.find(source).map(Place::Stacked))?;
-        find(&|volume| volume.place == place)
+            device_place(source, self.disks.len()).or_else(|| self.stack.find(source).map(Place::Stacked));
+        find(&|volume| Some(volume.place) == place)
     }
 }
 

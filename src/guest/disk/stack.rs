@@ -101,6 +101,13 @@ pub enum Trouble {
         /// Why.
         why: String,
     },
+    /// Another disk holds a copy of a physical volume that is known already.
+    Copy {
+        /// Where the copy is.
+        place: Place,
+        /// The id that both have.
+        id: String,
+    },
     /// A group's text is none.
     Group {
         /// Where it was read.
@@ -287,8 +294,7 @@ impl Layout {
             match self.physical(&volume, &mut groups, &mut troubles) {
                 Ok((device, label)) => {
                     if physical.contains_key(&label.id) {
-                        let why = "another disk holds a copy of it".to_owned();
-                        troubles.push(Trouble::Physical { place, why });
+                        troubles.push(Trouble::Copy { place, id: label.id });
                     } else {
                         physical.insert(label.id.clone(), (place, device, label));
                     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::components;
 use crate::guest::disk::boot_code;
-use crate::guest::disk::find::{self, Root};
+use crate::guest::disk::find::{self, Root, Search};
 use crate::guest::disk::findings;
 use crate::guest::disk::grow::{filesystems, logical, tables};
 use crate::guest::disk::hibernation;
@@ -39,8 +39,8 @@ pub fn examine(job: &Job, devices: &[PathBuf], parcel: Option<&Path>) -> Result<
     let mut grown = Vec::new();
     layout.build_stack();
     let mut seen = Vec::new();
-    let root = find::root(&layout, &mut seen);
-    if root.is_none() {
+    let search = find::root(&layout, &mut seen);
+    if search == Search::Nothing {
         let components = components::inventory(job, parcel, &mut notes);
         let examined = windows::examine(&layout, job, components);
         if let Some(mut report) = examined.map_err(|error| format!("a Windows volume: {error}"))? {
@@ -52,6 +52,7 @@ pub fn examine(job: &Job, devices: &[PathBuf], parcel: Option<&Path>) -> Result<
         }
     }
     notes.append(&mut seen);
+    let root = search.found();
     if root.is_some() {
         notes.extend(components::unused(job));
         hibernation::forget(&layout, job.prepare, &mut edits, &mut notes)
@@ -153,11 +154,8 @@ fn mount(
     let mut lines = fstab::parse(&text);
     lines.sort_by_key(|line| line.target.matches('/').count());
     for line in lines.iter().filter(|line| line.target.starts_with('/') && line.target != "/") {
-        let within = |path: &str, top: &str| {
-            path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let wanted = BELOW.iter().any(|top| within(&line.target, top))
-            || job.inputs.changes.files.iter().any(|file| within(&file.path, &line.target));
+        let wanted = BELOW.iter().any(|top| fstab::within(&line.target, top))
+            || job.inputs.changes.files.iter().any(|file| fstab::within(&file.path, &line.target));
         let Some(volume) = layout.resolve(&line.source) else {
             if wanted && (line.source.starts_with("/dev/") || line.source.contains('=')) {
                 notes.push(findings::not_there(line.line, &line.text));
@@ -170,12 +168,7 @@ fn mount(
         if !wanted || line.has_option("bind") {
             continue;
         }
-        let subvolume = line.options.split(',').find_map(|option| option.strip_prefix("subvol="));
-        let mounted = layout.source(volume).and_then(|source| {
-            let filesystem = Filesystem::of(&source, volume, subvolume, true);
-            mounts.mount_below(filesystem, Path::new(ROOT), &line.target)
-        });
-        if let Err(error) = mounted {
+        if let Err(error) = mounts.mount_line(layout, volume, line, Path::new(ROOT), true) {
             places.remove(&volume.place);
             notes.push(findings::cannot_mount(layout, volume, &error, line.target == "/boot"));
         }

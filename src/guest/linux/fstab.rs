@@ -5,7 +5,7 @@
 pub const MOST_BYTES: u64 = 1 << 20;
 
 /// One mount of an fstab.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mount {
     /// Its line, from 1.
     pub line: u32,
@@ -55,6 +55,15 @@ impl Mount {
     #[must_use]
     pub fn is_optional(&self) -> bool {
         ["noauto", "nofail", "nobootwait", "x-systemd.automount"].iter().any(|option| self.has_option(option))
+    }
+
+    /// The options that choose a subvolume of a btrfs (`subvol=@`, `subvolid=258`), as mount(2) takes
+    /// them; with both, the kernel wants them to mean the same one.
+    #[must_use]
+    pub fn subvolume(&self) -> Option<String> {
+        let chosen = |option: &&str| option.starts_with("subvol=") || option.starts_with("subvolid=");
+        let options: Vec<String> = self.options.split(',').filter(chosen).map(decode).collect();
+        (!options.is_empty()).then(|| options.join(","))
     }
 
     /// Whether it is swap space.
@@ -115,6 +124,12 @@ pub fn parse_crypttab(content: &[u8]) -> Vec<Mapping> {
             })
         })
         .collect()
+}
+
+/// Whether a path is a directory or something below it.
+#[must_use]
+pub fn within(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Replaces one field (from 0) of one line (from 1), leaving every other byte; `None` when there
@@ -267,6 +282,15 @@ mod tests {
         assert!(remote("srv:/x /x nfs defaults 0 0") && remote("/dev/sdz /y ext4 _netdev 0 0"));
         assert!(!remote("/dev/sda1 / ext4 defaults") && !remote("/a /b none bind"));
         assert!(parse(b"x /x nfs noauto,ro")[0].is_optional() && !parse(b"x /x nfs hard")[0].is_optional());
+    }
+
+    #[test]
+    fn subvolumes_are_named_by_path_and_by_id() {
+        let subvolume = |options: &str| parse(format!("a /x btrfs {options}").as_bytes())[0].subvolume();
+        assert_eq!(subvolume("ro,subvolid=258").as_deref(), Some("subvolid=258"));
+        assert_eq!(subvolume("subvolid=258,x,subvol=/@").as_deref(), Some("subvolid=258,subvol=/@"));
+        assert_eq!(subvolume("subvol=my\\040own").as_deref(), Some("subvol=my own"));
+        assert_eq!(subvolume("defaults"), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::modules::ModuleSet;
 use super::network::policy;
 use super::network::udev;
 use super::release::{self, Release};
-use super::{drivers, modprobe, mounts, storage, system};
+use super::{drivers, modprobe, mounts, storage, system, units};
 use crate::guest::disk::boot_code::BootCode;
 use crate::guest::draft::Draft;
 use crate::guest::findings::{Findings, blocks, warns};
@@ -161,6 +161,7 @@ pub fn make(
     drivers::keep_for_updates(draft, &extended)?;
 
     mounts::prepare(draft, disks, findings)?;
+    units::prepare(draft, disks, findings)?;
 
     let old_names = udev::keeps_kernel_names(tree);
     let plain_names = old_names || arguments::split(default_arguments).contains(&"net.ifnames=0");

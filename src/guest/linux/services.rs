@@ -68,10 +68,14 @@ pub fn starts(tree: &Tree, units: &[&str]) -> bool {
     start(tree, units) == Start::AtBoot
 }
 
-/// Where a unit is masked: a link to `/dev/null` or an empty file in its place.
+/// Where a unit is masked: a link to `/dev/null` or an empty file in the place that counts, the
+/// administrator's or else the system's own (Debian masks scripts so that systemd replaces).
 fn mask(tree: &Tree, unit: &str) -> Option<String> {
-    let path = format!("{}/{unit}", UNITS[0]);
-    let found = tree.symlink_metadata(&path).ok()??;
+    let mut places = UNITS.iter().map(|directory| format!("{directory}/{unit}"));
+    let (path, found) = places.find_map(|path| {
+        let found = tree.symlink_metadata(&path).ok()??;
+        Some((path, found))
+    })?;
     let to_null = || tree.read_link(&path).ok().flatten().is_some_and(|to| to == "/dev/null");
     let masked = match found.kind {
         Kind::Symlink => to_null(),
@@ -114,4 +118,43 @@ fn upstart(tree: &Tree, service: &str) -> bool {
         String::from_utf8_lossy(&text.unwrap_or_default()).lines().any(|line| line.trim() == "manual")
     };
     tree.is_file(&format!("/etc/init/{service}.conf")) && !manual()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_of_the_system_count_and_masks_go_before_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let at = |path: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        };
+        fs::write(at("usr/lib/systemd/systemd"), "").unwrap();
+        let started = |unit: &str| start(&Tree::open(root).unwrap(), &[unit]);
+        // By the vendor's own link, as images without presets have it.
+        fs::write(at("usr/lib/systemd/system/a.service"), "[Unit]").unwrap();
+        symlink("../a.service", at("usr/lib/systemd/system/multi-user.target.wants/a.service")).unwrap();
+        assert_eq!(started("a.service"), Start::AtBoot);
+        symlink("/dev/null", at("etc/systemd/system/a.service")).unwrap();
+        assert_eq!(started("a.service"), Start::Masked("/etc/systemd/system/a.service".to_owned()));
+        // A mask of the vendor's, and a unit of the administrator's in its place.
+        symlink("/dev/null", at("lib/systemd/system/b.service")).unwrap();
+        symlink("x", at("etc/systemd/system/multi-user.target.wants/b.service")).unwrap();
+        assert_eq!(started("b.service"), Start::Masked("/lib/systemd/system/b.service".to_owned()));
+        fs::write(at("etc/systemd/system/b.service"), "[Unit]").unwrap();
+        assert_eq!(started("b.service"), Start::AtBoot);
+        // A script's link, masked with its unit.
+        symlink("../init.d/c", at("etc/rc3.d/S10c")).unwrap();
+        assert_eq!(started("c.service"), Start::AtBoot);
+        fs::write(at("etc/systemd/system/c.service"), "").unwrap();
+        assert!(matches!(started("c.service"), Start::Masked(_)));
+        assert_eq!(started("d.service"), Start::Never);
+    }
 }

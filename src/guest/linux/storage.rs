@@ -9,7 +9,7 @@ use regex::RegexBuilder;
 use super::devices::{self, Device};
 use super::initramfs::archive::Archive;
 use super::initramfs::setting::{Setting, Settings};
-use super::network::policy::enabled;
+use super::services;
 use crate::guest::draft::Draft;
 use crate::guest::findings::{Findings, blocks, informs, warns};
 use crate::guest::report::DiskFacts;
@@ -361,7 +361,7 @@ fn multipath(draft: &Draft<'_>, root: &str, findings: &mut Findings) {
                 "Name it by UUID or by its logical volume in the guest's boot loader, and back it up again.",
             ),
         );
-    } else if enabled(tree, "multipathd.service") && draft.exists(MULTIPATH) {
+    } else if services::starts(tree, &["multipathd.service"]) && draft.exists(MULTIPATH) {
         findings.push(
             informs("multipath", "multipathd runs in the guest; EC2's disks have one path")
                 .seen(MULTIPATH)

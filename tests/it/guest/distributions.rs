@@ -11,4 +11,5 @@ mod red_hat;
 mod red_hat_6;
 mod settings;
 mod suse;
+mod ties;
 mod ubuntu;

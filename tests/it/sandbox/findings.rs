@@ -122,7 +122,7 @@ fn a_disk_beyond_what_its_table_tells_and_a_second_system() {
     let report = run(&request).report;
     let limit = found(&report, "disk::mbr_limit", FindingSeverity::Warns);
     assert_eq!(limit.evidence, ["disk disk0: 3 TiB"]);
-    let systems = found(&report, "disk::several_systems", FindingSeverity::Warns);
+    let systems = found(&report, "disk::root_twice", FindingSeverity::Blocks);
     assert_eq!(systems.evidence, ["disk disk0 partition 1", "disk disk0 partition 2"]);
     found(&report, "disk::unused_space", FindingSeverity::Informs);
 }

@@ -186,6 +186,69 @@ fn payload_that_never_ends() {
     }
 }
 
+/// What a guest makes the sandbox's kernel start (mount helpers, ntfs-3g, the threads of its drivers)
+/// is a process or thread in the jail: there is an end to them, for the jail alone, and a jail that
+/// is full of them ends in time like any other.
+#[test]
+fn processes_have_an_end_and_a_full_jail_is_ended_in_time() {
+    let finished = run_payload("sandbox::jailed::payload_that_multiplies", 60).unwrap();
+    assert_eq!(finished.code, 0, "{}", finished.console);
+    let count = finished.console.split_once(" more were started").expect("a count").0;
+    let count: u32 = count.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+    // Itself, the jail's first process and the test's own threads count too.
+    assert!((4000..4096).contains(&count), "{count}");
+
+    let started = Instant::now();
+    let outcome = run_payload("sandbox::jailed::payload_that_multiplies_and_stays", 5);
+    assert!(matches!(outcome, Err(SandboxError::TimedOut { .. })), "{outcome:?}");
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
+/// Starts threads until the kernel refuses one, and tells how many. (It counts them as it counts
+/// processes; these take less memory.)
+fn multiply() -> u32 {
+    let mut count = 0;
+    let refused = loop {
+        let sleeping = || loop {
+            std::thread::park();
+        };
+        match std::thread::Builder::new().stack_size(16 << 10).spawn(sleeping) {
+            Ok(_) if count < 10_000 => count += 1,
+            Ok(_) => panic!("{count} and no end"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.kind(), io::ErrorKind::WouldBlock, "{refused}");
+    // SAFETY: a child, if there is one against expectation, ends at once.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::_exit(0);
+        }
+        assert_eq!(child, -1, "a process beyond the limit");
+    }
+    count
+}
+
+#[test]
+#[ignore = "runs in the jail"]
+fn payload_that_multiplies() {
+    if in_the_jail() {
+        println!("{} more were started", multiply());
+    }
+}
+
+#[test]
+#[ignore = "runs in the jail"]
+fn payload_that_multiplies_and_stays() {
+    if in_the_jail() {
+        multiply();
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
 /// A guest that broke out of its kernel speaks to the block server itself: it hands over memory,
 /// truncates it, and lets the server touch it.
 #[test]

@@ -80,6 +80,7 @@ impl<'a> Activation<'a> {
         };
         let used = |logical: &&Logical| {
             logical.visible
+                && !logical.skipped
                 && !ties(logical)
                 && !pool(logical)
                 && !snapshots(group).any(|(_, store, _)| store == logical.name)

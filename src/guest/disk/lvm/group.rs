@@ -62,6 +62,8 @@ pub struct Logical {
     pub name: String,
     /// Whether it is there for use, and not a part of another.
     pub visible: bool,
+    /// Whether the guest's start leaves it out: a thin volume's snapshot (lvcreate(8), `-k`).
+    pub skipped: bool,
     /// Its pieces, in their order.
     pub segments: Vec<Segment>,
 }
@@ -210,6 +212,8 @@ fn missing(what: &str) -> GroupError {
 
 fn read_logical(name: &str, section: &Section) -> Option<Logical> {
     let visible = section.list("status")?.contains(&Value::Text("VISIBLE".to_owned()));
+    let flags = section.list("flags").unwrap_or_default();
+    let skipped = flags.contains(&Value::Text("ACTIVATION_SKIP".to_owned()));
     let mut segments = Vec::new();
     for entry in &section.entries {
         let Some(segment) = entry.section().filter(|_| entry.name.starts_with("segment")) else { continue };
@@ -221,7 +225,7 @@ fn read_logical(name: &str, section: &Section) -> Option<Logical> {
         });
     }
     segments.sort_by_key(|segment| segment.start);
-    Some(Logical { name: name.to_owned(), visible, segments })
+    Some(Logical { name: name.to_owned(), visible, skipped, segments })
 }
 
 fn read_kind(segment: &Section) -> Option<SegmentKind> {

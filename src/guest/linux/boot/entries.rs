@@ -2,6 +2,7 @@
 
 use super::config::{self, Dialect, Entry};
 use super::{bls, environment, extlinux, kernel, versions};
+use crate::guest::linux::fstab::Mount;
 use crate::guest::linux::{devices, mounts};
 use crate::guest::report::DiskFacts;
 use crate::guest::tree::{Kind, Tree, TreeError};
@@ -34,6 +35,9 @@ const MOUNTED: [&str; 4] = ["", "/boot", "/boot/efi", "/efi"];
 /// Subvolumes of btrfs that hold the root, as Fedora, Debian, Ubuntu and SUSE lay them out.
 const SUBVOLUMES: [&str; 4] = ["/@rootfs", "/root", "/.snapshots", "/@"];
 
+/// Most directories that are left off a path's beginning.
+const MOST_TAILS: usize = 16;
+
 /// A kernel that a boot loader lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
@@ -49,6 +53,17 @@ pub struct Kernel {
     pub listed: (String, u32),
 }
 
+/// The entry that starts by itself, whether or not its kernel is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// The file that lists it.
+    pub path: String,
+    /// Its line there, from 1.
+    pub line: u32,
+    /// Its arguments as they stand.
+    pub arguments: String,
+}
+
 /// The boot loader files that were found.
 #[derive(Debug, Default)]
 pub struct Loader {
@@ -60,6 +75,10 @@ pub struct Loader {
     uses_bls: bool,
     pub(super) systemd_boot: bool,
     subvolumes: Vec<String>,
+    /// Whether the root or /boot is on a btrfs: a boot loader may count from its top.
+    on_btrfs: bool,
+    /// The entry of Linux that is the default, else the first.
+    pub default: Option<Started>,
     /// The kernels, the default first.
     pub kernels: Vec<Kernel>,
     /// Listed kernels whose file is not there: file and line, and the path.
@@ -149,7 +168,9 @@ impl Loader {
             }
         }
         loader.too_long = too_long;
-        loader.subvolumes = subvolumes(tree);
+        let mounts = mounts::read(tree).unwrap_or_default();
+        loader.subvolumes = subvolumes(&mounts);
+        loader.on_btrfs = boot(&mounts).any(|mount| mount.filesystem == "btrfs");
         loader.collect(tree)?;
         Ok(loader)
     }
@@ -215,6 +236,12 @@ impl Loader {
             }
         }
         listed.sort_by_key(|(_, _, is_default)| !is_default);
+        let first = listed.iter().find(|(path, entry, _)| entry.is_linux() || self.bls.contains(path));
+        self.default = first.map(|(path, entry, _)| Started {
+            path: path.clone(),
+            line: entry.line,
+            arguments: entry.arguments.clone(),
+        });
         for (path, entry, is_default) in listed {
             self.add(tree, path, entry, is_default);
         }
@@ -336,6 +363,11 @@ impl Loader {
             rests.extend(snapshot.split_once("/snapshot/").map(|(head, _)| &snapshot[head.len() + 9..]));
         }
         rests.push(&path);
+        if self.on_btrfs {
+            // A subvolume that the fstab does not name: the default one, or one by its id.
+            let tails = path.match_indices('/').skip(1).take(MOST_TAILS);
+            rests.extend(tails.map(|(position, _)| &path[position..]));
+        }
         let candidates =
             rests.iter().flat_map(|rest| MOUNTED.iter().map(move |root| format!("{root}{rest}")));
         let found = candidates.into_iter().find(|candidate| tree.is_file(candidate))?;
@@ -382,12 +414,17 @@ fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
     path.strip_prefix(directory).filter(|rest| rest.starts_with('/'))
 }
 
+/// The lines of `/` and `/boot`.
+fn boot(mounts: &[Mount]) -> impl Iterator<Item = &Mount> {
+    mounts.iter().filter(|mount| mount.target == "/" || mount.target == "/boot").take(8)
+}
+
 /// The subvolumes that the guest's fstab names for its root and boot filesystems, with a slash.
-fn subvolumes(tree: &Tree) -> Vec<String> {
-    let mounts = mounts::read(tree).unwrap_or_default();
-    let boot = mounts.iter().filter(|mount| mount.target == "/" || mount.target == "/boot").take(8);
-    let named =
-        boot.filter_map(|mount| mount.options.split(',').find_map(|option| option.strip_prefix("subvol=")));
+fn subvolumes(mounts: &[Mount]) -> Vec<String> {
+    let named = boot(mounts).filter_map(Mount::subvolume);
+    let named = named.filter_map(|options| {
+        options.split(',').find_map(|option| option.strip_prefix("subvol=")).map(str::to_owned)
+    });
     named.map(|name| format!("/{}", name.trim_matches('/'))).filter(|name| name != "/").collect()
 }
 

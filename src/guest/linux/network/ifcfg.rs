@@ -2,9 +2,9 @@
 //! (read by wicked, and by `ifup` in SLES 11).
 
 use super::interface::{Kind, Network, kind, with_prefix};
-use super::policy::starts;
 use crate::guest::findings::{blocks, warns};
 use crate::guest::linux::release::{Family, Release, value};
+use crate::guest::linux::services;
 use crate::guest::tree::TreeError;
 
 const RED_HAT: &str = "/etc/sysconfig/network-scripts";
@@ -26,8 +26,8 @@ const PORT_OF: [&str; 5] = ["MASTER", "BRIDGE", "TEAM_MASTER", "OVS_BRIDGE", "BO
 pub fn prepare(network: &mut Network<'_, '_>, release: &Release) -> Result<bool, TreeError> {
     let suse = release.family == Family::Suse;
     let tree = network.draft.tree();
-    let manager = starts(tree, "NetworkManager");
-    if suse && manager && !starts(tree, "wicked") {
+    let manager = services::starts(tree, &["NetworkManager.service"]);
+    if suse && manager && !services::starts(tree, &["wicked.service"]) {
         return Ok(false);
     }
     let directory = if suse { SUSE } else { RED_HAT };
@@ -91,7 +91,7 @@ pub fn prepare(network: &mut Network<'_, '_>, release: &Release) -> Result<bool,
             network.draft.write(&path, content(&name, false, suse).into_bytes(), 0o644, PURPOSE)?;
         }
     }
-    services(network, suse, manager);
+    reading(network, suse, manager);
     Ok(true)
 }
 
@@ -278,10 +278,11 @@ fn name_servers(network: &mut Network<'_, '_>) {
 }
 
 /// Says when nothing reads the files, or nothing can ask DHCP.
-fn services(network: &mut Network<'_, '_>, suse: bool, manager: bool) {
+fn reading(network: &mut Network<'_, '_>, suse: bool, manager: bool) {
     let tree = network.draft.tree();
     let service = if suse { ["wicked", "network"] } else { ["network", "NetworkManager"] };
-    if !manager && !service.iter().any(|name| starts(tree, name)) {
+    let units = service.map(|name| format!("{name}.service"));
+    if !manager && !services::starts(tree, &[&units[0], &units[1]]) {
         network.findings.push(
             warns("network_service_disabled", "the service that sets up the network does not start at boot")
                 .seen(format!("neither {} nor {} is enabled", service[0], service[1]))

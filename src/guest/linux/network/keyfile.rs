@@ -1,9 +1,9 @@
 //! NetworkManager's keyfiles (nm-settings-keyfile(5)).
 
-use super::interface::{Kind, Network, with_prefix};
-use super::policy::enabled;
+use super::interface::{Kind, Network, glob, with_prefix};
+use crate::guest::linux::services;
 use crate::guest::tree::TreeError;
-use crate::model::Digest;
+use crate::model::{Digest, Hypervisor};
 
 const DIRECTORY: &str = "/etc/NetworkManager/system-connections";
 const OURS: &str = "/etc/NetworkManager/system-connections/replant.nmconnection";
@@ -29,7 +29,7 @@ fn value<'t>(text: &'t str, sections: &[&str], key: &str) -> Option<(u32, &'t st
 /// When a file cannot be read.
 pub fn prepare(network: &mut Network<'_, '_>, stacks: &[&'static str]) -> Result<bool, TreeError> {
     let tree = network.draft.tree();
-    if !enabled(tree, "NetworkManager.service") {
+    if !services::starts(tree, &["NetworkManager.service"]) {
         return Ok(false);
     }
     let (mut fits, mut bound) = (false, Vec::new());
@@ -104,12 +104,71 @@ fn judge(network: &mut Network<'_, '_>, path: &str, text: &str) -> Judgement {
     if network.cloud_init && method == "auto" && path.contains("/cloud-init-") {
         return Judgement::Fits;
     }
-    let named = name.is_none_or(|name| network.name_fits(name));
+    let named = name.is_none_or(|name| network.name_fits(name)) && meets_card(network, text);
     if method == "auto" && address.is_none() && part_of_another.is_none() && named && automatic {
         Judgement::Fits
     } else {
         Judgement::Bound
     }
+}
+
+/// Whether the section `[match]` lets a connection be used for the instance's first card. What
+/// cannot be told beforehand does not: kernel arguments, and keys that are not known.
+fn meets_card(network: &Network<'_, '_>, text: &str) -> bool {
+    let names: &[&str] = match network.hypervisor {
+        _ if network.plain_names => &["eth0"],
+        Hypervisor::Nitro => &["ens5"],
+        // Newer versions of systemd give the second name.
+        Hypervisor::Xen => &["eth0", "enX0"],
+    };
+    // udev's ID_PATH of the first network interface.
+    let path = match network.hypervisor {
+        Hypervisor::Nitro => "pci-0000:00:05.0",
+        Hypervisor::Xen => "xen-vif-0",
+    };
+    settings(text, "match").all(|(key, list)| match key {
+        "interface-name" => names.iter().all(|name| meets(list, name)),
+        "driver" => meets(list, network.card_driver()),
+        "path" => meets(list, path),
+        _ => false,
+    })
+}
+
+/// All settings of a section.
+fn settings<'t>(text: &'t str, section: &str) -> impl Iterator<Item = (&'t str, &'t str)> {
+    let mut inside = false;
+    text.lines().filter_map(move |line| {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            inside = name == section;
+            return None;
+        }
+        let (name, value) = line.split_once('=').filter(|_| inside && !line.starts_with('#'))?;
+        Some((name.trim(), value.trim()))
+    })
+}
+
+/// Whether a value meets a list of `[match]` (nm-settings-nmcli(1), "match setting"): one of the
+/// optional patterns, and all of the mandatory ones (`&`); `!` inverts, and makes mandatory unless
+/// the pattern is marked as optional (`|`). An empty list is no condition.
+fn meets(list: &str, value: &str) -> bool {
+    let (mut wanted, mut met) = (false, false);
+    for element in list.split(';').map(str::trim).filter(|element| !element.is_empty()) {
+        let (mandatory, element) = match (element.strip_prefix('&'), element.strip_prefix('|')) {
+            (Some(rest), _) => (true, rest),
+            (_, Some(rest)) => (false, rest),
+            _ => (element.starts_with('!'), element),
+        };
+        let inverted = element.strip_prefix('!');
+        let pattern = inverted.unwrap_or(element).trim_start_matches('\\');
+        let meets = glob(pattern, value) != inverted.is_some();
+        if mandatory && !meets {
+            return false;
+        }
+        wanted |= !mandatory;
+        met |= meets && !mandatory;
+    }
+    met || !wanted
 }
 
 /// Whether a bridge has an address of its own; those of containers and virtual machines are made
@@ -182,4 +241,33 @@ fn connection() -> String {
         "# Replant: EC2 answers DHCP with the instance's address.\n[connection]\nid=replant\nuuid={uuid}\n\
          type=ethernet\nautoconnect=true\nmulti-connect=3\n\n[ipv4]\nmethod=auto\n\n[ipv6]\nmethod=auto\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_optional_mandatory_and_inverted() {
+        for (list, expected) in [
+            ("ens5;", true),
+            ("vmxnet3;ena;ens5;", true),
+            ("ens*;", true),
+            ("e?h*;|ens[0-9];", true),
+            ("eth*;", false),
+            ("!ens5;", false),
+            ("!eth*;", true),
+            ("&ens*;&!ens1*;", true),
+            ("&ens*;eth0;", false),
+            ("|!ens5;ens5;", true),
+            ("&!ens5;ens5;", false),
+            ("\\\\ens5;", true),
+            ("", true),
+            ("[", false),
+        ] {
+            assert_eq!(meets(list, "ens5"), expected, "{list}");
+        }
+        let text = "[match]\n#driver=x\ndriver=vmxnet3;\n[other]\npath=y\n";
+        assert_eq!(settings(text, "match").collect::<Vec<_>>(), [("driver", "vmxnet3;")]);
+    }
 }

@@ -1,7 +1,7 @@
 //! systemd-networkd (systemd.network(5)).
 
 use super::interface::{Kind, Network, glob, with_prefix};
-use super::policy::enabled;
+use crate::guest::linux::services;
 use crate::guest::tree::TreeError;
 
 const DIRECTORY: &str = "/etc/systemd/network";
@@ -37,7 +37,7 @@ fn values<'t>(text: &'t str, section: &str, key: &str) -> Vec<(u32, &'t str)> {
 /// When a file cannot be read.
 pub fn prepare(network: &mut Network<'_, '_>) -> Result<bool, TreeError> {
     let tree = network.draft.tree();
-    if !enabled(tree, "systemd-networkd.service") {
+    if !services::starts(tree, &["systemd-networkd.service"]) {
         return Ok(false);
     }
     let (mut fits, mut bound) = (false, Vec::new());
@@ -118,6 +118,13 @@ fn judge(network: &mut Network<'_, '_>, path: &str, text: &str) -> Option<bool> 
     let tied = ["MACAddress", "PermanentMACAddress", "Path", "Driver", "OriginalName"]
         .iter()
         .any(|key| !values(text, "Match", key).is_empty());
+    // The old machine's processor, hypervisor, name or kernel arguments: what holds of them on the
+    // instance cannot be told.
+    let elsewhere =
+        ["Host", "Virtualization", "KernelCommandLine", "KernelVersion", "Credential", "Firmware"]
+            .iter()
+            .chain(&["Property", "Kind"])
+            .any(|key| !values(text, "Match", key).is_empty());
     let about_cards = tied
         || types.contains(&"ether")
         || names
@@ -167,7 +174,7 @@ fn judge(network: &mut Network<'_, '_>, path: &str, text: &str) -> Option<bool> 
                 network.name_fits(name)
             }
         });
-    Some(dhcp && !fixed && !tied && named)
+    Some(dhcp && !fixed && !tied && !elsewhere && named)
 }
 
 /// The names that the instance's first card may have.

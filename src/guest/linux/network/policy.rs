@@ -7,7 +7,7 @@ use super::{cloud_init, ifcfg, ifupdown, keyfile, netplan, networkd, udev};
 use crate::guest::draft::Draft;
 use crate::guest::findings::{Findings, informs, warns};
 use crate::guest::linux::release::Release;
-use crate::guest::tree::{Tree, TreeError};
+use crate::guest::tree::TreeError;
 use crate::model::Hypervisor;
 
 /// What came of it.
@@ -21,38 +21,6 @@ pub struct Outcome {
     pub wants_plain_names: bool,
     /// The stacks that care for a card.
     pub stacks: Vec<&'static str>,
-}
-
-/// Most targets (`*.wants`) that are looked at.
-const MOST_TARGETS: usize = 1024;
-
-/// Whether a systemd service is enabled: a link in some target's `wants` or `requires`.
-#[must_use]
-pub fn enabled(tree: &Tree, service: &str) -> bool {
-    let directory = "/etc/systemd/system";
-    let targets = tree.list(directory).unwrap_or_default().entries;
-    let targets =
-        targets.iter().filter(|entry| entry.name.ends_with(".wants") || entry.name.ends_with(".requires"));
-    targets.take(MOST_TARGETS).any(|entry| {
-        let path = format!("{directory}/{}/{service}", entry.name);
-        matches!(tree.symlink_metadata(&path), Ok(Some(_)))
-    })
-}
-
-/// Whether a service starts at boot, by systemd or by its System V links.
-#[must_use]
-pub fn starts(tree: &Tree, service: &str) -> bool {
-    enabled(tree, &format!("{service}.service"))
-        || ["/etc/rc3.d", "/etc/rc.d/rc3.d", "/etc/init.d/rc3.d", "/etc/rc2.d"].iter().any(|directory| {
-            let entries = tree.list(directory).unwrap_or_default().entries;
-            entries.iter().any(|entry| {
-                let name = entry
-                    .name
-                    .strip_prefix('S')
-                    .map(|name| name.trim_start_matches(|c: char| c.is_ascii_digit()));
-                name == Some(service)
-            })
-        })
 }
 
 /// Edits every stack that is in use.
