@@ -1,7 +1,10 @@
 //! What somebody else does to a restored machine by EC2's own calls, and what plan and apply make of it.
 
+use replant::provider::types::Protection;
+use replant::provider::{Filter, InstanceId, Provider};
 use serde_json::{Value, json};
 
+use super::super::conformance::run;
 use super::story::{Restore, instance, mapped};
 use crate::support::command::Output;
 
@@ -77,6 +80,24 @@ fn an_instance_that_somebody_protects_is_not_taken_apart() {
     }
     restore.destroy().success();
     restore.assert_nothing_is_left("after the protection was taken off");
+}
+
+/// Between a plan and its approval hours may pass, in one process.
+#[test]
+fn a_protection_is_asked_for_anew() {
+    let restore = web();
+    let aws = super::open(&restore.cloud);
+    let id = InstanceId(restore.volume("instance.web"));
+    run(async {
+        let seen = aws.instances(&Filter::id(&id)).await.unwrap().remove(0);
+        assert!(!seen.termination_protection && !seen.options.disable_api_stop);
+        modify(&restore, "DisableApiTermination", true);
+        modify(&restore, "DisableApiStop", true);
+        let now = aws.protection(&id).await.unwrap();
+        assert!(now.termination && now.stop, "{now:?}");
+        let nobody = InstanceId("i-0123456789abcdef0".to_owned());
+        assert_eq!(aws.protection(&nobody).await.unwrap(), Protection::default());
+    });
 }
 
 /// A stop protection of the configuration is no reason to keep what shall end.
