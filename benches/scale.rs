@@ -131,6 +131,7 @@ fn reality() -> Reality {
         images: BTreeMap::new(),
         statuses: BTreeMap::new(),
         refreshed: true,
+        hot_plugs: true,
         preflight: Vec::new(),
     }
 }

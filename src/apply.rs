@@ -10,6 +10,7 @@ pub mod image;
 pub mod instance;
 pub mod launch;
 pub mod mark;
+mod reattach;
 pub mod receipt;
 pub mod recover;
 pub mod retry;

@@ -6,6 +6,7 @@
 pub mod action;
 pub mod ahead;
 pub mod assemble;
+pub mod attachment;
 pub mod attributes;
 pub mod build;
 pub mod change;
@@ -17,6 +18,7 @@ pub mod image;
 pub mod instance;
 pub mod lint;
 pub mod modification;
+pub mod platform;
 pub mod predict;
 pub mod saved;
 pub mod step;

@@ -17,13 +17,13 @@ use async_trait::async_trait;
 
 pub use console::advice;
 pub use preflight::{ChangedInstance, Changes, Concern, Place, Preflight, WantedInstance, WantedVolume};
-pub use slots::is_slot;
+pub use slots::{is_same_device, is_slot};
 pub use types::{
-    AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, DeviceProof, Filter, ImageId,
-    ImageMapping, ImageState, ImageView, InstanceId, InstanceState, InstanceTypeFacts, InstanceView,
-    ModifyInstance, ModifyVolume, ProviderError, ProviderErrorKind, RegisterImage, RunInstance, SnapshotId,
-    SnapshotState, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeShape, VolumeState, VolumeView,
-    is_user_tag, user_tags,
+    AccessNode, AttachmentView, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, DeviceProof,
+    Filter, ImageId, ImageMapping, ImageState, ImageView, InstanceId, InstanceState, InstanceTypeFacts,
+    InstanceView, ModifyInstance, ModifyVolume, Protection, ProviderError, ProviderErrorKind, RegisterImage,
+    RunInstance, SnapshotId, SnapshotState, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeShape,
+    VolumeState, VolumeView, is_user_tag, user_tags,
 };
 
 use crate::diagnostic::Diagnostic;
@@ -93,6 +93,11 @@ pub trait Provider: Send + Sync {
     /// that volume (promise 1). Runs on the access node.
     async fn device(&self, id: &VolumeId) -> Result<DeviceFacts, ProviderError>;
 
+    /// Whether volumes can be attached to an instance whose guest runs.
+    fn hot_plugs(&self) -> bool {
+        true
+    }
+
     /// Whether the access node's kernel has let go of a volume that is detached from it: its device
     /// is no longer there, so that its slot can be used again. Runs on the access node.
     async fn is_released(&self, id: &VolumeId) -> Result<bool, ProviderError> {
@@ -113,6 +118,15 @@ pub trait Provider: Send + Sync {
     async fn terminate_instance(&self, id: &InstanceId) -> Result<(), ProviderError>;
     /// Changes an instance; some changes need it stopped.
     async fn modify_instance(&self, id: &InstanceId, request: &ModifyInstance) -> Result<(), ProviderError>;
+    /// What an instance is protected from, asked anew: nothing that saves calls is believed. One that
+    /// does not exist is not protected.
+    async fn protection(&self, id: &InstanceId) -> Result<Protection, ProviderError> {
+        let found = self.instances(&Filter::id(id)).await?;
+        Ok(found.first().map_or_else(Protection::default, |view| Protection {
+            termination: view.termination_protection,
+            stop: view.options.disable_api_stop,
+        }))
+    }
     /// Whether a started instance came up.
     async fn instance_status(&self, id: &InstanceId) -> Result<StatusCheck, ProviderError>;
     /// What its serial console showed.

@@ -56,8 +56,8 @@ pub enum ApplyError {
         /// The key that it was to be encrypted with, when one is named.
         key: Option<String>,
     },
-    /// A volume is attached to something that is not ours.
-    #[error("{volume} is attached to {instance}, which Replant does not manage")]
+    /// A volume is attached to something that is not ours, or that it does not belong to.
+    #[error("{volume} is attached to {instance}, where Replant has not put it")]
     ForeignAttachment {
         /// The volume.
         volume: String,
@@ -85,6 +85,14 @@ pub enum ApplyError {
     StartedOutside {
         /// The instance.
         instance: String,
+    },
+    /// An instance that is to end is protected, which nobody knew when the plan was made.
+    #[error("{instance} is protected")]
+    Protected {
+        /// The instance.
+        instance: String,
+        /// From being stopped, and not from being terminated.
+        stop: bool,
     },
     /// A started instance did not come up.
     #[error("{instance} did not come up: {reason}")]
@@ -191,7 +199,7 @@ impl ApplyError {
             Self::ForeignAttachment { volume, instance } => {
                 Diagnostic::error("apply::foreign_attachment", "A volume is attached elsewhere")
                     .detail(format!(
-                        "{volume} is attached to {instance}, which is not in this state. Replant takes no volume from an instance it does not know."
+                        "{volume} is attached to {instance}, and Replant has not put it there. It takes no volume from where somebody else put it."
                     ))
                     .help("detach it there, then apply again")
             }
@@ -216,6 +224,20 @@ impl ApplyError {
                     ))
                     .help("to keep what it wrote: set state = \"running\" and apply, which adopts it as it is")
                     .help("to restore it anew: replant apply --replace with its address")
+            }
+            Self::Protected { instance, stop } => {
+                let (from, option) = match stop {
+                    true => ("stopped and terminated", "--no-disable-api-stop"),
+                    false => ("terminated", "--no-disable-api-termination"),
+                };
+                Diagnostic::error("apply::protected", "An instance that is to end is protected")
+                    .detail(format!(
+                        "{instance} was protected from being {from} outside Replant, since the plan was made. Nothing of it was touched."
+                    ))
+                    .help(format!(
+                        "if it may end all the same, take the protection off:\naws ec2 modify-instance-attribute --instance-id {instance} {option}"
+                    ))
+                    .help("then plan and apply again")
             }
             Self::Boot { instance, reason, evidence, kept } => {
                 let mut detail = format!("{instance}: {reason}\nThe console's last lines:\n{evidence}");
@@ -279,6 +301,12 @@ pub fn provider(error: &ProviderError) -> Diagnostic {
             "provider::not_found",
             "Something does not exist",
             "plan again: it may have been deleted outside",
+        ),
+        // A protection, a root that is in use, the access node: waiting does not help.
+        ProviderErrorKind::IncorrectState if error.code == "OperationNotPermitted" => (
+            "provider::incorrect_state",
+            "Something is in the wrong state",
+            "take off the protection that the message names, then apply again",
         ),
         ProviderErrorKind::IncorrectState => (
             "provider::incorrect_state",

@@ -35,6 +35,7 @@ pub fn recorded(
         instance_type: plan.instance_type.clone(),
         architecture: plan.architecture,
         boot_mode: plan.boot_mode,
+        platform: view.platform.clone().or_else(|| Some(plan.platform.clone())),
         zone: plan.zone.clone(),
         subnet_id: plan.subnet_id.clone(),
         private_ip: view.private_ip.or(plan.private_ip),

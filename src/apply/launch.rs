@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::context::{put_instance, put_volume};
+use super::retry::retry;
 use super::wait::{MISSING, Pauses};
 use super::{ApplyError, Context, instance};
 use crate::model::options::shown_groups;
 use crate::model::{Address, InstanceAddress, Part};
-use crate::plan::modification::{modification, said_as_is};
+use crate::plan::modification::{modification, said_as_is, shown_profile};
 use crate::plan::{InstancePlan, LaunchPlan, Start};
 use crate::provider::{
-    InstanceId, InstanceState, InstanceView, ModifyInstance, ProviderErrorKind, TagMap, VolumeId, VolumeState,
+    InstanceId, InstanceState, InstanceView, ModifyInstance, ProviderErrorKind, TagMap, VolumeId,
 };
 use crate::state::format::v1::LaunchPhase;
 use crate::state::{InstanceResource, Operation, Resource, StateChange, VolumeResource};
@@ -142,7 +143,7 @@ impl Context {
             }
             self.wait_until_free(id).await?;
             if let Some(deletion) = deletion {
-                match super::retry::retry(&self.cancel, || self.provider.delete_volume(id)).await {
+                match retry(&self.cancel, || self.provider.delete_volume(id)).await {
                     Err(error) if error.kind == ProviderErrorKind::NotFound => {}
                     deleted => deleted?,
                 }
@@ -205,25 +206,7 @@ impl Context {
                 continue;
             }
             self.free_volume(address, &volume.id).await?;
-            let operation = Operation::AttachVolume {
-                id: volume.id.clone(),
-                instance: id.clone(),
-                device: device.clone(),
-            };
-            self.effect(
-                address,
-                operation,
-                || self.provider.attach_volume(&volume.id, id, device),
-                |()| Vec::new(),
-            )
-            .await?;
-            self.wait_for_volume(&volume.id, "attached", |view| {
-                view.is_some_and(|view| {
-                    view.state == VolumeState::InUse
-                        && view.attachment.as_ref().is_some_and(|attachment| attachment.state == "attached")
-                })
-            })
-            .await?;
+            self.attach_to(address, id, device, &volume.id).await?;
         }
         Ok(places)
     }
@@ -324,6 +307,7 @@ impl Context {
         let seen = InstanceResource {
             instance_type: view.instance_type.clone(),
             security_group_ids: shown_groups(&is.security_group_ids, &view.security_group_ids),
+            iam_instance_profile: shown_profile(&is.iam_instance_profile, &view.iam_instance_profile),
             termination_protection: view.termination_protection,
             options: is.options.refreshed(&view.options),
             ..is.clone()
@@ -368,11 +352,19 @@ impl Context {
         let is = self.instance(machine).ok_or_else(|| ApplyError::NotInState { address: address.clone() })?;
         let id = is.id.clone();
         let (wanted, user_data) = self.resolved(machine, &plan.instance)?;
+        let off = self.off(machine, &id, &wanted.disks, &plan.attach).await?;
         if plan.stop_first || plan.start == Start::Stopped {
             self.stop(address, &id).await?;
+        } else if self.describe_instance(&id).await?.is_some_and(|v| v.state == InstanceState::Stopping) {
+            // A run that was cut off, or somebody else, stops it: nothing else can be done with it now.
+            self.wait_for_instance(&id, Some(InstanceState::Stopped)).await?;
         }
+        let delete_on_termination = self.put_back(address, &id, &off).await?;
         let seen = self.seen(&id, &is, &wanted).await?;
-        let request = self.modification(&seen, &wanted, user_data, is.user_data != wanted.user_data);
+        let request = ModifyInstance {
+            delete_on_termination,
+            ..self.modification(&seen, &wanted, user_data, is.user_data != wanted.user_data)
+        };
         self.modify(address, &id, &request).await?;
         let view = self.refresh_tags(address, &id, &wanted.tags).await?;
         let now = InstanceResource {
@@ -420,6 +412,27 @@ impl Context {
         changes
     }
 
+    /// Looks, before anything is done, whether an instance may end: a protection that somebody has set
+    /// since the plan was made would be met when it is stopped and without its volumes. The stop
+    /// protection that the configuration gave it ends with it.
+    async fn unprotect(
+        &self,
+        address: &Address,
+        id: &InstanceId,
+        recorded: Option<&InstanceResource>,
+    ) -> Result<(), ApplyError> {
+        let protection = retry(&self.cancel, || self.provider.protection(id)).await?;
+        let is_own = recorded.is_some_and(|instance| instance.options.disable_api_stop);
+        if protection.termination || (protection.stop && !is_own) {
+            return Err(ApplyError::Protected { instance: id.to_string(), stop: !protection.termination });
+        }
+        if protection.stop {
+            let off = ModifyInstance { disable_api_stop: Some(false), ..ModifyInstance::default() };
+            self.modify(address, id, &off).await?;
+        }
+        Ok(())
+    }
+
     /// Ends an instance. All its volumes but the stub's own root are detached first and stay.
     ///
     /// # Errors
@@ -431,6 +444,9 @@ impl Context {
             self.change(gone).await?;
             return Ok(format!("{id} was gone already"));
         };
+        if view.state != InstanceState::ShuttingDown {
+            self.unprotect(address, id, recorded.as_ref()).await?;
+        }
         let phase = recorded.map_or(LaunchPhase::Started, |instance| instance.phase);
         let staying: Vec<&VolumeId> = view
             .volumes

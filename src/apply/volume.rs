@@ -6,10 +6,12 @@ use super::context::put_volume;
 use super::retry::retry;
 use super::{ApplyError, Context};
 use crate::model::{Address, ClientToken, GP3_BASE, Part};
+use crate::plan::attachment;
 use crate::plan::{Raised, VolumePlan, VolumeUpdate};
 use crate::provider::{
-    CreateSnapshot, CreateVolume, Filter, InstanceState, ModifyVolume, SnapshotId, SnapshotState,
-    SnapshotView, TagMap, VolumeId, VolumeState, VolumeView, is_user_tag, user_tags,
+    AttachmentView, CreateSnapshot, CreateVolume, Filter, InstanceState, ModifyInstance, ModifyVolume,
+    SnapshotId, SnapshotState, SnapshotView, TagMap, VolumeId, VolumeState, VolumeView, is_user_tag,
+    user_tags,
 };
 use crate::state::{Operation, Resource, StateChange, VolumeResource};
 
@@ -118,6 +120,7 @@ impl Context {
             self.wait_for_volume(&update.id, "changed", |view| view.is_some_and(|view| view.size >= to.size))
                 .await?;
         }
+        self.keep_or_delete(address, to.delete_on_termination, view.attachment.as_ref()).await?;
         let tags = self.volume_tags(address, to)?;
         self.change_tags(address, &update.id.0, &tags, &view.tags).await?;
         let now = VolumeResource {
@@ -132,6 +135,24 @@ impl Context {
         };
         self.change(vec![put_volume(address, now)]).await?;
         Ok(update.id.to_string())
+    }
+
+    /// Whether a volume ends with the instance that it is on, where that is other than it shall be. One
+    /// that is on none gets it when it is attached.
+    async fn keep_or_delete(
+        &self,
+        address: &Address,
+        wanted: bool,
+        held: Option<&AttachmentView>,
+    ) -> Result<(), ApplyError> {
+        let instance = self.instance(&address.instance);
+        let is_other = attachment::fate(held, instance.as_ref()).is_some_and(|is| is != wanted);
+        let Some(held) = held.filter(|_| is_other) else { return Ok(()) };
+        let request = ModifyInstance {
+            delete_on_termination: [(held.device.clone(), wanted)].into(),
+            ..ModifyInstance::default()
+        };
+        self.modify(address, &held.instance_id, &request).await
     }
 
     /// Gives a volume the performance that it keeps, its content being written. A refusal is told

@@ -172,6 +172,7 @@ const INSTANCE: Schema = Schema {
                 ("method", false),
                 ("base_ami", false),
                 ("boot_mode", false),
+                ("platform", false),
                 ("console_pattern", false),
                 ("boot_timeout", false),
             ]),

@@ -272,6 +272,9 @@ pub struct LaunchSpec {
     pub base_ami: Option<String>,
     /// The boot mode; `None`: what the guest's disk needs.
     pub boot_mode: Option<BootMode>,
+    /// `linux` or `windows`, of a guest that nobody looks into; `None`: what the guest is.
+    #[serde(default)]
+    pub platform: Option<String>,
     /// A regular expression that the console shows when the guest is up, instead of a login
     /// prompt (`local` only).
     pub console_pattern: Option<String>,

@@ -31,6 +31,7 @@ pub fn instance(
         instance_type: view.instance_type.clone(),
         architecture: facts.map_or(Architecture::X86_64, |facts| facts.architecture),
         boot_mode: view.boot_mode,
+        platform: view.platform.clone(),
         zone: view.zone.clone(),
         // What the configuration leaves to EC2 stays so.
         subnet_id: match spec {

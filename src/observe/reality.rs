@@ -28,6 +28,8 @@ pub struct Reality {
     pub statuses: BTreeMap<InstanceId, StatusCheck>,
     /// Whether the views were read (`--refresh=false`: the state is believed).
     pub refreshed: bool,
+    /// Whether volumes can be attached to an instance whose guest runs.
+    pub hot_plugs: bool,
     /// What the provider has to say to what will be asked of it, each with its place in the
     /// configuration; filled in when it is known what that is.
     pub preflight: Vec<Diagnostic>,
@@ -55,6 +57,7 @@ impl Reality {
             images: BTreeMap::new(),
             statuses: BTreeMap::new(),
             refreshed: refresh,
+            hot_plugs: provider.hot_plugs(),
             preflight: Vec::new(),
         };
         if refresh {

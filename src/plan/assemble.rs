@@ -114,7 +114,8 @@ impl Assembly {
             if let Step::Snapshot(_) = &step {
                 needs.extend(self.ended.get(&address));
             }
-            if let Step::CreateVolume(_) = &step {
+            // What is changed of a volume on its instance is changed when that is there, or has ended.
+            if let Step::CreateVolume(_) | Step::UpdateVolume(_) = &step {
                 needs.extend(self.ended.get(&address.instance.part(Part::Instance)));
             }
             let launched = match &step {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     AccessNodePlan, Action, Binding, Change, Mode, OutputChange, Plan, Reason, Shown, Step, Summary, VERSION,
-    WritePlan, assemble, check, destroy, guest, image, instance, lint, predict, volume,
+    WritePlan, assemble, check, destroy, guest, image, instance, lint, platform, predict, volume,
 };
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::{DiskShape, Graph, InstanceShape};
@@ -275,6 +275,11 @@ impl<'a> Draft<'a> {
             rewritten: any_write || injected,
             replaced: whole.as_ref(),
         });
+        let is_guessed = request.provider == "aws"
+            && decision.stub.is_some()
+            && machine.spec.launch.base_ami.is_none()
+            && platform::known(machine, request.state, request.reality).is_none();
+        self.notes.extend(is_guessed.then(|| platform::unknown(&machine.spec)));
         let images = image::decide(&image::Surroundings {
             machine,
             state: request.state,
@@ -412,15 +417,8 @@ impl<'a> Draft<'a> {
             .iter()
             .filter(|change| matches!(change.action, Action::Delete | Action::Replace))
             .filter(|change| change.address.part == Part::Instance)
-            .filter(|change| {
-                let recorded = instance::of_state(self.request.state, &change.address.instance);
-                recorded.is_some_and(|instance| instance.termination_protection)
-            })
-            .map(|change| {
-                Diagnostic::error("plan::termination_protection", "A protected instance would be terminated")
-                    .detail(format!("{} has termination_protection = true.", change.address))
-                    .about(&change.address)
-                    .help("set termination_protection = false and apply that first")
+            .filter_map(|change| {
+                destroy::protected(self.request.state, self.request.reality, &change.address)
             })
             .collect()
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::guest::prepared;
-use super::{fit, instance};
+use super::{fit, instance, platform};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::guest::report::{Finding, FindingSeverity};
 use crate::model::{Bytes, DesiredState, DriversPolicy, GIB, InstanceSpec, LaunchMethod};
@@ -46,7 +46,8 @@ pub fn check(
     if spec.state != DesiredState::Standby {
         found.extend(instance_type(machine, reality));
     }
-    found.extend(launch_method(machine, reality));
+    found.extend(launch_method(machine, state, reality));
+    found.extend(platform::mismatch(machine));
     found.extend(spec.sensitive.iter().filter(|path| *path != "user_data").map(|path| sensitive(spec, path)));
     let recorded = instance::of_state(state, &spec.address);
     if spec.state == DesiredState::Standby
@@ -69,10 +70,9 @@ pub fn check(
 }
 
 /// What an image cannot be made of.
-fn launch_method(machine: &Machine, reality: &Reality) -> Option<Diagnostic> {
+fn launch_method(machine: &Machine, state: &State, reality: &Reality) -> Option<Diagnostic> {
     let spec = &machine.spec;
-    let plan = instance::wanted(machine, reality);
-    let is_windows = plan.platform.eq_ignore_ascii_case("windows");
+    let is_windows = platform::known(machine, state, reality).as_deref() == Some("windows");
     (spec.launch.method == LaunchMethod::Image && is_windows).then(|| {
         Diagnostic::error("plan::launch_method", "A Windows guest cannot be launched by image")
             .detail(format!(

@@ -3,6 +3,7 @@
 use super::{Action, Change, Reason, Step, image, instance, volume};
 use crate::diagnostic::Diagnostic;
 use crate::model::{Address, InstanceAddress, Part};
+use crate::observe::Reality;
 use crate::state::{Resource, State};
 
 /// What ends of one machine.
@@ -88,6 +89,42 @@ pub fn is_prevented(state: &State, address: &Address) -> bool {
         Some(Resource::Image(image)) => image.prevent_destroy,
         None => false,
     }
+}
+
+/// The refusal to end an instance that EC2 would refuse to terminate, by the state or by what the
+/// provider shows: both are given it by somebody who does not want it to end.
+#[must_use]
+pub fn protected(state: &State, reality: &Reality, address: &Address) -> Option<Diagnostic> {
+    let (recorded, view) = instance::alive(state, reality, &address.instance)?;
+    let refusal = || {
+        Diagnostic::error("plan::termination_protection", "A protected instance would be terminated")
+            .about(address)
+    };
+    if recorded.termination_protection {
+        return Some(
+            refusal()
+                .detail(format!("{address} has termination_protection = true."))
+                .help("set termination_protection = false and apply that first"),
+        );
+    }
+    let view = view?;
+    // EC2 does not terminate what may not be stopped either ("Enable stop protection").
+    let (what, option) = match (view.termination_protection, view.options.disable_api_stop) {
+        (true, _) => ("termination protection", "--no-disable-api-termination"),
+        (false, true) if !recorded.options.disable_api_stop => ("stop protection", "--no-disable-api-stop"),
+        _ => return None,
+    };
+    Some(
+        refusal()
+            .detail(format!(
+                "{address} is {}, which was given {what} outside Replant: EC2 would refuse to terminate it.",
+                recorded.id
+            ))
+            .help(format!(
+                "if it may end all the same, take that off:\naws ec2 modify-instance-attribute --instance-id {} {option}",
+                recorded.id
+            )),
+    )
 }
 
 /// The refusal to destroy what `prevent_destroy` protects.

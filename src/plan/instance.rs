@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::attachment;
 use super::attributes::{Table, drift};
 use super::fit;
-use super::modification::said_as_is;
+use super::modification::{said_as_is, shown_profile};
+use super::platform;
 use super::{Action, AttributeChange, Change, InstancePlan, LaunchPlan, Reason, Shown, Start, Step};
 use crate::guest::report::GuestFacts;
 use crate::model::options::shown_groups;
@@ -21,9 +23,9 @@ use crate::state::{InstanceResource, Resource, State};
 pub const FORCING: [&str; 8] = [
     "architecture",
     "boot_mode",
-    "iam_instance_profile",
     "key_name",
     "network_interface.",
+    "platform",
     "private_ip",
     "subnet_id",
     "zone",
@@ -142,7 +144,7 @@ pub fn wanted(machine: &Machine, reality: &Reality) -> InstancePlan {
         instance_type: spec.instance_type.clone(),
         architecture,
         boot_mode: boot_mode(machine, architecture, facts.map(|facts| &facts.boot_modes)),
-        platform: guest(machine).map_or_else(|| "linux".to_owned(), |guest| guest.family.clone()),
+        platform: platform::of_guest(machine).unwrap_or(platform::DEFAULT).to_owned(),
         method: spec.launch.method,
         base_ami: spec.launch.base_ami.clone(),
         zone: reality.access_node.zone.clone(),
@@ -164,11 +166,13 @@ pub fn wanted(machine: &Machine, reality: &Reality) -> InstancePlan {
     }
 }
 
-fn wanted_table(plan: &InstancePlan, state: DesiredState) -> Table {
+/// `knows_platform`: it is not the AMI's, of which nothing is known.
+fn wanted_table(plan: &InstancePlan, state: DesiredState, knows_platform: bool) -> Table {
     let mut table = Table::default();
     table.set("instance_type", Some(plan.instance_type.as_str()));
     table.set("architecture", serde_json::to_value(plan.architecture).ok());
     table.set("boot_mode", Some(plan.boot_mode.as_str()));
+    table.set("platform", knows_platform.then_some(plan.platform.as_str()));
     table.set("zone", Some(plan.zone.as_str()));
     table.set("subnet_id", plan.subnet_id.as_deref());
     table.set("private_ip", plan.private_ip.map(|address| address.to_string()));
@@ -198,6 +202,7 @@ pub fn state_table(instance: &InstanceResource, with_address: bool) -> Table {
     table.set("instance_type", Some(instance.instance_type.as_str()));
     table.set("architecture", serde_json::to_value(instance.architecture).ok());
     table.set("boot_mode", Some(instance.boot_mode.as_str()));
+    table.set("platform", instance.platform.as_deref());
     table.set("zone", Some(instance.zone.as_str()));
     table.set("subnet_id", instance.subnet_id.as_deref());
     if with_address {
@@ -231,9 +236,11 @@ pub(super) fn refreshed(recorded: &InstanceResource, view: Option<&InstanceView>
     };
     InstanceResource {
         instance_type: view.instance_type.clone(),
+        platform: view.platform.clone().or_else(|| recorded.platform.clone()),
         zone: view.zone.clone(),
         private_ip: view.private_ip.or(recorded.private_ip),
         security_group_ids: shown_groups(&recorded.security_group_ids, &view.security_group_ids),
+        iam_instance_profile: shown_profile(&recorded.iam_instance_profile, &view.iam_instance_profile),
         termination_protection: view.termination_protection,
         options: recorded.options.refreshed(&view.options),
         state: state.to_owned(),
@@ -280,13 +287,17 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
             plan.private_ip = recorded.private_ip;
         }
     }
+    let platform = platform::known(around.machine, around.state, around.reality);
+    // The AMI that is named decides it, whatever the guest is.
+    let knows_platform = platform.is_some() || plan.base_ami.is_none();
+    plan.platform = platform.unwrap_or_else(|| platform::DEFAULT.to_owned());
     if spec.state == DesiredState::Standby {
         return standby(around, recorded.zip(Some(living.is_some())));
     }
-    let launch = |plan: InstancePlan, stop_first| {
-        Box::new(LaunchPlan { instance: plan, start: start(spec.state), stop_first })
+    let launch = |plan: InstancePlan, stop_first, attach| {
+        Box::new(LaunchPlan { instance: plan, start: start(spec.state), stop_first, attach })
     };
-    let after = wanted_table(&plan, spec.state);
+    let after = wanted_table(&plan, spec.state, knows_platform);
     let address = spec.address.part(Part::Instance);
     let stub =
         |plan: &InstancePlan| (plan.method == LaunchMethod::Swap).then(|| Step::Stub(Box::new(plan.clone())));
@@ -306,15 +317,20 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
             }),
             destroy: None,
             stub: stub(&plan),
-            make: Some(Step::Launch(launch(plan, false))),
+            make: Some(Step::Launch(launch(plan, false, Vec::new()))),
         };
     };
     let now = refreshed(recorded, view);
     let asks_for_address = plan.private_ip.is_some() || plan.unknown.contains("private_ip");
-    let said = said_as_is(now.clone(), view, &plan);
+    let mut said = said_as_is(now.clone(), view, &plan);
+    if plan.base_ami.is_some() || said.platform.is_none() {
+        // It has the AMI's, or what nobody has recorded, and keeps that.
+        said.platform = knows_platform.then(|| plan.platform.clone());
+    }
+    let before_now = InstanceResource { platform: now.platform.clone(), ..recorded.clone() };
     let before = state_table(&said, asks_for_address);
     let drifted =
-        drift(&state_table(recorded, true).changed(&state_table(&now, true), &[], &spec.sensitive).0);
+        drift(&state_table(&before_now, true).changed(&state_table(&now, true), &[], &spec.sensitive).0);
     let (mut attributes, unchanged) = before.changed(&after, &FORCING, &spec.sensitive);
     for change in attributes.iter_mut().filter(|change| change.path == "placement.tenancy") {
         change.forces_replacement = !stays_dedicated(change);
@@ -380,7 +396,7 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
             }),
             destroy: Some(Step::Terminate { id: recorded.id.clone() }),
             stub: stub(&plan),
-            make: Some(Step::Launch(launch(plan, false))),
+            make: Some(Step::Launch(launch(plan, false, Vec::new()))),
         };
     }
 
@@ -401,6 +417,18 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
         reasons.push(Reason::Unfinished { missing: "its volumes are not attached".to_owned() });
     } else if !started && (around.rewritten || !around.new_volumes.is_empty()) {
         reasons.push(Reason::Unfinished { missing: "its volumes are written again".to_owned() });
+    }
+    let missing = match reasons.is_empty() || started {
+        true => attachment::missing(around.state, around.reality, &spec.address, recorded),
+        // Launching puts all of them where they belong.
+        false => Vec::new(),
+    };
+    if !missing.is_empty() {
+        let what = attachment::in_words(&missing);
+        notes.push(format!(
+            "{what} attached again; a destroy that did not come to its end leaves an instance so too"
+        ));
+        reasons.push(Reason::ChangedOutside { what: format!("{what} detached") });
     }
     let unfinished = !reasons.is_empty();
     if now.state != spec.state.as_str() && !unfinished {
@@ -431,14 +459,17 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
     }
     let running = started && now.state == "running";
     let stops = |path: &str| STOPPING.contains(&path) || path.starts_with("placement.");
-    let stop_first = running && attributes.iter().any(|change| stops(&change.path));
+    // A root is not attached to what runs; nor is anything where the provider has no hot plug.
+    let replugs =
+        missing.iter().any(|disk| !around.reality.hot_plugs || recorded.disks.first() == Some(disk));
+    let stop_first = running && (replugs || attributes.iter().any(|change| stops(&change.path)));
     notes.extend(stop_first.then(|| "the instance is stopped for this change and started again".to_owned()));
     let step = if started { Step::UpdateInstance } else { Step::Launch };
     Decision {
         change: Some(Change { address, action: Action::Update, reasons, attributes, unchanged, notes }),
         destroy: None,
         stub: None,
-        make: Some(step(launch(plan, stop_first))),
+        make: Some(step(launch(plan, stop_first, if started { missing } else { Vec::new() }))),
     }
 }
 

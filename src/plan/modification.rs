@@ -19,11 +19,7 @@ pub fn said_as_is(
 ) -> InstanceResource {
     let Some(view) = view else { return is };
     let text = |recorded: &Option<String>, has: &Option<String>, wanted: &Option<String>| {
-        let is_it = |name: &String| match has {
-            // A profile may be named by its ARN.
-            Some(has) => name == has || (name.starts_with("arn:") && name.ends_with(&format!("/{has}"))),
-            None => false,
-        };
+        let is_it = |name: &String| has.as_ref().is_some_and(|has| is_named(has, name));
         recorded.clone().or_else(|| wanted.clone().filter(is_it))
     };
     let security_group_ids = match is.security_group_ids.is_empty() {
@@ -41,6 +37,23 @@ pub fn said_as_is(
         security_group_ids,
         options: options_as_is(&is.options, wanted.options.refreshed(&view.options)),
         ..is
+    }
+}
+
+/// Whether a configuration's name for a thing is that of what EC2 shows: a profile may be named by its
+/// ARN.
+fn is_named(has: &str, name: &str) -> bool {
+    name == has || (name.starts_with("arn:") && name.ends_with(&format!("/{has}")))
+}
+
+/// The instance profile that an instance has, as it was named while it is that one; `None` also where
+/// it was left to others.
+#[must_use]
+pub fn shown_profile(recorded: &Option<String>, has: &Option<String>) -> Option<String> {
+    let recorded = recorded.as_ref()?;
+    match has {
+        Some(has) if is_named(has, recorded) => Some(recorded.clone()),
+        other => other.clone(),
     }
 }
 
@@ -90,6 +103,8 @@ pub fn modification(is: &InstanceResource, wanted: &InstancePlan) -> ModifyInsta
             && is.security_group_ids != wanted.security_group_ids)
             .then(|| wanted.security_group_ids.clone()),
         interface_groups: interface_groups(is, wanted),
+        iam_instance_profile: (is.iam_instance_profile != wanted.iam_instance_profile)
+            .then(|| wanted.iam_instance_profile.clone().unwrap_or_default()),
         termination_protection: (is.termination_protection != wanted.termination_protection)
             .then_some(wanted.termination_protection),
         metadata: (has.metadata != options.metadata).then(|| options.metadata.clone()),

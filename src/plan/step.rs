@@ -339,4 +339,7 @@ pub struct LaunchPlan {
     pub start: Start,
     /// For a change of a started instance: whether it must be stopped in between.
     pub stop_first: bool,
+    /// For a change of a started instance: the disks whose volumes are off it and are put back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attach: Vec<String>,
 }

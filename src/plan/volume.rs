@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::attachment;
 use super::attributes::{Table, drift};
 use super::{Action, Change, Raised, Reason, Shown, Step, VolumePlan, VolumeUpdate};
 use crate::diagnostic::Diagnostic;
 use crate::model::{Address, Digest};
 use crate::observe::{Machine, MachineDisk, Reality};
 use crate::provider::{TagMap, VolumeState, VolumeView, user_tags};
-use crate::state::{ImageFacts, Resource, State, VolumeResource};
+use crate::state::{ImageFacts, InstanceResource, Resource, State, VolumeResource};
 
 /// Attributes of a volume that cannot change in place.
 pub const FORCING: [&str; 3] = ["encrypted", "kms_key_id", "zone"];
@@ -147,8 +148,13 @@ fn table(settings: &VolumePlan, image: Option<&ImageFacts>, recipe: Option<Diges
 
 /// The state's record brought up to what the provider shows. What the configuration left to EC2
 /// (`None`) stays so.
-fn refreshed(volume: &VolumeResource, view: Option<&VolumeView>) -> VolumeResource {
+fn refreshed(
+    volume: &VolumeResource,
+    view: Option<&VolumeView>,
+    instance: Option<&InstanceResource>,
+) -> VolumeResource {
     let Some(view) = view else { return volume.clone() };
+    let fate = attachment::fate(view.attachment.as_ref(), instance);
     VolumeResource {
         zone: view.zone.clone(),
         size: view.size,
@@ -157,6 +163,7 @@ fn refreshed(volume: &VolumeResource, view: Option<&VolumeView>) -> VolumeResour
         iops: if volume.raised { volume.iops } else { volume.iops.and(view.iops) },
         throughput: if volume.raised { volume.throughput } else { volume.throughput.and(view.throughput) },
         encrypted: volume.encrypted.map(|_| view.encrypted),
+        delete_on_termination: fate.unwrap_or(volume.delete_on_termination),
         tags: user_tags(&view.tags),
         ..volume.clone()
     }
@@ -171,7 +178,7 @@ pub fn of_state<'a>(state: &'a State, address: &Address) -> Option<&'a VolumeRes
     }
 }
 
-fn is_alive(view: &VolumeView) -> bool {
+pub(super) fn is_alive(view: &VolumeView) -> bool {
     !view.state.is_ending() && view.state != VolumeState::Error
 }
 
@@ -284,7 +291,8 @@ struct Existing<'a> {
 
 impl Existing<'_> {
     fn decide(self) -> Decision {
-        let now = refreshed(self.recorded, self.view);
+        let instance = super::instance::of_state(self.around.state, &self.address.instance);
+        let now = refreshed(self.recorded, self.view, instance);
         let before = state_table(&self.said_as_is(&now));
         let drift = drift(&state_table(self.recorded).changed(&before, &[], &self.sensitive).0);
         let (attributes, unchanged) = before.changed(&self.after, &FORCING, &self.sensitive);

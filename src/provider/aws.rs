@@ -34,6 +34,7 @@ mod modify;
 mod offers;
 mod options;
 mod preflight;
+mod profile;
 mod provider;
 mod screenshot;
 mod signed;

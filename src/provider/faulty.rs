@@ -15,7 +15,7 @@ use super::Provider;
 use super::preflight::{Concern, Preflight};
 use super::types::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, ImageId, ImageView,
-    InstanceId, InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError,
+    InstanceId, InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, Protection, ProviderError,
     ProviderErrorKind, RegisterImage, RunInstance, SnapshotId, SnapshotView, StatusCheck, TagMap, VolumeId,
     VolumeView,
 };
@@ -260,6 +260,10 @@ impl Provider for Faulty {
         Ok(facts)
     }
 
+    fn hot_plugs(&self) -> bool {
+        self.inner.hot_plugs()
+    }
+
     async fn is_released(&self, id: &VolumeId) -> Result<bool, ProviderError> {
         self.inner.is_released(id).await
     }
@@ -287,6 +291,10 @@ impl Provider for Faulty {
 
     async fn modify_instance(&self, id: &InstanceId, request: &ModifyInstance) -> Result<(), ProviderError> {
         self.change("ModifyInstanceAttribute", self.inner.modify_instance(id, request)).await
+    }
+
+    async fn protection(&self, id: &InstanceId) -> Result<Protection, ProviderError> {
+        self.read("DescribeInstanceAttribute", self.inner.protection(id)).await
     }
 
     async fn instance_status(&self, id: &InstanceId) -> Result<StatusCheck, ProviderError> {

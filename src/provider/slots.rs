@@ -17,6 +17,12 @@ pub(super) fn slot(device: &str) -> Option<String> {
     valid.then(|| format!("xvd{rest}"))
 }
 
+/// Whether two device names are one place.
+#[must_use]
+pub fn is_same_device(one: &str, other: &str) -> bool {
+    one == other || (slot(one).is_some() && slot(one) == slot(other))
+}
+
 /// The access node's slots on every instance type, in the order to use them: xvdf … xvdz.
 pub(super) fn slots() -> impl Iterator<Item = String> {
     ('f'..='z').map(|letter| format!("xvd{letter}"))

@@ -295,6 +295,14 @@ pub struct AttachmentView {
     pub delete_on_termination: bool,
 }
 
+impl AttachmentView {
+    /// Whether the volume is on its way out.
+    #[must_use]
+    pub fn is_detaching(&self) -> bool {
+        self.state == "detaching"
+    }
+}
+
 /// A volume as described.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeView {
@@ -419,6 +427,9 @@ pub struct ModifyInstance {
     /// Security groups of other interfaces than the primary one, by their places.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub interface_groups: BTreeMap<u32, Vec<String>>,
+    /// The instance profile; an empty name takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam_instance_profile: Option<String>,
     /// Termination protection.
     pub termination_protection: Option<bool>,
     /// Its metadata service.
@@ -470,6 +481,15 @@ impl InstanceState {
     }
 }
 
+/// What a provider refuses to do with an instance until somebody takes that off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Protection {
+    /// To terminate it.
+    pub termination: bool,
+    /// To stop it, and by that to terminate it ("Enable stop protection", EC2 User Guide).
+    pub stop: bool,
+}
+
 /// An instance as described.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceView {
@@ -499,6 +519,9 @@ pub struct InstanceView {
     pub volumes: BTreeMap<String, VolumeId>,
     /// Its boot mode.
     pub boot_mode: BootMode,
+    /// Its platform: `linux` or `windows`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// Whether EC2 refuses to terminate it.
     pub termination_protection: bool,
     /// What else EC2 says of it. Its interfaces are all that it has, described in full.

@@ -21,6 +21,7 @@ from images import Images
 from node import Node
 from options import Options
 from permissions import Permissions
+from profiles import Profiles
 from volumes import Volumes, check_device_name
 from wire import EC2Error
 
@@ -45,7 +46,7 @@ def slot(device):
     return name
 
 
-class Cloud(Images, Options, Permissions, Volumes):
+class Cloud(Images, Options, Permissions, Profiles, Volumes):
     def __init__(self, account, region):
         super().__init__()
         self.account, self.region = account, region
@@ -310,6 +311,7 @@ class Cloud(Images, Options, Permissions, Volumes):
         for number in range(1, 4):
             self.check_tags(call.tags(f"TagSpecification.{number}.Tag"))
         options.checked(self, call)
+        call.profile = self.profile_of(call)
         call.ami, call.info = ami, info
         if options.check_interfaces(self, call):
             return None
@@ -550,6 +552,7 @@ class Cloud(Images, Options, Permissions, Volumes):
         instance.replant_ami = call.ami
         self.fill_image_volumes(instance, call.ami)
         options.launched(self, call, id)
+        self.associate(id, call.profile)
         self.pass_through(id, "pending")
         self.checking[id] = self._until() + self.delay
         self.remember(call, id)
@@ -653,6 +656,7 @@ class Cloud(Images, Options, Permissions, Volumes):
             wire.set_text(item, "bootMode", ami.boot_mode)
         wire.set_text(item, "currentInstanceBootMode", self.boot_mode(instance))
         options.lay_over(self, item, instance.id)
+        self.lay_over_profile(item, instance.id)
         # A volume on its way out is still described.
         if state != "terminated":
             described = {wire.text(entry, "deviceName") for entry in wire.items(item, "blockDeviceMapping")[0]}

@@ -25,6 +25,7 @@ PUT  /_cloud/KEY        makes the cloud of an access key, or changes its setting
     denied      IAM's actions that the caller may not do, as "ec2:AttachVolume"
     conditions  whether the caller's policy has conditions on tags, which what does not exist never meets
     profiles    instance profiles that there are
+    associate   instance ids to the profiles that somebody else gives them
     keys        KMS keys by id, ARN or alias (services.py)
     quotas      applied quotas by code (services.py)
 POST /_cloud/KEY        one of moto's own calls in that cloud, past all rules: {"action", "params"}
@@ -178,6 +179,8 @@ class Server:
                 cloud.node.surprise = settings["surprise"]
             for name in ("console", "screenshot", "platform_details"):
                 setattr(cloud, name, settings.get(name, getattr(cloud, name)))
+            for id, name in settings.get("associate", {}).items():
+                cloud.associate(id, f"arn:aws:iam::{cloud.account}:instance-profile/{name}")
             if "faults" in settings:
                 cloud.faults = Faults(settings["faults"])
             subnets = {subnet.availability_zone: [subnet.id, subnet.cidr_block]

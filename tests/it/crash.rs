@@ -111,3 +111,24 @@ fn a_killed_destroy_is_finished() {
         assert_eq!((workspace.volumes().len(), workspace.instances().len()), (0, 0));
     }
 }
+
+#[test]
+fn a_killed_destroy_is_taken_back_by_apply() {
+    let whole = whole_run();
+    for step in 1..=10u32 {
+        let workspace = workspace();
+        workspace.apply().success();
+        let mut child = workspace
+            .command(&["destroy", "--auto-approve"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let moment = whole.mul_f64(f64::from(step) / 14.0);
+        std::thread::sleep(moment);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let again = workspace.apply();
+        assert_eq!(again.code, 0, "destroy was cut off after {moment:?}: {}", again.both());
+        assert_one_of_everything(&workspace, moment);
+    }
+}

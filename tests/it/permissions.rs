@@ -21,7 +21,9 @@ const BESIDE: [(&str, &str); 6] = [
 ];
 /// Actions that a plan does not try, and why ("Dry run" is a parameter of EC2's calls only, and not of
 /// all of them).
-const UNTRIED: [(&str, &str); 23] = [
+const UNTRIED: [(&str, &str); 27] = [
+    ("ec2:AssociateIamInstanceProfile", PROFILE),
+    ("ec2:DescribeIamInstanceProfileAssociations", PROFILE),
     ("ec2:DescribeImages", READ),
     ("ec2:DescribeInstanceAttribute", READ),
     ("ec2:DescribeInstanceCreditSpecifications", READ),
@@ -34,8 +36,10 @@ const UNTRIED: [(&str, &str); 23] = [
     ("ec2:DescribeSnapshots", READ),
     ("ec2:DescribeSubnets", READ),
     ("ec2:DescribeVolumes", READ),
+    ("ec2:DisassociateIamInstanceProfile", PROFILE),
     ("ec2:GetConsoleScreenshot", "it is evidence only: a start without it is as good"),
     ("ec2:ModifyInstancePlacement", "EC2 has no dry run of it"),
+    ("ec2:ReplaceIamInstanceProfileAssociation", PROFILE),
     ("iam:PassRole", "RunInstances tries it"),
     ("kms:CreateGrant", KEY),
     ("kms:Decrypt", KEY),
@@ -46,6 +50,7 @@ const UNTRIED: [(&str, &str); 23] = [
     ("kms:ReEncryptTo", KEY),
     ("sts:AssumeRole", READ),
 ];
+const PROFILE: &str = "EC2 has no dry run of what changes a profile";
 const READ: &str = "the plan itself calls it";
 const KEY: &str = "EC2 calls it, after it has accepted a volume (apply::volume_given_up says so)";
 /// As [`UNTRIED`], of a whole service.

@@ -199,3 +199,53 @@ fn volumes_that_were_kept_are_not_rewritten_when_their_new_instance_does_not_com
     let plan = workspace.run(&["plan"]).success();
     assert!(!plan.stdout.contains("# Data to write"), "{}", plan.stdout);
 }
+
+/// Changes a record of the cloud, as somebody else would with its calls.
+fn meddle(workspace: &Workspace, kind: &str, id: &str, change: impl Fn(&mut serde_json::Value)) {
+    let path = workspace.path().join(format!(".replant/cloud/{kind}/{id}.json"));
+    let mut record = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut record);
+    fs::write(&path, record.to_string()).unwrap();
+}
+
+#[test]
+fn what_somebody_takes_off_is_put_back_and_what_he_protects_is_left() {
+    let guarded = started("  disk \"root\" {}\n  disk \"data\" { size = 1 }");
+    let workspace = &guarded.0;
+    let id = |address: &str| text(&workspace.state()["resources"][address], "id").to_owned();
+    let (web, data) = (id("instance.web"), id("instance.web.volume.data"));
+    let place = || {
+        let volume = workspace.volumes().into_iter().find(|volume| volume["id"] == data.as_str()).unwrap();
+        let held = &volume["attachment"];
+        (held["instance"].clone(), held["device"].clone(), held["delete_on_termination"].clone())
+    };
+    let before = place();
+    meddle(workspace, "volumes", &data, |volume| volume["attachment"] = serde_json::Value::Null);
+    // QEMU's disks stay as they are while it runs.
+    let plan = workspace.run(&["plan", "--detailed-exitcode"]).code(2);
+    for part in ["volume data is detached", "stopped for this change"] {
+        assert!(plan.stdout.contains(part), "{part}: {}", plan.stdout);
+    }
+    workspace.apply().success();
+    assert_eq!((place(), machines(workspace)), (before, 1));
+    workspace.run(&["plan", "--detailed-exitcode"]).code(0);
+
+    meddle(workspace, "volumes", &data, |volume| {
+        volume["attachment"]["delete_on_termination"] = false.into();
+    });
+    let plan = workspace.run(&["plan", "--detailed-exitcode"]).code(2);
+    assert!(plan.stdout.contains("delete_on_termination"), "{}", plan.stdout);
+    workspace.apply().success();
+    assert_eq!(place().2, true);
+
+    let protect = |is: bool| {
+        meddle(workspace, "instances", &web, |instance| instance["termination_protection"] = is.into());
+    };
+    protect(true);
+    let refused = workspace.run(&["destroy", "--auto-approve"]).code(1);
+    assert!(refused.both().contains("plan::termination_protection"), "{}", refused.both());
+    assert_eq!((machines(workspace), place().0), (1, web.as_str().into()));
+    protect(false);
+    workspace.run(&["destroy", "--auto-approve"]).success();
+    assert_eq!((machines(workspace), workspace.volumes().len(), workspace.instances().len()), (0, 0, 0));
+}

@@ -13,7 +13,7 @@ use crate::support::booting::{LOGIN, Machines, bootable};
 const ELSEWHERE: [&str; 3] = ["zone", "architecture", "network_interface.N.security_group_ids"];
 
 /// Row → lines of the instance, lines of its root disk.
-const CHANGES: [(&str, &str, &str); 29] = [
+const CHANGES: [(&str, &str, &str); 30] = [
     ("tags", "tags = { Role = \"x\" }", ""),
     ("security_group_ids", "security_group_ids = [\"sg-0123456789abcdef0\"]", ""),
     ("termination_protection", "termination_protection = true", ""),
@@ -36,6 +36,7 @@ const CHANGES: [(&str, &str, &str); 29] = [
     ("iam_instance_profile", "iam_instance_profile = \"web\"", ""),
     ("base_ami", "launch { base_ami = \"ami-0123456789abcdef0\" }", ""),
     ("boot_mode", "launch { boot_mode = \"uefi\" }", ""),
+    ("platform", "launch { platform = \"windows\" }", ""),
     ("tags", "", "tags = { Role = \"x\" }"),
     ("size", "", "size = 16"),
     ("type", "", "type = \"gp2\""),

@@ -159,11 +159,22 @@ impl Decoder<'_, '_> {
             ami
         });
         let boot_mode = self.word("boot_mode", &modes);
+        let platform = self.word("platform", &[("linux", "linux"), ("windows", "windows")]);
+        if let (Some(_), Some(_), Some((_, place))) = (platform, &base_ami, self.string("platform")) {
+            self.error(
+                place,
+                "config::platform_of_ami",
+                "a launch names an AMI and a platform",
+                "EC2 takes an instance's platform from its AMI, so that the one of `base_ami` decides it.",
+                "leave one of them out: with `platform` a fitting AMI is chosen",
+            );
+        }
         let console_pattern = self.string("console_pattern").map(|(pattern, place)| {
             self.check_pattern("console_pattern", &pattern, place);
             pattern
         });
         let boot_timeout = self.whole("boot_timeout", 1, 86_400, " seconds");
-        LaunchSpec { method, base_ami, boot_mode, console_pattern, boot_timeout }
+        let platform = platform.map(str::to_owned);
+        LaunchSpec { method, base_ami, boot_mode, platform, console_pattern, boot_timeout }
     }
 }

@@ -6,9 +6,6 @@ use super::volumes::{may_be_done, not_found};
 use crate::provider::slots;
 use crate::provider::types::{AttachmentView, InstanceId, ProviderError, ProviderErrorKind, VolumeId};
 
-/// EC2's words for an attachment that is on its way out.
-const DETACHING: &str = "detaching";
-
 impl Cloud {
     pub(super) async fn attach_volume(
         &self,
@@ -31,7 +28,7 @@ impl Cloud {
         let Ok(now) = self.volume(id).await else { return Err(failed.into()) };
         let is_so = now.and_then(|view| view.attachment).is_some_and(|attachment| {
             attachment.instance_id == *instance
-                && attachment.state != DETACHING
+                && !attachment.is_detaching()
                 && slots::slot(&attachment.device) == slots::slot(device)
         });
         if is_so { Ok(()) } else { Err(failed.into()) }
@@ -84,7 +81,7 @@ impl Cloud {
                 "InvalidAttachment.NotFound",
                 format!("{id} is attached to {instance_id}, not to {instance}"),
             )),
-            Some(AttachmentView { state, .. }) if state == DETACHING || state == "busy" => Ok(()),
+            Some(held) if held.is_detaching() || held.state == "busy" => Ok(()),
             Some(_) => Err(failed.into()),
         }
     }

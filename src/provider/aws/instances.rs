@@ -7,7 +7,9 @@ use super::call::{pages, send};
 use super::client::Cloud;
 use super::views;
 use super::volumes::{PAGE, filters};
-use crate::provider::types::{Filter, InstanceId, InstanceView, ProviderError, ProviderErrorKind};
+use crate::provider::types::{
+    Filter, InstanceId, InstanceView, Protection, ProviderError, ProviderErrorKind,
+};
 
 impl Cloud {
     pub(super) async fn describe_instances(
@@ -70,6 +72,15 @@ impl Cloud {
         let protected = answer.disable_api_stop().and_then(|value| value.value()).unwrap_or(false);
         self.known(|known| known.unstoppable.insert(id.0.clone(), protected));
         Ok(protected)
+    }
+
+    /// Both, asked anew: what is known may be of the plan's time.
+    pub(super) async fn protection(&self, id: &InstanceId) -> Result<Protection, ProviderError> {
+        self.known(|known| {
+            known.protected.remove(&id.0);
+            known.unstoppable.remove(&id.0);
+        });
+        Ok(Protection { termination: self.is_protected(id).await?, stop: self.is_unstoppable(id).await? })
     }
 
     /// One attribute of an instance; `None` when it ended between two calls.

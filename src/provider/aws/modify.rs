@@ -48,6 +48,9 @@ impl Cloud {
             self.change(id, |call| call.disable_api_stop(value.clone())).await?;
             self.known(|known| known.unstoppable.insert(id.0.clone(), protected));
         }
+        if let Some(profile) = &request.iam_instance_profile {
+            self.change_profile(id, profile).await?;
+        }
         self.modify_options(id, request).await?;
         self.keep_or_delete(id, &request.delete_on_termination).await
     }

@@ -14,8 +14,8 @@ use crate::provider::Provider;
 use crate::provider::preflight::{Concern, Preflight};
 use crate::provider::types::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, Filter, ImageId, ImageView,
-    InstanceId, InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, ProviderError, RegisterImage,
-    RunInstance, SnapshotId, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeView,
+    InstanceId, InstanceTypeFacts, InstanceView, ModifyInstance, ModifyVolume, Protection, ProviderError,
+    RegisterImage, RunInstance, SnapshotId, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeView,
 };
 
 /// Amazon EC2.
@@ -132,6 +132,10 @@ impl Provider for AwsProvider {
 
     async fn modify_instance(&self, id: &InstanceId, request: &ModifyInstance) -> Result<(), ProviderError> {
         self.cloud.modify_instance(id, request).await
+    }
+
+    async fn protection(&self, id: &InstanceId) -> Result<Protection, ProviderError> {
+        self.cloud.protection(id).await
     }
 
     async fn instance_status(&self, id: &InstanceId) -> Result<StatusCheck, ProviderError> {

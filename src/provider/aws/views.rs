@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use aws_sdk_ec2::types as sdk;
 
+use super::ami::is_windows;
 use super::options;
 use crate::model::{BootMode, VolumeType};
 use crate::provider::types::{
@@ -223,6 +224,12 @@ fn boot_mode(instance: &sdk::Instance) -> BootMode {
     }
 }
 
+/// `Platform` is said of Windows only (DescribeInstances).
+fn platform(instance: &sdk::Instance) -> &'static str {
+    let is_windows = instance.platform().is_some_and(|platform| is_windows(platform.as_str()));
+    if is_windows { "windows" } else { "linux" }
+}
+
 /// An instance of DescribeInstances; what its attributes say beside is `protected`.
 pub(super) fn instance(instance: &sdk::Instance, protected: bool) -> Result<InstanceView, ProviderError> {
     const OPERATION: &str = "DescribeInstances";
@@ -258,6 +265,7 @@ pub(super) fn instance(instance: &sdk::Instance, protected: bool) -> Result<Inst
         root_device: instance.root_device_name().unwrap_or_default().to_owned(),
         volumes: if state == InstanceState::Terminated { BTreeMap::new() } else { volumes },
         boot_mode: boot_mode(instance),
+        platform: Some(platform(instance).to_owned()),
         termination_protection: protected,
         options: options::described(instance),
         tags: tags(instance.tags()),

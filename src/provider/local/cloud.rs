@@ -174,6 +174,7 @@ impl Desk<'_> {
             options: InstanceOptions::default(),
             slots: std::collections::BTreeMap::new(),
             termination_protection: true,
+            profile: None,
             console_pattern: None,
             boot_timeout: None,
             boot: None,

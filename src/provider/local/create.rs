@@ -162,6 +162,7 @@ impl Desk<'_> {
             stub_root: None,
             image_volumes: Vec::new(),
             termination_protection: false,
+            profile: None,
             // A swap stops it; it is set after the launch.
             options: InstanceOptions { disable_api_stop: false, ..request.options.clone() },
             console_pattern: request.console_pattern.clone(),

@@ -119,6 +119,7 @@ impl Desk<'_> {
             instance.console_pattern = Some(pattern.clone());
         }
         instance.boot_timeout = request.boot_timeout.or(instance.boot_timeout);
+        instance.profile = request.iam_instance_profile.clone().or(instance.profile);
         instance.termination_protection =
             request.termination_protection.unwrap_or(instance.termination_protection);
 

@@ -144,6 +144,10 @@ impl Provider for LocalProvider {
         self.call("DetachVolume", move |desk| desk.detach_volume(&id, &instance)).await
     }
 
+    fn hot_plugs(&self) -> bool {
+        false
+    }
+
     async fn device(&self, id: &VolumeId) -> Result<DeviceFacts, ProviderError> {
         let id = id.clone();
         self.call("DescribeVolumes", move |desk| desk.device(&id)).await

@@ -169,6 +169,9 @@ pub(super) struct InstanceRecord {
     /// hint that is written before the volume's record, which decides.
     pub(super) slots: BTreeMap<String, VolumeId>,
     pub(super) termination_protection: bool,
+    /// The instance profile that it was given since its launch; an empty name: it was taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) profile: Option<String>,
     #[serde(default, skip_serializing_if = "InstanceOptions::is_default")]
     pub(super) options: InstanceOptions,
     pub(super) console_pattern: Option<String>,

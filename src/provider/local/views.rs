@@ -97,10 +97,10 @@ impl Desk<'_> {
             private_ip: instance.private_ip,
             security_group_ids: instance.security_group_ids.clone(),
             key_name: instance.request.as_ref().and_then(|request| request.key_name.clone()),
-            iam_instance_profile: instance
-                .request
-                .as_ref()
-                .and_then(|request| request.iam_instance_profile.clone()),
+            iam_instance_profile: match &instance.profile {
+                Some(given) => Some(given.clone()).filter(|name| !name.is_empty()),
+                None => instance.request.as_ref().and_then(|request| request.iam_instance_profile.clone()),
+            },
             state: match instance.phase {
                 InstancePhase::Pending => InstanceState::Pending,
                 InstancePhase::Running => InstanceState::Running,
@@ -116,6 +116,11 @@ impl Desk<'_> {
                 .map(|(device, volume)| (device, volume.id))
                 .collect(),
             boot_mode: instance.boot_mode,
+            platform: instance.request.as_ref().map(|request| {
+                // For EC2 all is Linux that is not Windows.
+                let is_windows = request.platform.eq_ignore_ascii_case("windows");
+                if is_windows { "windows" } else { "linux" }.to_owned()
+            }),
             termination_protection: instance.termination_protection,
             options: instance.options.clone(),
             tags: instance.tags.clone(),

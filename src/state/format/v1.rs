@@ -252,6 +252,9 @@ pub struct InstanceResource {
     pub architecture: Architecture,
     /// Its boot mode.
     pub boot_mode: BootMode,
+    /// Its platform, `linux` or `windows`, as EC2 took it from its AMI; `None`: nobody has recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// Its zone.
     pub zone: String,
     /// Its subnet, as configured.

@@ -5,6 +5,8 @@ mod crash;
 mod declared;
 mod families;
 mod launch;
+mod outside;
+mod platform;
 mod preflight;
 mod refusals;
 mod restore;

@@ -75,6 +75,7 @@ pub fn instance(number: u64) -> Resource {
         phase: LaunchPhase::Started,
         instance_type: "m6i.large".to_owned(),
         architecture: Architecture::X86_64,
+        platform: None,
         boot_mode: BootMode::Uefi,
         zone: "eu-central-1a".to_owned(),
         subnet_id: Some("subnet-0123456789abcdef0".to_owned()),

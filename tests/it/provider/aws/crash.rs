@@ -141,6 +141,35 @@ fn a_killed_destroy_is_finished() {
     });
 }
 
+/// Whoever changes his mind in the middle of a `destroy` gets back what is not gone, as it was, and the
+/// rest restored anew.
+#[test]
+fn a_killed_destroy_is_taken_back_by_apply() {
+    let whole = restore(json!({}));
+    whole.apply().success();
+    let before = whole.cloud.calls().len();
+    whole.destroy().success();
+    let moments = moments(&whole.cloud.calls()[before..], 6);
+    assert!(moments.len() > 12, "{moments:?}");
+    at_each(&moments, |moment| {
+        let restore = restore(json!({ "delay": 0.05 }));
+        restore.apply().success();
+        let (root, web) = (restore.volume("instance.web.volume.root"), restore.volume("instance.web"));
+        restore.killed_at(&DESTROY, moment.call, moment.after);
+        let listed = restore.listed();
+        let is_there = |all: &[Value], key: &str, id: &str| all.iter().any(|one| one[key] == id);
+        let left =
+            (is_there(&listed.volumes, "VolumeId", &root), is_there(&listed.instances, "InstanceId", &web));
+        applied_again(&restore, &format!("destroy was cut off at {moment:?}"));
+        let is = (restore.volume("instance.web.volume.root") == root, restore.volume("instance.web") == web);
+        // What was just about to go may have gone.
+        assert!(left.0 >= is.0 && left.1 >= is.1, "{moment:?}: {left:?} {is:?}");
+        let terminates =
+            restore.cloud.parameters("TerminateInstances").iter().any(|p| p["InstanceId.1"] == web);
+        assert!(is.1 || terminates, "{moment:?}: it was replaced");
+    });
+}
+
 /// The calls of a whole run that make something.
 fn making(nth: usize) -> Vec<Moment> {
     let whole = restore(json!({}));
