@@ -397,7 +397,7 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
     if recorded.phase == LaunchPhase::Stub {
         reasons.push(Reason::Unfinished { missing: "its volumes are not attached".to_owned() });
     } else if !started && (around.rewritten || !around.new_volumes.is_empty()) {
-        reasons.push(Reason::Unfinished { missing: "its volumes are written again".to_owned() });
+        reasons.push(Reason::VolumesWritten);
     }
     let unfinished = !reasons.is_empty();
     if now.state != spec.state.as_str() && !unfinished {
