@@ -14,6 +14,7 @@ mod seeds;
 mod story;
 mod stuck;
 mod suite;
+mod unreachable;
 mod wire;
 
 use std::collections::BTreeSet;
