@@ -23,7 +23,7 @@ pub fn render_plan_as(plan: &Plan, context: usize, look: Look) -> String {
     text.push_str(&data(plan, paint));
     let changed: Vec<&Change> = plan.changes.iter().filter(|change| change.action != Action::NoOp).collect();
     if !changed.is_empty() {
-        text.push_str(&hanging(&legend(plan, &changed, paint), look.width, 2));
+        text.push_str(&hanging(&legend(plan, &changed, paint), look.width, 0));
         text.push_str("\nReplant will perform the following actions:\n\n");
         for change in &changed {
             text.push_str(&resource(change, paint, look.width));
