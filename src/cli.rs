@@ -27,6 +27,7 @@ pub mod sweep;
 pub mod terminal;
 pub mod validate;
 pub mod variables;
+mod waiting;
 pub mod workspace;
 pub mod write;
 mod write_source;

@@ -19,6 +19,7 @@ mod beyond;
 pub mod block;
 pub mod budget;
 pub mod error;
+mod estimate;
 mod job;
 pub mod manifest;
 pub mod overlay;

@@ -11,6 +11,7 @@ pub mod options;
 pub mod size;
 pub mod spec;
 pub mod volume_limits;
+pub mod waiting;
 pub mod windows_name;
 
 pub use address::{Address, InstanceAddress, InstanceKey, ParseAddressError, Part};

@@ -161,7 +161,7 @@ impl ApplyError {
             Self::State(error) => error.diagnostic(),
             Self::Image(error) => error.diagnostic(),
             Self::Manifest(error) => error.diagnostic(),
-            Self::Copy(error) => error.diagnostic(),
+            Self::Copy(error) => copying(error),
             Self::ImageMoved { path } => Diagnostic::error("apply::image_moved", "An image changed since the plan")
                 .detail(format!(
                     "{} is not the file that the plan was made from, so nothing was written from it.",
@@ -275,6 +275,34 @@ impl ApplyError {
     }
 }
 
+/// A copy's error, with what helps in an apply: the options that its own help names are those of
+/// `replant write`.
+fn copying(error: &crate::copy::CopyError) -> Diagnostic {
+    let mut diagnostic = error.diagnostic();
+    diagnostic.help.retain(|help| !help.contains("--"));
+    match diagnostic.code.as_str() {
+        "copy::target_no_space" => {
+            diagnostic.help = vec![
+                "make room there, or keep the volumes on another filesystem:\nprovider \"local\" { directory = \"…\" }"
+                    .to_owned(),
+                "then apply again".to_owned(),
+            ];
+        }
+        "copy::target_holds_data" => {
+            diagnostic.help = vec![
+                "the volume was made empty, and something else has written to it: look at what that was; if it may be lost, have the volume made anew with apply --replace".to_owned(),
+            ];
+        }
+        _ if diagnostic.help.is_empty() => {
+            diagnostic.help = vec![
+                "apply again: what is safe on the volume is kept, and only the rest is written".to_owned(),
+            ];
+        }
+        _ => {}
+    }
+    diagnostic
+}
+
 /// How what hangs is freed by hand ("Troubleshoot Amazon EBS volume attachment issues", "Troubleshoot
 /// stopping your instance" in EC2's and EBS's guides).
 fn stuck(what: &str, last: &str) -> Option<String> {
@@ -323,13 +351,22 @@ pub fn provider(error: &ProviderError) -> Diagnostic {
             "A limit is reached",
             "free what is not needed or raise the limit, then apply again",
         ),
-        ProviderErrorKind::Unauthorized => {
-            ("provider::unauthorized", "A call is not permitted", "allow it to this role, then apply again")
-        }
+        ProviderErrorKind::Unauthorized => match error.code.as_str() {
+            "NotAnInstance" => {
+                ("provider::not_an_instance", "This machine is no EC2 instance", "name the access node")
+            }
+            "CredentialsMissing" | "CredentialsFailed" => {
+                ("provider::no_credentials", "There are no AWS credentials to work with", "give credentials")
+            }
+            "RegionMissing" => ("provider::no_region", "No AWS region is named", "name the region"),
+            _ => {
+                ("provider::unauthorized", "A call is not permitted", "allow it to this role, then try again")
+            }
+        },
         ProviderErrorKind::Throttled | ProviderErrorKind::Unavailable => (
             "provider::unavailable",
             "The provider did not answer",
-            "apply again: what was begun is finished or adopted",
+            "try again: what an apply has begun, the next one finishes or adopts",
         ),
         ProviderErrorKind::DeviceRefused => (
             "provider::device_refused",
@@ -339,14 +376,8 @@ pub fn provider(error: &ProviderError) -> Diagnostic {
         ProviderErrorKind::Io => (
             "provider::io",
             "A file or program of this machine failed",
-            "mend what the message names, then apply again",
+            "mend what the message names, then try again",
         ),
     };
-    let mut detail = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        detail.push_str(&format!("\nbecause: {cause}"));
-        source = cause.source();
-    }
-    Diagnostic::error(code, summary).detail(detail).help(error.help.unwrap_or(help))
+    Diagnostic::error(code, summary).detail(error.said()).help(error.help.unwrap_or(help))
 }

@@ -68,6 +68,15 @@ pub enum Event {
         written: u64,
         /// Whether it is being read back.
         verifying: bool,
+        /// Bytes of the image's data; 0 while it is read back.
+        #[serde(default)]
+        data: u64,
+        /// Bytes of them that are not dealt with yet.
+        #[serde(default)]
+        data_left: u64,
+        /// Milliseconds until it is written, as predicted, when something is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_left: Option<u64>,
     },
     /// A node is done.
     NodeFinished {

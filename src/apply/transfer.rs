@@ -219,9 +219,9 @@ impl Context {
         self.count(|tally| tally.bytes_written += written.written_bytes);
         let verified = if self.options.verify { ", verified" } else { "" };
         Ok(format!(
-            "{} of data, {} of zeros{verified}, content {}",
-            crate::model::Bytes(written.data_bytes),
-            crate::model::Bytes(written.zero_bytes),
+            "{} written of {} of data{verified}, content {}",
+            crate::model::Bytes(written.written_bytes),
+            crate::model::Bytes(plan.data_bytes),
             written.content.short()
         ))
     }
@@ -256,7 +256,7 @@ impl Context {
             budget: Arc::clone(&self.budget),
             ..copy::WriteOptions::new(plan.image.identity)
         };
-        let watcher = Watcher { context: self, address, total: plan.image.size };
+        let watcher = Watcher { context: self, address, total: plan.image.size, data: plan.data_bytes };
         let cancel = self.cancel.copies();
         let outcome = copy::write(&image, &target, &options, &watcher, &cancel).map_err(failed)?;
         if self.options.verify {
@@ -389,16 +389,34 @@ struct Watcher<'a> {
     context: &'a Context,
     address: &'a Address,
     total: u64,
+    data: u64,
 }
 
 impl copy::Observer for Watcher<'_> {
     fn event(&self, event: &copy::Event) {
-        let (done, written, verifying) = match event {
-            copy::Event::Progress { done, written, .. } => (*done, *written, false),
-            copy::Event::Verified { done } => (*done, 0, true),
-            _ => return,
-        };
         let (address, total) = (self.address.clone(), self.total);
-        self.context.tell(&Event::WriteProgress { address, done, total, written, verifying });
+        self.context.tell(&match *event {
+            copy::Event::Progress { done, written, data_left, time_left, .. } => Event::WriteProgress {
+                address,
+                done,
+                total,
+                written,
+                verifying: false,
+                data: self.data,
+                data_left: data_left.unwrap_or(0),
+                time_left,
+            },
+            copy::Event::Verified { done } => Event::WriteProgress {
+                address,
+                done,
+                total,
+                written: 0,
+                verifying: true,
+                data: 0,
+                data_left: 0,
+                time_left: None,
+            },
+            _ => return,
+        });
     }
 }

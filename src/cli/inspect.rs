@@ -243,6 +243,7 @@ impl MachineArguments {
 /// Inspects, and prints the report.
 #[must_use]
 pub fn run(directory: &Path, command: &Inspect) -> Exit {
+    let _watch = super::waiting::Watch::begin();
     match inspect(directory, command) {
         Ok(inspection) if inspection.is_blocked() => Exit::Blocked,
         Ok(_) => Exit::Success,

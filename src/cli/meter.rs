@@ -1,7 +1,7 @@
 //! A copy's progress as a person or a program wants it.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,35 +9,40 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::terminal;
 use crate::copy::{Event, Observer};
 use crate::model::Bytes;
+use crate::ui::human::units;
 use crate::ui::json::{Line, Said, line};
+use crate::ui::progress::board::{Progress, Writing};
+use crate::ui::progress::rate::Rate;
 
 /// Between two lines where nobody watches a bar.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// A bar where the end is known, and where it is not.
-const KNOWN: &str = "{msg:9} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-const UNKNOWN: &str = "{msg:9} {spinner} {bytes} have come, {bytes_per_sec}";
+const KNOWN: &str = "{prefix:9} [{bar:24}] {percent:>3} % {msg}";
+const UNKNOWN: &str = "{prefix:9} {spinner} {msg}";
 
 /// Shows a copy's events.
 pub enum Meter {
     /// A bar that is redrawn, on standard error.
-    Bar(ProgressBar),
+    Bar(ProgressBar, Mutex<Seen>),
     /// A line now and then, on standard error.
-    Lines(Mutex<Lines>),
+    Lines(Mutex<(Seen, Instant)>),
     /// Each event as a JSON line, on standard output.
     Json,
 }
 
-/// What plain lines need to remember.
-pub struct Lines {
-    /// 0 when it is not known.
-    total: u64,
+/// What was seen of a copy.
+pub struct Seen {
     verb: &'static str,
-    /// Whether what has come is counted, not what is done.
-    received: bool,
     begun: Instant,
-    before: u64,
-    next: Instant,
+    /// The disk's size, where it is known.
+    total: Option<u64>,
+    /// Bytes of data that were to be dealt with; 0 where that is not known.
+    data: u64,
+    writing: Writing,
+    /// What has come of a stream whose size is not known.
+    received: Rate,
+    come: u64,
 }
 
 impl Meter {
@@ -58,27 +63,21 @@ impl Meter {
         if json {
             return Self::Json;
         }
+        let now = Instant::now();
+        let seen = Seen::new("Writing", Some(0));
         if watched {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template(KNOWN) {
-                bar.set_style(style);
-                return Self::Bar(bar);
+                bar.set_style(style.progress_chars("=> "));
+                return Self::Bar(bar, Mutex::new(seen));
             }
         }
-        let now = Instant::now();
-        Self::Lines(Mutex::new(Lines {
-            total: 0,
-            verb: "Writing",
-            received: false,
-            begun: now,
-            before: 0,
-            next: now + BETWEEN_LINES,
-        }))
+        Self::Lines(Mutex::new((seen, now + BETWEEN_LINES)))
     }
 
     /// Takes the bar away, when there is one.
     pub fn clear(&self) {
-        if let Self::Bar(bar) = self {
+        if let Self::Bar(bar, _) = self {
             bar.finish_and_clear();
         }
     }
@@ -88,99 +87,92 @@ impl Observer for Meter {
     fn event(&self, event: &Event) {
         match self {
             Self::Json => terminal::print(&Line { version: line::VERSION, said: Said::Copy(event) }.render()),
-            Self::Bar(bar) => match *event {
-                Event::Started { total, resumed, .. } => {
-                    bar.set_length(total);
-                    bar.set_message("Writing");
-                    bar.set_position(resumed);
-                    bar.reset_eta();
+            Self::Bar(bar, seen) => {
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let was_known = seen.total.is_some();
+                if !seen.take(event) {
+                    return;
                 }
-                Event::Streaming { total: Some(total), resumed } => {
-                    bar.set_length(total);
-                    bar.set_message("Writing");
-                    bar.set_position(resumed);
-                    bar.reset_eta();
-                }
-                Event::Streaming { total: None, .. } => {
-                    if let Ok(style) = ProgressStyle::with_template(UNKNOWN) {
-                        bar.set_style(style);
+                if was_known != seen.total.is_some() {
+                    let template = if was_known { UNKNOWN } else { KNOWN };
+                    if let Ok(style) = ProgressStyle::with_template(template) {
+                        bar.set_style(style.progress_chars("=> "));
                     }
-                    bar.set_message("Writing");
                 }
-                Event::Received { bytes } if bar.length().is_none() => bar.set_position(bytes),
-                Event::Progress { .. } if bar.length().is_none() => {}
-                Event::Verifying { total } => {
-                    if let Ok(style) = ProgressStyle::with_template(KNOWN) {
-                        bar.set_style(style);
-                    }
-                    bar.reset();
+                bar.set_prefix(seen.verb);
+                if seen.total.is_some() {
+                    let (done, total) = seen.writing.part();
                     bar.set_length(total);
-                    bar.set_message("Verifying");
+                    bar.set_position(done);
                 }
-                Event::Progress { done, .. } | Event::Verified { done } => bar.set_position(done),
-                Event::Updating(_)
-                | Event::Checkpoint { .. }
-                | Event::Finished { .. }
-                | Event::Received { .. } => {}
-            },
+                bar.set_message(seen.describe());
+            }
             Self::Lines(lines) => {
-                let mut lines = lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                match *event {
-                    Event::Started { total, resumed, .. } => lines.begin("Writing", total, resumed),
-                    Event::Streaming { total, resumed } => {
-                        lines.begin("Writing", total.unwrap_or(0), resumed);
-                        lines.received = total.is_none();
-                    }
-                    Event::Received { bytes } if lines.received => lines.tick(bytes),
-                    Event::Progress { .. } if lines.received => {}
-                    Event::Verifying { total } => lines.begin("Verifying", total, 0),
-                    Event::Progress { done, .. } | Event::Verified { done } => lines.tick(done),
-                    Event::Updating(_)
-                    | Event::Checkpoint { .. }
-                    | Event::Finished { .. }
-                    | Event::Received { .. } => {}
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                let (verb, now) = (lines.0.verb, Instant::now());
+                if !lines.0.take(event) {
+                    return;
+                }
+                if lines.0.verb != verb {
+                    lines.1 = now + BETWEEN_LINES;
+                } else if now >= lines.1 {
+                    lines.1 = now + BETWEEN_LINES;
+                    terminal::say(&format!("{}: {}\n", lines.0.verb, lines.0.describe()));
                 }
             }
         }
     }
 }
 
-impl Lines {
-    fn begin(&mut self, verb: &'static str, total: u64, before: u64) {
-        let now = Instant::now();
-        *self = Self { total, verb, received: false, begun: now, before, next: now + BETWEEN_LINES };
+impl Seen {
+    fn new(verb: &'static str, total: Option<u64>) -> Self {
+        let (writing, received) = (Writing::default(), Rate::default());
+        Self { verb, begun: Instant::now(), total, data: 0, writing, received, come: 0 }
     }
 
-    fn tick(&mut self, done: u64) {
-        let now = Instant::now();
-        if now < self.next {
-            return;
-        }
-        self.next = now + BETWEEN_LINES;
-        let seconds = now.duration_since(self.begun).as_secs_f64().max(0.001);
-        let speed = done.saturating_sub(self.before) as f64 / seconds;
-        if self.received {
-            return terminal::say(&format!(
-                "{}: {} have come, {}/s\n",
-                self.verb,
-                Bytes(done),
-                Bytes(speed as u64)
-            ));
-        }
-        let left = match speed {
-            speed if speed > 0.0 => {
-                let seconds = self.total.saturating_sub(done) as f64 / speed;
-                format!(", {} left", duration(Duration::from_secs_f64(seconds.min(1e9))))
+    /// Takes an event in; whether it changed what is shown.
+    fn take(&mut self, event: &Event) -> bool {
+        let now = self.begun.elapsed();
+        let total = self.total.unwrap_or(0);
+        let at = match *event {
+            Event::Started { total, data, resumed, .. } => {
+                *self = Self { data, ..Self::new("Writing", Some(total)) };
+                Progress { done: resumed, total, data, data_left: data, ..Progress::default() }
             }
-            _ => String::new(),
+            Event::Streaming { total, resumed } => {
+                *self = Self::new("Writing", total);
+                Progress { done: resumed, total: total.unwrap_or(0), ..Progress::default() }
+            }
+            Event::Received { bytes } if self.total.is_none() => {
+                self.come = bytes;
+                self.received.sample(now, bytes);
+                return true;
+            }
+            Event::Verifying { total } => {
+                *self = Self::new("Verifying", Some(total));
+                Progress { total, verifying: true, ..Progress::default() }
+            }
+            Event::Progress { done, written, data_left, time_left, .. } => {
+                let (data, data_left) = (self.data, data_left.unwrap_or(0));
+                Progress { done, total, written, verifying: false, data, data_left, time_left }
+            }
+            Event::Verified { done } => Progress { done, total, verifying: true, ..Progress::default() },
+            Event::Updating(_)
+            | Event::Checkpoint { .. }
+            | Event::Finished { .. }
+            | Event::Received { .. } => return false,
         };
-        terminal::say(&format!(
-            "{}: {} of {}, {}/s{left}\n",
-            self.verb,
-            Bytes(done),
-            Bytes(self.total),
-            Bytes(speed as u64)
-        ));
+        self.writing.update(now, at);
+        true
+    }
+
+    /// `123 MiB of 655.1 MiB, 39.9 MiB/s, 15 s left`.
+    fn describe(&self) -> String {
+        if self.total.is_some() {
+            return self.writing.describe();
+        }
+        let speed = self.received.per_second().map(|speed| format!(", {}", units::speed(speed)));
+        format!("{} have come{}", Bytes(self.come), speed.unwrap_or_default())
     }
 }
 

@@ -95,7 +95,18 @@ impl From<Diagnostic> for Failure {
 impl From<CopyError> for Failure {
     fn from(error: CopyError) -> Self {
         let interrupted = matches!(error, CopyError::Cancelled { .. });
-        Self(error.diagnostic(), if interrupted { Exit::Interrupted } else { Exit::Failure })
+        let mut diagnostic = error.diagnostic();
+        // `--manifest` and `--resume` are options of `write`.
+        for help in &mut diagnostic.help {
+            if help.contains("--force") && help.contains("--resume") {
+                *help = "If it may be lost, say so with --force.".to_owned();
+            }
+        }
+        diagnostic.help.retain(|help| !help.contains("--resume"));
+        if diagnostic.help.is_empty() {
+            diagnostic = diagnostic.help("Mend that, and write it again from the beginning, with --force.");
+        }
+        Self(diagnostic, if interrupted { Exit::Interrupted } else { Exit::Failure })
     }
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::inspect_guest::SandboxInspector;
 use super::variables::Variables;
+use super::waiting::Watch;
 use crate::apply::Specs;
 use crate::config::{self, Config, Evaluated, KnownFacts};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
@@ -130,6 +131,7 @@ impl Workspace {
             if unread.is_empty() {
                 return Ok((evaluated, diagnostics));
             }
+            let _watch = Watch::begin();
             let found = runtime.block_on(data::read(&*self.provider, &unread))?;
             self.data.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
         }
@@ -172,6 +174,7 @@ impl Workspace {
         state: &State,
     ) -> Result<BTreeMap<InstanceAddress, Machine>, Diagnostics> {
         let (evaluated, _) = self.evaluate(runtime, state, &BTreeSet::new())?;
+        let _watch = Watch::begin();
         let types = BTreeMap::new();
         let inspector = SandboxInspector::new(&self.directory, &types);
         let (machines, diagnostics) = resolve(&evaluated.instances, &Pins::of(state), &inspector, &|_| false);
@@ -235,6 +238,7 @@ impl Workspace {
         wishes: &Wishes,
         desired: Option<(&Evaluated, Option<BTreeMap<InstanceAddress, Machine>>, &BTreeSet<InstanceAddress>)>,
     ) -> Result<(Plan, Overlays, BTreeMap<InstanceAddress, Machine>), Diagnostics> {
+        let _watch = Watch::begin();
         let specs = desired.as_ref().map(|(evaluated, ..)| evaluated.instances.clone()).unwrap_or_default();
         let outputs = desired.as_ref().map(|(evaluated, ..)| evaluated.outputs.clone()).unwrap_or_default();
         let types = specs.values().map(|spec| spec.instance_type.clone()).collect();
@@ -348,8 +352,9 @@ fn add_missing(
 fn unread(error: &ProviderError, blocks: &plan::Blocks) -> Diagnostics {
     let is_node = error.code == "NotAnInstance"
         || (error.kind == ProviderErrorKind::NotFound && error.code.starts_with("InvalidInstanceI"));
-    let span = if is_node { &blocks.access_node } else { &blocks.provider };
-    crate::apply::error::provider(error).at(span.clone()).into()
+    // Without an access_node block, it is the provider's.
+    let span = blocks.access_node.clone().filter(|_| is_node).or_else(|| blocks.provider.clone());
+    crate::apply::error::provider(error).at(span).into()
 }
 
 /// The provider that the configuration names, or the one that it is rehearsed on.
@@ -369,8 +374,11 @@ fn open_provider(
         false => settings,
     };
     // The cloud's directory is already joined to the configuration's.
-    let provider = LocalProvider::open(&settings, &evaluated.access_node, Path::new(""))
-        .map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
+    let provider =
+        LocalProvider::open(&settings, &evaluated.access_node, Path::new("")).map_err(|error| {
+            let span = evaluated.provider_span.clone();
+            Diagnostics::from(crate::apply::error::provider(&error).at(span))
+        })?;
     Ok(Arc::new(provider))
 }
 

@@ -72,6 +72,7 @@ impl Source {
             stall: (stream.stall_timeout > 0).then(|| Duration::from_secs(stream.stall_timeout)),
         };
         let image = image.within(directory);
+        let _watch = super::waiting::Watch::begin();
         let streamed = match &image {
             Location::Input => Some(Stream::stdin(&options)),
             Location::Local(path) if is_for_stream(path, &options) => Some(Stream::path(path, &options)),

@@ -230,7 +230,8 @@ impl Reader<'_> {
             )
             .detail(format!("`{how}=…` is given, and no block declares the variable `{name}`."));
             error.help.extend(suggest::help(name, declared.keys().map(|name| &**name)));
-            self.diagnostics.push(error.help(format!("or declare it: variable \"{name}\" {{}}")));
+            let or = if error.help.is_empty() { "" } else { "or " };
+            self.diagnostics.push(error.help(format!("{or}declare it: variable \"{name}\" {{}}")));
         }
         given
     }

@@ -4,11 +4,12 @@
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::base::{Base, Was};
 use super::block::{self, BLOCK, Buffer, Content};
 use super::budget::lock;
+use super::estimate::{Estimate, Spent};
 use super::manifest::{Settled, What};
 use super::pool::Pool;
 use super::work::{self, Feed, Unit};
@@ -36,6 +37,12 @@ struct Counts {
     zero: AtomicU64,
     zeroed: AtomicU64,
     kept: AtomicU64,
+    /// Of blocks with data: how much of them is data, and the nanoseconds that they took.
+    data: AtomicU64,
+    data_time: AtomicU64,
+    /// Of the other blocks: how long they are, and the nanoseconds that they took.
+    empty: AtomicU64,
+    empty_time: AtomicU64,
 }
 
 /// One write: what the workers and their coordinator share.
@@ -71,16 +78,20 @@ impl<'a, F: Feed> Job<'a, F> {
     }
 
     /// Starts the workers, tells progress and makes checkpoints until they have ended; then the
-    /// last checkpoint. `resumed` bytes were done before.
+    /// last checkpoint. `resumed` bytes were done before; `data` bytes of data are left, where
+    /// that is known.
     pub(super) fn run(
         &self,
         manifest: &mut Manifest,
-        resumed: u64,
+        (resumed, data): (u64, Option<u64>),
         observer: &dyn Observer,
     ) -> Result<Tally, CopyError> {
-        let mut last = Instant::now();
+        let begun = Instant::now();
+        let (mut last, mut estimate) = (begun, Estimate::default());
+        estimate.sample(Duration::ZERO, Spent::default());
         let ticked = self.pool.run("copy", self.options.threads, &|| self.work(), &mut || {
-            self.tell(resumed, observer);
+            estimate.sample(begun.elapsed(), self.spent());
+            self.tell((resumed, data), &estimate, observer);
             if self.pool.must_stop() {
                 self.feed.stop();
             }
@@ -94,18 +105,33 @@ impl<'a, F: Feed> Job<'a, F> {
         let ended = ticked.and_then(|()| self.checkpoint(manifest, observer));
         self.pool.failure()?;
         ended?;
-        self.tell(resumed, observer);
+        estimate.sample(begun.elapsed(), self.spent());
+        self.tell((resumed, data), &estimate, observer);
         let bytes = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Counts { done: _, read, written, zero: _, zeroed, kept } = &self.counts;
+        let Counts { read, written, zeroed, kept, .. } = &self.counts;
         Ok(Tally { read: bytes(read), written: bytes(written), zeroed: bytes(zeroed), kept: bytes(kept) })
     }
 
-    fn tell(&self, resumed: u64, observer: &dyn Observer) {
+    fn spent(&self) -> Spent {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counts { data, data_time, empty, empty_time, .. } = &self.counts;
+        Spent { data: of(data), data_time: of(data_time), zero: of(empty), zero_time: of(empty_time) }
+    }
+
+    fn tell(&self, (resumed, data): (u64, Option<u64>), estimate: &Estimate, observer: &dyn Observer) {
+        let done = resumed + self.counts.done.load(Ordering::Relaxed);
+        let data_left = data.map(|data| data.saturating_sub(self.counts.data.load(Ordering::Relaxed)));
+        let time_left = data_left.and_then(|data| {
+            let zeros = self.feed.size().saturating_sub(done).saturating_sub(data);
+            estimate.left(data, zeros)
+        });
         observer.event(&Event::Progress {
-            done: resumed + self.counts.done.load(Ordering::Relaxed),
+            done,
             written: self.counts.written.load(Ordering::Relaxed),
             zero: self.counts.zero.load(Ordering::Relaxed),
             unchanged: self.counts.kept.load(Ordering::Relaxed),
+            data_left,
+            time_left: time_left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         });
         if let Some(bytes) = self.feed.received() {
             observer.event(&Event::Received { bytes });
@@ -134,11 +160,30 @@ impl<'a, F: Feed> Job<'a, F> {
         let mut bench = Bench { held: F::Held::default(), buffer: Buffer::new(), scratch: None };
         while !self.pool.must_stop() {
             match self.feed.next(&mut bench.held, &mut bench.buffer)? {
-                Some(unit) => self.carry_out(unit, &mut bench)?,
+                Some(unit) => {
+                    let begun = Instant::now();
+                    self.carry_out(unit, &mut bench)?;
+                    self.spend(unit, begun.elapsed(), &bench.held);
+                }
                 None => break,
             }
         }
         Ok(())
+    }
+
+    /// Takes down what a unit cost.
+    fn spend(&self, unit: Unit, took: Duration, held: &F::Held) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let (bytes, (all, time)) = match unit {
+            Unit::Data(index) => (self.feed.data(index, held), (&self.counts.data, &self.counts.data_time)),
+            Unit::Zero { first, count, .. } | Unit::Keep { first, count } => {
+                let bytes = self.feed.size().min((first + count) * BLOCK).saturating_sub(first * BLOCK);
+                (bytes, (&self.counts.empty, &self.counts.empty_time))
+            }
+            Unit::Check(_) => return,
+        };
+        all.fetch_add(bytes, Ordering::Relaxed);
+        time.fetch_add(took, Ordering::Relaxed);
     }
 
     fn carry_out(&self, unit: Unit, bench: &mut Bench<F::Held>) -> Result<(), CopyError> {
@@ -172,7 +217,12 @@ impl<'a, F: Feed> Job<'a, F> {
                         let length = bytes.len() as u64;
                         self.zero(index * BLOCK, length, &mut bench.buffer)?;
                     }
-                    Content::Data(_) => self.write(index, bytes, &mut bench.scratch)?,
+                    Content::Data(_) => {
+                        let written = self.write(index, bytes, &mut bench.scratch)?;
+                        // Zeros that are written along with the data around them are no data.
+                        let written = written.min(self.feed.data(index, &bench.held));
+                        self.counts.written.fetch_add(written, Ordering::Relaxed);
+                    }
                 }
                 let what = if kept { What::Kept } else { What::Now(content) };
                 self.settle(index, 1, what, content == Content::Zero);
@@ -222,8 +272,10 @@ impl<'a, F: Feed> Job<'a, F> {
         }
     }
 
-    /// Writes a block, without its runs of zeros where those are cheaper to skip.
-    fn write(&self, index: u64, bytes: &[u8], scratch: &mut Option<Buffer>) -> Result<(), CopyError> {
+    /// Writes a block, without its runs of zeros where those are cheaper to skip; says how many
+    /// bytes that were.
+    fn write(&self, index: u64, bytes: &[u8], scratch: &mut Option<Buffer>) -> Result<u64, CopyError> {
+        let mut written = 0;
         let offset = index * BLOCK;
         let runs = match self.target.skips_parts() {
             true => block::runs(bytes, self.target.gap()),
@@ -236,10 +288,10 @@ impl<'a, F: Feed> Job<'a, F> {
             } else {
                 self.options.budget.throttle(length, &|| self.pool.must_stop());
                 self.target.write(at, &bytes[start..end]).map_err(|source| self.write_error(at, source))?;
-                self.counts.written.fetch_add(length, Ordering::Relaxed);
+                written += length;
             }
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Makes a range zero; says how many bytes had to be written for that.

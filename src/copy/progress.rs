@@ -20,8 +20,8 @@ pub enum Event {
     Started {
         /// The disk's size.
         total: u64,
-        /// Bytes that the image's metadata calls data (they may still be zeros), where not all is
-        /// done.
+        /// Bytes that the image's metadata calls data (they may still be zeros), in blocks that
+        /// are not done.
         data: u64,
         /// Bytes that it calls zero there.
         zero: u64,
@@ -46,12 +46,20 @@ pub enum Event {
         /// Bytes of the disk that are finished, those of earlier runs and those that an update
         /// need not look at included.
         done: u64,
-        /// Bytes that this run wrote as data.
+        /// Bytes of data that this run wrote.
         written: u64,
         /// Bytes that this run found to be zero.
         zero: u64,
         /// Bytes that this run looked at and found on the target already.
         unchanged: u64,
+        /// Bytes of data that are not dealt with yet, of those that [`Started`](Self::Started)
+        /// counts; unknown of a stream.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        data_left: Option<u64>,
+        /// Milliseconds until the end, by what data and zeros have cost lately; unknown of a
+        /// stream, and at first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_left: Option<u64>,
     },
     /// The target was flushed and the manifest says so: a crash loses nothing of it.
     Checkpoint {

@@ -85,7 +85,8 @@ pub fn write_stream(
         target,
         options,
     };
-    let tally = Job::new(&feed, target, &base, options, cancel).run(&mut manifest, resumed, observer)?;
+    let tally =
+        Job::new(&feed, target, &base, options, cancel).run(&mut manifest, (resumed, None), observer)?;
     let size = feed.size();
     let (position, ended) = {
         let reading = lock(&feed.reading);

@@ -11,7 +11,7 @@ use super::manifest::Ranges;
 use super::retry;
 use super::survey::WINDOW;
 use crate::image::overlay::READ_CHUNK;
-use crate::image::{BlockSource, ReadSet};
+use crate::image::{BlockSource, ReadSet, Run};
 use crate::model::Digest;
 
 /// Most blocks of zeros in one unit: large enough that deallocating is cheap, small enough that
@@ -61,6 +61,12 @@ pub(super) trait Feed: Sync {
     /// Bytes of the disk; of a stream whose size is not known yet, the most that they can be.
     fn size(&self) -> u64;
 
+    /// How many bytes of a block that this worker was given last are data, by the metadata.
+    fn data(&self, index: u64, held: &Self::Held) -> u64 {
+        let _nothing_is_known = held;
+        block::length(index, self.size())
+    }
+
     /// How many bytes have come, where they come as a stream.
     fn received(&self) -> Option<u64> {
         None
@@ -83,13 +89,21 @@ impl<'a> Positions<'a> {
 }
 
 impl Feed for Positions<'_> {
-    type Held = ();
+    /// How many bytes of the block are data.
+    type Held = u64;
 
-    fn next(&self, (): &mut (), _: &mut Buffer) -> Result<Option<Unit>, CopyError> {
-        lock(&self.work).next()
+    fn next(&self, held: &mut u64, _: &mut Buffer) -> Result<Option<Unit>, CopyError> {
+        let mut work = lock(&self.work);
+        let unit = work.next()?;
+        *held = work.data;
+        Ok(unit)
     }
 
-    fn read(&self, index: u64, (): &mut (), bytes: &mut [u8]) -> Result<(), CopyError> {
+    fn data(&self, _: u64, held: &u64) -> u64 {
+        *held
+    }
+
+    fn read(&self, index: u64, _: &mut u64, bytes: &mut [u8]) -> Result<(), CopyError> {
         let offset = index * BLOCK;
         retry::source(|| self.source.read_at(offset, bytes))
             .map_err(|source| CopyError::Source { offset, source })
@@ -108,6 +122,10 @@ pub(super) struct Work<'a> {
     expect: &'a ReadSet,
     next: u64,
     queue: VecDeque<Unit>,
+    /// How much of each block with data in the queue is data.
+    weights: VecDeque<u64>,
+    /// How much of the unit that was given last is data.
+    data: u64,
 }
 
 impl<'a> Work<'a> {
@@ -118,7 +136,16 @@ impl<'a> Work<'a> {
         base: &'a Base,
         expect: &'a ReadSet,
     ) -> Self {
-        Self { source, done, base, expect, next: 0, queue: VecDeque::new() }
+        Self {
+            source,
+            done,
+            base,
+            expect,
+            next: 0,
+            queue: VecDeque::new(),
+            weights: VecDeque::new(),
+            data: 0,
+        }
     }
 
     /// The next unit; `None` when there is none.
@@ -127,7 +154,12 @@ impl<'a> Work<'a> {
         while self.queue.is_empty() && self.next < blocks {
             self.plan_window(blocks)?;
         }
-        Ok(self.queue.pop_front())
+        let unit = self.queue.pop_front();
+        self.data = match unit {
+            Some(Unit::Data(_)) => self.weights.pop_front().unwrap_or(0),
+            _ => 0,
+        };
+        Ok(unit)
     }
 
     fn plan_window(&mut self, blocks: u64) -> Result<(), CopyError> {
@@ -146,9 +178,19 @@ impl<'a> Work<'a> {
         for (index, was) in (first..last).zip(zeros) {
             let start = index * BLOCK;
             let end = start + block::length(index, size);
-            while runs.next_if(|run| run.range.end <= start).is_some() {}
-            let zero =
-                runs.peek().is_some_and(|run| run.zero && run.range.start <= start && end <= run.range.end);
+            // What no run calls zero is data.
+            let mut data = end - start;
+            let zeros_of = |run: &Run| match run.zero {
+                true => run.range.end.min(end).saturating_sub(run.range.start.max(start)),
+                false => 0,
+            };
+            while let Some(run) = runs.next_if(|run| run.range.end <= end) {
+                data = data.saturating_sub(zeros_of(run));
+            }
+            if let Some(run) = runs.peek() {
+                data = data.saturating_sub(zeros_of(run));
+            }
+            let zero = data == 0;
             let expected = expected(self.expect, index).next().is_some();
             let unit = match (self.done.contains(index), zero, expected) {
                 (true, _, false) => continue,
@@ -159,7 +201,10 @@ impl<'a> Work<'a> {
                 (false, true, false) => {
                     Unit::Zero { first: index, count: 1, recorded: was == Was::Perhaps(Content::Zero) }
                 }
-                (false, ..) => Unit::Data(index),
+                (false, ..) => {
+                    self.weights.push_back(data);
+                    Unit::Data(index)
+                }
             };
             self.push(unit);
         }
@@ -210,7 +255,7 @@ mod tests {
     use super::super::manifest::{Settled, What, v2};
     use super::super::{Header, Manifest};
     use super::*;
-    use crate::image::{Run, SourceError};
+    use crate::image::SourceError;
 
     struct Sketch(Vec<(u64, bool)>);
 

@@ -149,7 +149,11 @@ pub fn write(
     let cleared = beyond::clear_stray(target, &manifest, cancel)?;
     let work = Work::new(source, manifest.done().clone(), &base, &options.expect);
     let feed = Positions::new(source, work);
-    let tally = Job::new(&feed, target, &base, options, cancel).run(&mut manifest, before, observer)?;
+    let tally = Job::new(&feed, target, &base, options, cancel).run(
+        &mut manifest,
+        (before, Some(survey.data)),
+        observer,
+    )?;
     if cancel.is_cancelled() && manifest.done_bytes() < size {
         return Err(CopyError::Cancelled { done: manifest.done_bytes(), total: size });
     }

@@ -94,7 +94,7 @@ fn unknown(file: &Window, name: &Path) -> Result<ImageError, SourceError> {
     if let Some(what) = foreign::by_name(name) {
         return Ok(unsupported(file, what));
     }
-    let looks = signature(file, &foreign::CONTENTS)?;
+    let looks = if file.len() == 0 { Some(foreign::EMPTY) } else { signature(file, &foreign::CONTENTS)? };
     Ok(ImageError::UnknownFormat { file: file.path().to_owned(), looks })
 }
 

@@ -27,7 +27,7 @@ pub enum ImageError {
         file: PathBuf,
     },
     /// Nothing says what its format is.
-    #[error("{} has no format that Replant knows, and its name does not say that it is a raw disk{}", file.display(), looks.map(|looks| format!("; it {looks}")).unwrap_or_default())]
+    #[error("{} {}", file.display(), of_no_format(*looks))]
     UnknownFormat {
         /// Which file.
         file: PathBuf,
@@ -230,6 +230,19 @@ pub enum ImageError {
     /// What a file holds is not what its format demands, or it cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+}
+
+/// What is said of a file of no known format.
+fn of_no_format(looks: Option<&str>) -> String {
+    match looks {
+        Some(empty) if empty == foreign::EMPTY => empty.to_owned(),
+        looks => {
+            let looks = looks.map(|looks| format!("; it {looks}")).unwrap_or_default();
+            format!(
+                "has no format that Replant knows, and its name does not say that it is a raw disk{looks}"
+            )
+        }
+    }
 }
 
 impl ImageError {

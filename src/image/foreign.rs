@@ -139,6 +139,9 @@ pub(super) fn by_name(name: &Path) -> Option<&'static str> {
         .map(|(_, what, _)| *what)
 }
 
+/// A file of no bytes.
+pub(super) const EMPTY: &str = "is empty";
+
 /// What to do with a file that is `what`.
 pub(super) fn help(what: &str, file: &Path) -> String {
     let advice = match what {
@@ -149,6 +152,9 @@ pub(super) fn help(what: &str, file: &Path) -> String {
         BOCHS => Qemu("bochs"),
         CLOOP => Qemu("cloop"),
         DMG => Qemu("dmg"),
+        EMPTY => Words(
+            "It has no bytes at all: the backup or the copy of it did not come to an end. Copy it again.",
+        ),
         OPTICAL => Words("There is no machine on it to restore: name the machine's disk."),
         EWF | EWF2 => Command("Export the disk in it first:", "ewfexport -u -t {raw} -f raw {}"),
         AFF => Command("Convert it first:", "affconvert -r {}"),

@@ -84,11 +84,14 @@ fn candidates(recorded: &[Vec<u8>]) -> Vec<Vec<u8>> {
 /// What to say of a parent that is not there: its name, and where it belongs.
 pub(super) fn advice(file: &Path, parent: Option<&str>) -> Vec<String> {
     let name = parent.and_then(|parent| parent.rsplit(['/', '\\']).next()).filter(|name| !name.is_empty());
-    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new(".")).display();
+    let directory = file.parent().map(|directory| directory.display().to_string());
+    let place = match directory.filter(|directory| !matches!(directory.as_str(), "" | "." | "./")) {
+        Some(directory) => format!("into `{directory}`"),
+        None => "beside it, into this directory".to_owned(),
+    };
     let place = match name {
         Some(name) => {
-            format!("Put its parent `{name}`, with all that this one stands on in turn, into {directory}.")
+            format!("Put its parent `{name}`, with all that this one stands on in turn, {place}.")
         }
         None => "It does not say which image its parent is.".to_owned(),
     };
@@ -102,6 +105,15 @@ pub(super) fn advice(file: &Path, parent: Option<&str>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_parent_belongs_is_no_row_of_dots() {
+        let said = |file: &str| advice(Path::new(file), Some("/vmfs/vm/base.vmdk")).swap_remove(0);
+        let end = |file: &str| said(file).split("in turn, ").nth(1).unwrap().to_owned();
+        assert_eq!(end("web.vmdk"), "beside it, into this directory.");
+        assert_eq!(end("./web.vmdk"), "beside it, into this directory.");
+        assert_eq!(end("backups/web.vmdk"), "into `backups`.");
+    }
 
     #[test]
     fn recorded_paths_are_looked_for_in_the_images_directory() {

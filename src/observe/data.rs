@@ -30,6 +30,10 @@ pub async fn read(
             Ok(found) => found,
             Err(error) => {
                 diagnostics.push(failed(&error).at(span.clone()).about(address));
+                if error.is_of_the_connection() {
+                    // The others would say the same, after as long.
+                    break;
+                }
                 continue;
             }
         };
@@ -62,12 +66,8 @@ fn choose(lookup: &Lookup, mut found: Vec<Found>) -> Result<Found, Vec<Found>> {
 }
 
 fn failed(error: &ProviderError) -> Diagnostic {
-    let diagnostic = Diagnostic::error("data::unreadable", "A data source cannot be read").detail(format!(
-        "{}: {}: {}.",
-        error.operation,
-        error.code,
-        error.message.trim_end_matches('.')
-    ));
+    let diagnostic =
+        Diagnostic::error("data::unreadable", "A data source cannot be read").detail(error.said());
     match (error.help, error.kind) {
         (Some(help), _) => diagnostic.help(help),
         (None, ProviderErrorKind::InvalidParameter) => {

@@ -71,6 +71,8 @@ pub enum Reason {
         /// What: `size: 40 GiB, was 20 GiB`.
         what: String,
     },
+    /// Its volumes are written, and its first start is still to come.
+    VolumesWritten,
     /// Its first start failed.
     Tainted,
     /// An earlier start failed, and it has come up since.
@@ -108,6 +110,7 @@ impl std::fmt::Display for Reason {
             Self::RecipeChanged => write!(f, "the guest's preparation changed"),
             Self::DeletedOutside => write!(f, "it was deleted outside Replant"),
             Self::ChangedOutside { what } => write!(f, "it was changed outside Replant ({what})"),
+            Self::VolumesWritten => write!(f, "its volumes are written before it first starts"),
             Self::Tainted => write!(f, "its first start failed"),
             Self::CameUp => write!(f, "its first start was thought to have failed, and it has come up since"),
             Self::Replaced { address } => write!(f, "{address} is replaced"),

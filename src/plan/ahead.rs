@@ -49,6 +49,9 @@ pub fn ahead(request: &Request<'_>) -> Preflight {
                 asked.changes.modified.insert(update.id.clone());
             }
             Step::Attach => asked.writes = true,
+            Step::Write(write) if !write.is_update => {
+                asked.data_bytes = asked.data_bytes.saturating_add(write.data_bytes);
+            }
             Step::Snapshot(_) | Step::RegisterImage(_) => asked.images = true,
             Step::Stub(plan) => {
                 let replaces = ending.get(&address.instance.part(Part::Instance));

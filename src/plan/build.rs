@@ -305,7 +305,9 @@ impl<'a> Draft<'a> {
         if let Some(prepared) = prepared {
             self.components.extend(prepared.components.clone());
             self.guests.insert(address.clone(), guest::section(prepared, injected));
-            self.note_findings(machine, prepared);
+            if any_write || injected {
+                self.note_findings(machine, prepared);
+            }
         }
         self.shapes.push(shape(machine, drivers.is_some()));
     }
@@ -350,7 +352,11 @@ impl<'a> Draft<'a> {
                 let zero_bytes = image.facts.size.saturating_sub(image.data_bytes);
                 self.summary.data_bytes += image.data_bytes;
                 self.summary.zero_bytes += zero_bytes;
+                let volume = address.volume(name);
+                let is_new = matches!(self.steps.make.get(&volume), Some(Step::CreateVolume(_)));
+                let recorded = volume::of_state(self.request.state, &volume).filter(|_| !is_new);
                 let write = WritePlan {
+                    is_update: recorded.is_some_and(|volume| volume.written && !volume.started),
                     image: image.facts.clone(),
                     data_bytes: image.data_bytes,
                     zero_bytes,

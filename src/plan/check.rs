@@ -38,6 +38,7 @@ pub fn check(
         found.extend(disk_sizes(spec, disk));
         found.extend(volume_limits(spec, disk));
     }
+    found.extend(same_images(machine));
     // Without any slot it is the access node that is to be mended, which is said once.
     let has_none = |found: &Diagnostic| found.code.as_str().ends_with("::no_free_slot");
     if !reality.preflight.iter().any(has_none) {
@@ -97,6 +98,29 @@ fn sensitive(spec: &InstanceSpec, path: &str) -> Diagnostic {
         .about(&spec.address)
         .help("put secrets into user_data, or let the guest fetch them when it is up")
         .help("if it is no secret: nonsensitive(…)")
+}
+
+/// Disks of one instance that are the same image: each filesystem is there twice under one UUID,
+/// by which a guest's boot loader and fstab find it.
+fn same_images(machine: &Machine) -> Option<Diagnostic> {
+    let spec = &machine.spec;
+    let mut seen = std::collections::BTreeMap::new();
+    machine.disks.iter().find_map(|disk| {
+        let facts = &disk.image.as_ref()?.facts;
+        let first = seen.insert((facts.identity, &facts.member, &facts.snapshot), &disk.spec.name)?;
+        let name = &disk.spec.name;
+        Some(
+            Diagnostic::warning("plan::same_image", "One image is restored as two disks of an instance")
+                .detail(format!(
+                    "Disks \"{first}\" and \"{name}\" of {} are both restored from {}. Their filesystems have equal UUIDs, by which the guest finds them: which of the two it boots from and mounts is chance.",
+                    spec.address, facts.path
+                ))
+                .at(spec.span(&format!("disk.{name}.image")).or_else(|| spec.span("image")))
+                .about(&spec.address)
+                .help(format!("name the image that disk \"{name}\" was backed up to"))
+                .help("or, to look at another copy of it, restore it as an instance of its own"),
+        )
+    })
 }
 
 fn disk_sizes(spec: &InstanceSpec, disk: &MachineDisk) -> Option<Diagnostic> {

@@ -416,7 +416,7 @@ pub fn decide(around: &Surroundings<'_>) -> Decision {
     if recorded.phase == LaunchPhase::Stub {
         reasons.push(Reason::Unfinished { missing: "its volumes are not attached".to_owned() });
     } else if !started && (around.rewritten || !around.new_volumes.is_empty()) {
-        reasons.push(Reason::Unfinished { missing: "its volumes are written again".to_owned() });
+        reasons.push(Reason::VolumesWritten);
     }
     let missing = match reasons.is_empty() || started {
         true => attachment::missing(around.state, around.reality, &spec.address, recorded),

@@ -187,6 +187,10 @@ pub struct WritePlan {
     pub zero_bytes: u64,
     /// The volume's size in bytes.
     pub volume_size: u64,
+    /// Whether an earlier write has begun on the volume, so that at most this data is written:
+    /// only what differs from what is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_update: bool,
 }
 
 /// Drivers to inject.

@@ -22,6 +22,8 @@ pub struct Preflight {
     pub writes: bool,
     /// Whether volumes are snapshotted and images registered of them.
     pub images: bool,
+    /// The most bytes that will be put on volumes which hold nothing yet.
+    pub data_bytes: u64,
     /// Whether any instance is started from its volumes.
     pub starts: bool,
 }

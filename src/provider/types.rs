@@ -125,6 +125,39 @@ impl ProviderError {
         }
     }
 
+    /// Whether it never came to a call: there is no connection, or nothing to make one with. The
+    /// next call would end the same way.
+    #[must_use]
+    pub fn is_of_the_connection(&self) -> bool {
+        let codes =
+            ["Connection", "CredentialsMissing", "CredentialsFailed", "RegionMissing", "NotAnInstance"];
+        codes.contains(&self.code.as_str())
+    }
+
+    /// What a person is told: the operation and the code of what EC2 refuses, as its documentation
+    /// lists them, and plain words where nothing of it was asked; with the causes that say more.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let is_plain = self.is_of_the_connection() || self.kind == ProviderErrorKind::Io;
+        let mut said = if is_plain { self.message.clone() } else { self.to_string() };
+        let mut causes = Vec::new();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        if self.is_of_the_connection() {
+            // Between what was tried and what it failed for, there are only the SDK's layers.
+            causes.drain(..causes.len().saturating_sub(1));
+        }
+        for cause in causes {
+            if !said.contains(&cause) {
+                said.push_str(&format!("\nbecause: {cause}"));
+            }
+        }
+        said
+    }
+
     /// Whether the same call can succeed later without anybody changing anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -140,3 +140,38 @@ fn an_appliance_brings_its_disks_and_a_disk_block_changes_one() {
     assert_eq!((workspace.volumes().len(), workspace.instances().len()), (2, 1));
     workspace.assert_holds("instance.shop.volume.data1", &directory.join("disk2.raw"));
 }
+
+#[test]
+fn one_image_as_two_disks() {
+    let disks = "  disk \"root\" {}\n  disk \"copy\" { image = \"web.raw\" }";
+    let said = said(&one(disks), 0);
+    assert!(said.contains("warning[plan::same_image]"), "{said}");
+    assert!(said.contains("\"root\" and \"copy\" of instance.web"), "{said}");
+}
+
+#[test]
+fn another_image_before_the_first_start_is_an_update_of_what_is_there() {
+    let workspace = Workspace::new(&one(""));
+    workspace.raw_image("web.raw", 3, 1);
+    let first = workspace.run(&["plan"]).success().stdout;
+    assert!(first.contains("Data: 2 MiB to write, 1 MiB are zero.\n"), "{first}");
+    workspace.apply().success();
+    let shown = workspace.run(&["show"]).success().stdout;
+    assert!(shown.contains("finished_at") && !shown.contains("written "), "{shown}");
+    let nothing = workspace.run(&["plan"]).success().stdout;
+    assert!(nothing.starts_with("No changes."), "{nothing}");
+    workspace.raw_image("web.raw", 3, 2);
+    let plan = workspace.run(&["plan"]).success().stdout;
+    let plan = plan.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "(because its volumes are written before it first starts)",
+        "at most 2 MiB of 3 MiB",
+        "at most about 1 s",
+        "Data: at most 2 MiB to write, 1 MiB are zero; of what is there already, only what differs is written.",
+    ] {
+        assert!(plan.contains(part), "{part}: {plan}");
+    }
+    assert!(!plan.contains("an earlier run did not finish"), "{plan}");
+    let applied = workspace.apply().success().stdout;
+    assert!(applied.contains("written of 2 MiB of data"), "{applied}");
+}

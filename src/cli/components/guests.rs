@@ -126,7 +126,7 @@ fn of_configuration(directory: &Path, command: &Fetch) -> Result<Vec<Guest>, Dia
     let reality = runtime.block_on(Reality::read(&*workspace.provider, &state, &types, false));
     let reality = reality.map_err(|error| Diagnostics::from(crate::apply::error::provider(&error)))?;
     // The inspection takes what is there along: nothing yet.
-    let _made = Made::of(&evaluated.instances)?;
+    let made = Made::of(&evaluated.instances)?;
     let inspector = SandboxInspector::new(&workspace.directory, &reality.instance_types);
     let (machines, mut troubles) = resolve(&evaluated.instances, &Pins::of(&state), &inspector, &|_| true);
     let mut guests = Vec::new();
@@ -140,10 +140,21 @@ fn of_configuration(directory: &Path, command: &Fetch) -> Result<Vec<Guest>, Dia
                 None
             }
         };
-        let Some(facts) = facts.filter(|facts| facts.family == "windows") else { continue };
+        let Some(facts) = facts else { continue };
+        let own = machine.spec.guest.windows.components.as_deref();
+        let is_windows = facts.family == "windows";
+        // A plan asks for the folder that is named, and nothing will come into it.
+        let needs_none = !is_windows || Target::of_facts(facts).is_none();
+        if let Some(folder) = own.filter(|folder| needs_none && made.0.iter().any(|made| made == folder)) {
+            let shown = folder.strip_prefix(directory).unwrap_or(folder);
+            troubles.push(trouble::needless_folder(&name, &facts.product, shown));
+            continue;
+        }
+        if !is_windows {
+            continue;
+        }
         let kind = reality.instance_types.get(&machine.spec.instance_type);
         let hypervisor = kind.map_or(Hypervisor::Nitro, |kind| kind.hypervisor);
-        let own = machine.spec.guest.windows.components.as_deref();
         match (&command.to, own) {
             (Some(shown), _) => {
                 guests.extend(windows(facts, name, hypervisor, &directory.join(shown), shown));

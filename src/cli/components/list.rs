@@ -36,6 +36,7 @@ pub fn run(directory: &Path, command: &List) -> Exit {
 
 fn list(directory: &Path, command: &List) -> Result<String, Diagnostic> {
     let path = directory.join(&command.folder);
+    trouble::no_components(&command.folder, &path)?;
     let unreadable = |error| trouble::folder(&command.folder, &error);
     let inventory = Inventory::read(&path).map_err(unreadable)?;
     let components = entries(&inventory).map_err(unreadable)?.into_iter().map(Found::from).collect();

@@ -25,6 +25,35 @@ pub fn folder(folder: &Path, error: &ComponentError) -> Diagnostic {
         .help("name the folder that guest { windows { components = \"…\" } } names")
 }
 
+/// Whether a path can hold components at all: a folder, or a zip archive. `shown`: the same for
+/// people.
+///
+/// # Errors
+/// It is neither, or is not there.
+pub fn no_components(shown: &Path, path: &Path) -> Result<(), Diagnostic> {
+    let is_archive = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
+    let what = match path.metadata() {
+        Ok(about) if about.is_dir() || (about.is_file() && is_archive) => return Ok(()),
+        Ok(_) => "it is neither a folder nor a zip archive".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "there is no such folder".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let diagnostic = Diagnostic::error("components::folder", "The folder of components cannot be read");
+    Err(diagnostic
+        .detail(format!("{}: {what}.", shown.display()))
+        .help("name the folder that guest { windows { components = \"…\" } } names"))
+}
+
+/// An instance names a folder that is not there, and its guest needs none.
+pub fn needless_folder(address: &str, product: &str, folder: &Path) -> Diagnostic {
+    Diagnostic::error("components::not_windows", "The guest needs no components")
+        .detail(format!(
+            "{address} names the folder {}, which is not there, and its guest is {product}; components are for 64-bit Windows, so that nothing would be fetched into it.",
+            folder.display()
+        ))
+        .help("leave `components` out of its guest { windows { … } }: guests of other systems bring their drivers along")
+}
+
 /// A folder cannot be made or locked.
 pub fn place(folder: &Path, error: &io::Error) -> Diagnostic {
     Diagnostic::error("components::place", "The folder of components cannot be written")

@@ -10,6 +10,7 @@ use super::answer::{self, Version};
 use super::client::Network;
 use super::limits::{ATTEMPTS, LONGEST_WAIT, STALLS, STALLS_IN_ALL, WAITS, stall};
 use super::trouble::Trouble;
+use crate::model::waiting::Wait;
 
 /// Most bytes that are read of the body of a refusal.
 pub(super) const MOST_REFUSAL: usize = 8 << 10;
@@ -31,8 +32,11 @@ pub(super) async fn fetch(
 ) -> Result<Fetched, (Trouble, u32)> {
     let mut state = State { range, bytes: Vec::new(), version: expected.cloned() };
     let (mut attempts, mut stalls) = (0, 0);
+    let said = |attempt: u32| format!("{}, try {attempt} of {ATTEMPTS}", address.called().display());
+    let wait = Wait::begin(said(1));
     loop {
         attempts += 1;
+        wait.goes_on(said(attempts));
         let trouble = match attempt(network, address, &mut state).await {
             Ok(version) => return Ok(Fetched { bytes: state.bytes, version }),
             Err(trouble) => trouble,

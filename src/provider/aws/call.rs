@@ -4,16 +4,20 @@
 use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_ec2::config::interceptors::FinalizerInterceptorContextRef;
-use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_ec2::config::interceptors::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
+use aws_sdk_ec2::config::retry::RetryConfig;
+use aws_sdk_ec2::config::{ConfigBag, Intercept, Region, RuntimeComponents};
 use aws_sdk_ec2::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 
 use super::errors;
+use crate::model::waiting::Wait;
 use crate::provider::types::{ProviderError, ProviderErrorKind};
 
 /// Most characters of a message: an encoded authorization failure has about a thousand.
@@ -55,6 +59,28 @@ impl From<ProviderError> for Failed {
 struct Seen {
     attempts: AtomicU32,
     unknown: AtomicBool,
+    /// Whom the last attempt was made to, and the wait for it.
+    server: Mutex<(Server, Option<Wait>)>,
+}
+
+/// Whom a call is made to.
+#[derive(Debug, Clone, Default)]
+struct Server {
+    region: Option<String>,
+    /// `https://ec2.eu-central-1.amazonaws.com`
+    endpoint: String,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EC2")?;
+        self.region.as_ref().map_or(Ok(()), |region| write!(f, " in {region}"))
+    }
+}
+
+/// Scheme and host of a URL.
+fn endpoint(url: &str) -> &str {
+    url.match_indices('/').nth(2).map_or(url, |(at, _)| &url[..at])
 }
 
 /// Notes the attempts of one call, whose own errors are `E`.
@@ -84,6 +110,26 @@ impl<E> fmt::Debug for Attempts<E> {
 impl<E: ProvideErrorMetadata + Error + Send + Sync + 'static> Intercept for Attempts<E> {
     fn name(&self) -> &'static str {
         "Attempts"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let region = config.load::<Region>().map(ToString::to_string);
+        let server = Server { region, endpoint: endpoint(context.request().uri()).to_owned() };
+        let most = config.load::<RetryConfig>().map_or(1, RetryConfig::max_attempts);
+        let attempt = self.seen.attempts.load(Ordering::Relaxed).saturating_add(1);
+        let what = format!("{server}, try {attempt} of {most}");
+        let mut seen = self.seen.server.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.0 = server;
+        match &seen.1 {
+            Some(wait) => wait.goes_on(what),
+            None => seen.1 = Some(Wait::begin(what)),
+        }
+        Ok(())
     }
 
     fn read_after_attempt(
@@ -116,17 +162,22 @@ impl<E: ProvideErrorMetadata + Error + Send + Sync + 'static> Attempts<E> {
         operation: &'static str,
         answer: Result<T, SdkError<E>>,
     ) -> Result<T, Failed> {
+        let server = {
+            let mut seen = self.seen.server.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.1 = None;
+            seen.0.clone()
+        };
         let error = match answer {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
         let attempts = self.seen.attempts.load(Ordering::Relaxed);
         let is_unknown = self.seen.unknown.load(Ordering::Relaxed);
-        Err(Failed { error: translate(operation, error, attempts), is_unknown })
+        Err(Failed { error: translate(operation, error, attempts, &server), is_unknown })
     }
 }
 
-fn translate<E>(operation: &'static str, error: SdkError<E>, attempts: u32) -> ProviderError
+fn translate<E>(operation: &'static str, error: SdkError<E>, attempts: u32, server: &Server) -> ProviderError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
@@ -148,15 +199,17 @@ where
     } else {
         let (kind, code, message) = match &error {
             SdkError::TimeoutError(_) => {
-                (ProviderErrorKind::Unavailable, "Timeout", "EC2 did not answer in time")
+                (ProviderErrorKind::Unavailable, "Timeout", format!("{server} did not answer in time"))
             }
-            SdkError::DispatchFailure(_) => {
-                (ProviderErrorKind::Unavailable, "Connection", "EC2 cannot be reached")
-            }
+            SdkError::DispatchFailure(_) => (
+                ProviderErrorKind::Unavailable,
+                "Connection",
+                format!("{server} cannot be reached at {}", server.endpoint),
+            ),
             SdkError::ResponseError(_) => {
-                (ProviderErrorKind::Unavailable, "Response", "EC2's answer is not understood")
+                (ProviderErrorKind::Unavailable, "Response", "EC2's answer is not understood".to_owned())
             }
-            _ => (ProviderErrorKind::InvalidParameter, "Request", "the call cannot be made"),
+            _ => (ProviderErrorKind::InvalidParameter, "Request", "the call cannot be made".to_owned()),
         };
         let mut translated = ProviderError::new(operation, kind, code, format!("{message}{request}{tried}"));
         translated.source = Some(Box::new(error));

@@ -142,6 +142,9 @@ pub(super) fn help(code: &str) -> Option<&'static str> {
             "allow the call that the message names in the policy of this role; an encoded message is read with\naws sts decode-authorization-message --encoded-message MESSAGE"
         }
         "OptInRequired" => "enable this region for the account, or subscribe to the image in AWS Marketplace",
+        "Connection" => {
+            "look whether this machine resolves that name and has a route there: from a private subnet a NAT gateway or a VPC endpoint for EC2 gives one; and whether region and endpoint_url are right"
+        }
         "NotAnInstance" => {
             "to plan on another machine, name the access node:\naccess_node \"dr\" { instance_id = \"i-…\" }"
         }
@@ -172,15 +175,35 @@ pub(super) fn connection(code: &'static str, message: impl Into<String>) -> Prov
 /// Credentials that could not be had. What lies below names files and profiles, never a secret.
 pub(super) fn credentials(operation: &'static str, error: &CredentialsError) -> ProviderError {
     let (code, message) = match error {
-        CredentialsError::CredentialsNotLoaded(_) => {
-            ("CredentialsMissing", "no credentials were found".to_owned())
-        }
-        other => ("CredentialsFailed", chain(other)),
+        CredentialsError::CredentialsNotLoaded(_) => (
+            "CredentialsMissing",
+            "no credentials were found in the environment, a profile or an instance role".to_owned(),
+        ),
+        other => match chain(other) {
+            // The last place of all that the SDK looks at: the others had none.
+            why if why.to_ascii_lowercase().contains("imds") => (
+                "CredentialsMissing",
+                format!(
+                    "no credentials were found in the environment, a profile or an instance role (the instance metadata service: {})",
+                    last_cause(other)
+                ),
+            ),
+            why => ("CredentialsFailed", format!("the credentials could not be had: {why}")),
+        },
     };
     let mut error = ProviderError::new(operation, Unauthorized, code, message);
     error.help = help(code);
     error.exhausted = true;
     error
+}
+
+/// The innermost cause, in its own words.
+fn last_cause(error: &CredentialsError) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last.to_string()
 }
 
 #[cfg(test)]

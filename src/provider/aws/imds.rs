@@ -64,7 +64,7 @@ impl Cloud {
             self.this_machine().await.cloned().ok_or_else(|| {
                 errors::connection(
                     "NotAnInstance",
-                    "access_node { instance_id = \"self\" } is set, and this machine has no instance metadata service: it is no EC2 instance, or the service is disabled",
+                    "the access node is this machine (access_node { instance_id = \"self\" }, which also holds where there is no such block), and no instance metadata service answers here: it is no EC2 instance, or the service is disabled",
                 )
             })
         };

@@ -7,6 +7,7 @@ use super::cloud::Cloud;
 use super::launch;
 use super::machine::QEMU;
 use crate::diagnostic::Diagnostic;
+use crate::model::Bytes;
 
 /// The first directory of a search path that holds a program.
 fn find(program: &str, path: &std::ffi::OsStr) -> Option<PathBuf> {
@@ -19,6 +20,25 @@ fn is_program(path: &Path) -> bool {
 }
 
 impl Cloud {
+    /// Whether the filesystem of the cloud's directory has too little room for what will be written.
+    pub(super) fn no_room(&self, data_bytes: u64) -> Option<Diagnostic> {
+        let volumes = self.store.path("volumes");
+        let directory = volumes.parent().unwrap_or(&volumes);
+        // What cannot be looked at is no reason to warn.
+        let about = rustix::fs::statvfs(&volumes).ok()?;
+        let free = about.f_bavail.saturating_mul(about.f_frsize);
+        (data_bytes > free).then(|| {
+            Diagnostic::warning("local::no_room", "The volumes will not fit on this machine's disk")
+                .detail(format!(
+                    "At most {} of data are to be written, and the filesystem of {} has {} free.",
+                    Bytes(data_bytes),
+                    directory.display(),
+                    Bytes(free)
+                ))
+                .help("make room there, or keep the volumes on another filesystem:\nprovider \"local\" { directory = \"…\" }")
+        })
+    }
+
     /// Diagnostics before anything is made; `path` is where programs are looked for.
     pub(super) fn preflight(&self, starts_instances: bool, path: &std::ffi::OsStr) -> Vec<Diagnostic> {
         if !starts_instances {
@@ -74,6 +94,20 @@ mod tests {
     use super::*;
     use crate::model::{AccessNodeSpec, LocalProviderSpec};
     use crate::provider::local::Settings;
+
+    #[test]
+    fn too_little_room_is_said_before_anything_is_written() {
+        let base = tempfile::tempdir().unwrap();
+        let node =
+            AccessNodeSpec { name: "dr".to_owned(), instance_id: "self".to_owned(), max_attachments: None };
+        let cloud =
+            Cloud::open(&LocalProviderSpec::default(), &node, base.path(), Settings::default()).unwrap();
+        assert_eq!(cloud.no_room(1), None);
+        let said = cloud.no_room(u64::MAX).unwrap();
+        assert_eq!(said.code.as_str(), "local::no_room");
+        let directory = base.path().canonicalize().unwrap().join(".replant/cloud");
+        assert!(said.detail.contains(&format!("of {} has", directory.display())), "{said:?}");
+    }
 
     #[test]
     fn a_missing_qemu_is_said_with_its_package() {

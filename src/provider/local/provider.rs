@@ -87,9 +87,14 @@ impl Provider for LocalProvider {
 
     async fn preflight(&self, request: &Preflight) -> Vec<Concern> {
         let cloud = Arc::clone(&self.cloud);
-        let starts_instances = request.starts;
+        let (starts_instances, data_bytes) = (request.starts, request.data_bytes);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = tokio::task::spawn_blocking(move || cloud.preflight(starts_instances, &path)).await;
+        let look = move || {
+            let mut found = cloud.preflight(starts_instances, &path);
+            found.extend(cloud.no_room(data_bytes));
+            found
+        };
+        let found = tokio::task::spawn_blocking(look).await;
         found.unwrap_or_default().into_iter().map(Concern::provider).collect()
     }
 

@@ -36,7 +36,8 @@ impl Store {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
         for name in ["", "volumes", "instances", "snapshots", "images", TOKENS, ADDRESSES, MACHINES] {
-            let path = root.join(name);
+            // Joined to nothing, a path would end in a slash.
+            let path = if name.is_empty() { root.to_owned() } else { root.join(name) };
             builder.create(&path).map_err(|error| Failure::file("make", &path, error))?;
         }
         let root = root.canonicalize().map_err(|error| Failure::file("resolve", root, error))?;

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::paint::Paint;
-use super::text::harmless;
+use super::text::{Look, hanging, harmless};
 use crate::guest::report::{FileChange, FileDiff};
 
 /// The edits (path and purpose, in order), each with the symbol of what its diff does, indented
 /// by so many spaces.
 #[must_use]
-pub fn render_edits(edits: &[(&str, &str)], diffs: &[FileDiff], paint: Paint, indent: usize) -> String {
+pub fn render_edits(edits: &[(&str, &str)], diffs: &[FileDiff], look: Look, indent: usize) -> String {
+    let paint = Paint { color: look.color };
     // A file that is edited twice has its diffs in the order of its edits.
     let mut changes: BTreeMap<&str, Vec<&FileChange>> = BTreeMap::new();
     for diff in diffs.iter().rev() {
@@ -21,13 +22,16 @@ pub fn render_edits(edits: &[(&str, &str)], diffs: &[FileDiff], paint: Paint, in
     for group in edits.chunk_by(|(_, one), (_, other)| one == other) {
         let alone = group.len() == 1;
         if let (false, Some((_, purpose))) = (alone, group.first()) {
-            text.push_str(&format!("{spaces}{}:\n", line(purpose)));
+            text.push_str(&hanging(&format!("{spaces}{}:\n", line(purpose)), look.width, indent + 2));
         }
         for (path, purpose) in group {
             let symbol = symbol(changes.get_mut(path).and_then(Vec::pop), paint);
             let path = line(path);
             text.push_str(&match alone {
-                true => format!("{spaces}{symbol} {path}: {}\n", line(purpose)),
+                true => {
+                    let edit = format!("{spaces}{symbol} {path}: {}\n", line(purpose));
+                    hanging(&edit, look.width, indent + 4)
+                }
                 false => format!("{spaces}  {symbol} {path}\n"),
             });
         }
@@ -67,7 +71,7 @@ mod tests {
             diff("/c", text(Some("x"), Some("y"))),
         ];
         let edits = [("/a", "aside"), ("/a", "keys"), ("/b", "keys"), ("/c", "name\n"), ("/d", "none")];
-        let shown = render_edits(&edits, &diffs, Paint { color: false }, 2);
+        let shown = render_edits(&edits, &diffs, Look::PLAIN, 2);
         assert_eq!(shown, "  ~ /a: aside\n  keys:\n    + /a\n    - /b\n  ~ /c: name \n  ~ /d: none\n");
     }
 }

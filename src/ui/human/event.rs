@@ -22,7 +22,7 @@ pub fn render_event(event: &Event, look: Look) -> String {
                 Mode::Restore => "Applying",
                 Mode::Destroy => "Destroying",
             };
-            let data = if *data_bytes > 0 { format!(", {} to write", Bytes(*data_bytes)) } else { String::new() };
+            let data = if *data_bytes > 0 { format!(", {} of data", Bytes(*data_bytes)) } else { String::new() };
             format!("{what}: {}{data}.\n", count(*nodes, "step"))
         }
         Event::Recovered { address, what } => {
@@ -73,7 +73,7 @@ fn line(paint: Paint, address: &Address, what: &str) -> String {
 pub fn progress_line(address: &Address, running: &Running, now: Duration) -> String {
     let what = match (&running.writing, &running.what) {
         (Some(writing), _) => {
-            let verb = if writing.verifying { "verify" } else { running.verb.as_str() };
+            let verb = if writing.at.verifying { "verify" } else { running.verb.as_str() };
             format!("{verb} {} %, {}", writing.percent(), writing.describe())
         }
         (None, Some(what)) => format!("still {what}"),

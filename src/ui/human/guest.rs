@@ -5,7 +5,7 @@ use std::path::Path;
 use super::edits::render_edits;
 use super::paint::Paint;
 use super::plan::diff::render_diff;
-use super::text::{Look, harmless, wrap};
+use super::text::{Look, hanging, harmless, wrap};
 use super::units::count;
 use crate::guest::report::{FileDiff, Finding, FindingSeverity, GuestFacts, Report};
 use crate::model::{Architecture, Bytes, Firmware};
@@ -52,7 +52,8 @@ pub fn render_finding(finding: &Finding, paint: Paint, width: usize) -> String {
         FindingSeverity::Warns => paint.yellow("warns"),
         FindingSeverity::Informs => paint.dim("note"),
     };
-    let mut text = format!("    {weight}[{}]: {}\n", harmless(&finding.code), line(&finding.summary));
+    let title = format!("    {weight}[{}]: {}\n", harmless(&finding.code), line(&finding.summary));
+    let mut text = hanging(&title, width, 6);
     let mut add = |label: &str, content: &str| {
         let wrapped = wrap(&harmless(content), width.saturating_sub(14));
         for (index, line) in wrapped.lines().enumerate() {
@@ -101,7 +102,7 @@ pub fn render_preparation(
     let paint = Paint { color: look.color };
     let mut text = format!("{}\n", paint.bold(&format!("Preparation of {}", image.display())));
     let what = report.facts.as_ref().map_or_else(|| "an unknown operating system".to_owned(), facts_line);
-    text.push_str(&format!("  {what}\n"));
+    text.push_str(&hanging(&format!("  {what}\n"), look.width, 4));
     text.push_str(&render_findings(&report.findings, look));
     if report.recipe.edits.is_empty() {
         text.push_str("  Nothing in it needs to be changed.\n");
@@ -114,7 +115,7 @@ pub fn render_preparation(
     ));
     let edits: Vec<(&str, &str)> =
         report.recipe.edits.iter().map(|edit| (edit.path.as_str(), edit.purpose.as_str())).collect();
-    text.push_str(&render_edits(&edits, &report.diffs, paint, 4));
+    text.push_str(&render_edits(&edits, &report.diffs, look, 4));
     if let Some(context) = context {
         text.push('\n');
         text.push_str(&render_diffs(&report.diffs, context, look));

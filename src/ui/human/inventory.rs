@@ -15,8 +15,9 @@ pub fn render_strays(strays: &[Stray], look: Look) -> String {
     let mut text = String::new();
     if !removable.is_empty() {
         text.push_str(&format!(
-            "{} in no state, from which no guest ever ran:\n\n",
-            count(removable.len(), "resource")
+            "{} in no state, and no guest ever ran from {}:\n\n",
+            count(removable.len(), "resource"),
+            if removable.len() == 1 { "it" } else { "them" },
         ));
         removable.iter().for_each(|stray| text.push_str(&line(stray, look)));
     }
@@ -25,13 +26,19 @@ pub fn render_strays(strays: &[Stray], look: Look) -> String {
             text.push('\n');
         }
         text.push_str(&format!(
-            "{} in no state that are never removed here:\n\n",
-            count(kept.len(), "resource")
+            "{} in no state that {} never removed here:\n\n",
+            count(kept.len(), "resource"),
+            if kept.len() == 1 { "is" } else { "are" },
         ));
         kept.iter().for_each(|stray| text.push_str(&line(stray, look)));
     }
     if !removable.is_empty() {
-        text.push_str("\nTo remove the first:\n\n    replant sweep --remove\n");
+        let which = match (kept.is_empty(), removable.len()) {
+            (true, 1) => "it",
+            (true, _) => "them",
+            (false, _) => "what no guest ran from",
+        };
+        text.push_str(&format!("\nTo remove {which}:\n\n    replant sweep --remove\n"));
     }
     text
 }

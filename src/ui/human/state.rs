@@ -39,11 +39,24 @@ pub fn render_resource(address: &Address, resource: &Resource) -> String {
         Ok(Value::Object(members)) => members,
         _ => serde_json::Map::new(),
     };
+    // `written` is the state's own word: from the first byte on, so that a volume is known as ours.
+    let hidden =
+        |name: &str| name == "kind" || (name == "written" && matches!(resource, Resource::Volume(_)));
     let lines = attributes
         .iter()
-        .filter(|(name, value)| *name != "kind" && !value.is_null())
-        .map(|(name, value)| (name.clone(), hcl(value, 4)));
+        .filter(|(name, value)| !hidden(name) && !value.is_null())
+        .map(|(name, value)| (name.clone(), hcl(value, 4)))
+        .chain(content(resource).map(|said| ("content".to_owned(), hcl(&said.into(), 4))));
     format!("# {address}\n{kind} \"{label}\" {{\n{}}}\n", aligned(lines, 4))
+}
+
+/// What is to be said of a volume's content beside the facts of its write.
+fn content(resource: &Resource) -> Option<&'static str> {
+    let Resource::Volume(volume) = resource else { return None };
+    match (&volume.write, volume.written, volume.started) {
+        (None, true, false) => Some("incomplete: its write began and has not ended"),
+        _ => None,
+    }
 }
 
 /// `name = value` for each output.

@@ -78,6 +78,47 @@ pub fn wrap(text: &str, width: usize) -> String {
     wrapped
 }
 
+/// Wraps each line at spaces to `width` columns, as [`wrap`] does; a line keeps its own
+/// indentation, and goes on after `indent` spaces. Colours take no columns. A last line feed stays.
+#[must_use]
+pub fn hanging(text: &str, width: usize, indent: usize) -> String {
+    let width = width.max(NARROWEST);
+    let mut wrapped = String::with_capacity(text.len() + text.len() / width);
+    for line in text.split_inclusive('\n') {
+        let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+        let words = line.trim_start_matches(' ');
+        let own = line.len() - words.len();
+        wrapped.push_str(&" ".repeat(own));
+        let mut column = own;
+        for (number, word) in words.split(' ').enumerate() {
+            let length = columns(word);
+            if number > 0 && column + 1 + length > width && column > indent {
+                wrapped.push('\n');
+                wrapped.push_str(&" ".repeat(indent));
+                column = indent;
+            } else if number > 0 {
+                wrapped.push(' ');
+                column += 1;
+            }
+            wrapped.push_str(word);
+            column += length;
+        }
+        wrapped.push_str(end);
+    }
+    wrapped
+}
+
+/// The columns of a word: its characters, but for the sequences that set colours (`ESC [ … m`).
+fn columns(word: &str) -> usize {
+    let mut escaped = false;
+    let is_shown = |c: &char| {
+        let shown = !escaped && *c != '\u{1b}';
+        escaped = (escaped || *c == '\u{1b}') && *c != 'm';
+        shown
+    };
+    word.chars().filter(is_shown).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +133,18 @@ mod tests {
         assert!(lines[..3].iter().all(|line| line.chars().count() <= 50));
         assert_eq!(lines[3], command);
         assert!(lines[4].starts_with("    indented y"));
+    }
+
+    #[test]
+    fn a_line_goes_on_under_itself_and_colours_take_no_columns() {
+        let text = format!("  \u{1b}[31mwarns\u{1b}[0m {}\n\nshort\n", "word ".repeat(16).trim_end());
+        let wrapped = hanging(&text, 44, 6);
+        let lines: Vec<_> = wrapped.split('\n').collect();
+        assert_eq!(lines[0], format!("  \u{1b}[31mwarns\u{1b}[0m {}", "word ".repeat(7).trim_end()));
+        assert_eq!(lines[1], format!("      {}", "word ".repeat(7).trim_end()));
+        assert_eq!(lines[2..], ["      word word", "", "short", ""]);
+        let long = "x".repeat(90);
+        assert_eq!(hanging(&format!("  {long} y\n"), 50, 4), format!("  {long}\n    y\n"));
     }
 
     #[test]

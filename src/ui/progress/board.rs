@@ -9,9 +9,9 @@ use crate::ui::human::units;
 
 use super::rate::Rate;
 
-/// A write that goes on.
-#[derive(Debug, Clone, Default)]
-pub struct Writing {
+/// How far a write has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
     /// Bytes of the disk dealt with.
     pub done: u64,
     /// Bytes of the disk.
@@ -20,43 +20,80 @@ pub struct Writing {
     pub written: u64,
     /// Whether it is being read back.
     pub verifying: bool,
+    /// Bytes of the image's data; 0 where that is not known, and while it is read back.
+    pub data: u64,
+    /// Bytes of them that are not dealt with yet.
+    pub data_left: u64,
+    /// Milliseconds until it is written, as predicted, when something is.
+    pub time_left: Option<u64>,
+}
+
+/// A write that goes on.
+#[derive(Debug, Clone, Default)]
+pub struct Writing {
+    /// Where it stands.
+    pub at: Progress,
+    /// Bytes of data dealt with, all of them while it is read back.
+    data_done: u64,
     progress: Rate,
     output: Rate,
 }
 
 impl Writing {
-    fn update(&mut self, now: Duration, done: u64, total: u64, written: u64, verifying: bool) {
-        if verifying != self.verifying {
+    /// It stands there now.
+    pub fn update(&mut self, now: Duration, at: Progress) {
+        if at.verifying != self.at.verifying {
             self.progress = Rate::default();
         }
-        self.verifying = verifying;
-        (self.done, self.total) = (done, total);
-        self.progress.sample(now, done);
-        if !verifying {
-            self.written = written;
-            self.output.sample(now, written);
+        self.progress.sample(now, at.done);
+        if at.verifying {
+            self.data_done = self.data_done.max(self.at.data);
+        } else {
+            self.data_done = at.data.saturating_sub(at.data_left);
+            self.output.sample(now, at.written);
+        }
+        self.at = at;
+    }
+
+    /// What is shown of it, and of how much: of its data, since holes take no time; of the disk
+    /// where it has none, where all of that is written, and while all of it is read back.
+    #[must_use]
+    pub fn part(&self) -> (u64, u64) {
+        match self.at.verifying || self.at.data_left == 0 {
+            true => (self.at.done, self.at.total),
+            false => (self.data_done, self.at.data),
         }
     }
 
     /// Whole percents.
     #[must_use]
     pub fn percent(&self) -> u64 {
-        let percent = u128::from(self.done) * 100 / u128::from(self.total.max(1));
+        let (done, total) = self.part();
+        let percent = u128::from(done) * 100 / u128::from(total.max(1));
         u64::try_from(percent).unwrap_or(100).min(100)
     }
 
-    /// `4.1 GiB of 40 GiB, 412 MiB/s, 1 min 20 s left`.
+    /// `4.1 GiB of 12 GiB, 412 MiB/s, 1 min 20 s left`.
     #[must_use]
     pub fn describe(&self) -> String {
-        let mut text = format!("{} of {}", Bytes(self.done), Bytes(self.total));
-        let speed = if self.verifying { &self.progress } else { &self.output };
-        if let Some(speed) = speed.per_second() {
+        let (done, total) = self.part();
+        let mut text = format!("{} of {}", Bytes(done), Bytes(total));
+        let speed = if self.at.verifying { &self.progress } else { &self.output };
+        // An update may find everything there already.
+        if let Some(speed) = speed.per_second().filter(|speed| *speed >= 1.0) {
             text.push_str(&format!(", {}", units::speed(speed)));
         }
-        if let Some(seconds) = self.progress.seconds_for(self.total.saturating_sub(self.done)) {
+        if let Some(seconds) = self.seconds_left() {
             text.push_str(&format!(", {} left", units::about(seconds)));
         }
         text
+    }
+
+    fn seconds_left(&self) -> Option<f64> {
+        if self.at.verifying || self.at.data == 0 {
+            return self.progress.seconds_for(self.at.total.saturating_sub(self.at.done));
+        }
+        self.at.time_left.map(|left| Duration::from_millis(left).as_secs_f64())
     }
 }
 
@@ -88,9 +125,9 @@ pub struct Board {
     pub failed: usize,
     /// Bytes of data of all writes.
     pub data_bytes: u64,
-    /// Bytes put on volumes by writes that have ended.
-    written_before: u64,
-    output: Rate,
+    /// Bytes of data that writes which have ended dealt with.
+    done_before: u64,
+    data: Rate,
 }
 
 impl Board {
@@ -111,10 +148,20 @@ impl Board {
                     running.what = Some(what.clone());
                 }
             }
-            Event::WriteProgress { address, done, total, written, verifying } => {
+            &Event::WriteProgress {
+                ref address,
+                done,
+                total,
+                written,
+                verifying,
+                data,
+                data_left,
+                time_left,
+            } => {
                 if let Some(running) = self.running.get_mut(address) {
-                    running.writing.get_or_insert_default().update(now, *done, *total, *written, *verifying);
-                    self.output.sample(now, self.written());
+                    let at = Progress { done, total, written, verifying, data, data_left, time_left };
+                    running.writing.get_or_insert_default().update(now, at);
+                    self.data.sample(now, self.data_done());
                 }
             }
             Event::NodeFinished { address, .. } => self.end(address),
@@ -133,17 +180,33 @@ impl Board {
     fn end(&mut self, address: &Address) {
         self.ended += 1;
         if let Some(Running { writing: Some(writing), .. }) = self.running.remove(address) {
-            self.written_before = self.written_before.saturating_add(writing.written);
+            self.done_before = self.done_before.saturating_add(writing.data_done);
         }
     }
 
-    /// Bytes put on volumes so far.
+    fn writes(&self) -> impl Iterator<Item = &Writing> {
+        self.running.values().filter_map(|running| running.writing.as_ref())
+    }
+
+    /// Bytes of data dealt with so far: written, or found on the volume already.
     #[must_use]
-    pub fn written(&self) -> u64 {
-        self.running
-            .values()
-            .filter_map(|running| running.writing.as_ref())
-            .fold(self.written_before, |sum, writing| sum.saturating_add(writing.written))
+    pub fn data_done(&self) -> u64 {
+        self.writes().fold(self.done_before, |sum, writing| sum.saturating_add(writing.data_done))
+    }
+
+    /// How long the writes will take: those that run by their own prediction, and those to come at
+    /// the speed of all.
+    fn seconds_left(&self) -> Option<f64> {
+        let writes = self.writes().filter(|writing| !writing.at.verifying);
+        let running = writes.filter_map(Writing::seconds_left).reduce(f64::max);
+        let (left, of_running) = (
+            self.data_bytes.saturating_sub(self.data_done()),
+            self.writes().fold(0, |sum: u64, writing| sum.saturating_add(writing.at.data_left)),
+        );
+        match left.saturating_sub(of_running) {
+            0 => running,
+            _ => self.data.seconds_for(left).map(|all| running.map_or(all, |longest| all.max(longest))),
+        }
     }
 
     /// `3 of 9 steps, 4.1 GiB of 12 GiB, 2 min 3 s left`.
@@ -154,16 +217,9 @@ impl Board {
             text.push_str(&format!(", {} failed", self.failed));
         }
         if self.data_bytes > 0 {
-            let written = self.written();
-            // Metadata may call data what turns out to be zero, and resuming counts nothing twice;
-            // the two agree in the end or the rest is not shown.
-            text.push_str(&format!(
-                ", {} of {}",
-                Bytes(written.min(self.data_bytes)),
-                Bytes(self.data_bytes)
-            ));
-            let more = self.data_bytes.saturating_sub(written);
-            if let Some(seconds) = self.output.seconds_for(more).filter(|_| more > 0) {
+            let done = self.data_done().min(self.data_bytes);
+            text.push_str(&format!(", {} of {}", Bytes(done), Bytes(self.data_bytes)));
+            if let Some(seconds) = self.seconds_left() {
                 text.push_str(&format!(", {} left", units::about(seconds)));
             }
         }

@@ -152,12 +152,13 @@ impl Inner {
             } else {
                 "{prefix} [{bar:24}] {percent:>3} % {msg}"
             };
-            let bar = ProgressBar::new(writing.total).with_style(style(template).progress_chars("=> "));
+            let bar = ProgressBar::new(writing.part().1).with_style(style(template).progress_chars("=> "));
             bars.insert_before(others, bar.with_prefix(harmless(&address.to_string())))
         });
-        bar.set_length(writing.total);
-        bar.set_position(writing.done);
-        let verifying = if writing.verifying { "verify " } else { "" };
+        let (done, total) = writing.part();
+        bar.set_length(total);
+        bar.set_position(done);
+        let verifying = if writing.at.verifying { "verify " } else { "" };
         bar.set_message(format!("{verifying}{}", writing.describe()));
     }
 

@@ -41,6 +41,10 @@ fn a_folder_is_shown() {
     assert_eq!(of("other.zip/AWSNVMe/nvme.inf")["windows"], serde_json::json!([]));
     let none = replant(&folder, ["components", "list", "nowhere"]).code(1);
     assert!(none.stderr.contains("components::folder"), "{}", none.both());
+    assert!(none.stderr.contains("nowhere: there is no such folder."), "{}", none.both());
+    put(&folder.join("web.vmdk"), b"KDMV");
+    let image = replant(&folder, ["components", "list", "web.vmdk"]).code(1);
+    assert!(image.stderr.contains("web.vmdk: it is neither a folder nor a zip archive."), "{}", image.both());
     std::fs::create_dir(folder.join("empty")).unwrap();
     let empty = replant(&folder, ["components", "list", "empty"]).success();
     assert!(empty.stdout.contains("holds no component"), "{}", empty.both());

@@ -16,6 +16,7 @@ mod seeds;
 mod story;
 mod stuck;
 mod suite;
+mod unreachable;
 mod wire;
 
 use std::collections::BTreeSet;

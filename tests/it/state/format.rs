@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use replant::state::{Paths, Store};
+use replant::state::{Paths, Resource, Store, VolumeResource};
+use replant::ui::human::state::render_resource;
 
 use super::sample::{Open, address, create_volume, instance, open, populate, volume};
 
@@ -54,4 +55,24 @@ fn freeze() {
     for path in [&paths.state, &paths.journal] {
         fs::copy(path, Path::new(&target).join(path.file_name().unwrap())).unwrap();
     }
+}
+
+/// `written` is true from the first byte on: a person is told what is on the volume.
+#[test]
+fn a_volume_whose_write_has_not_ended_is_not_shown_as_written() {
+    let Resource::Volume(mut volume) = volume(1) else { unreachable!() };
+    let at = address("instance.web.volume.root");
+    let shown = |volume: &VolumeResource| render_resource(&at, &Resource::Volume(Box::new(volume.clone())));
+    (volume.written, volume.started) = (true, false);
+    let whole = shown(&volume);
+    assert!(whole.contains("finished_at") && !whole.contains("incomplete"), "{whole}");
+    volume.write = None;
+    let begun = shown(&volume);
+    assert!(begun.contains("\"incomplete: its write began and has not ended\""), "{begun}");
+    volume.written = false;
+    let bare = shown(&volume);
+    for text in [whole, begun, bare.clone()] {
+        assert!(!text.lines().any(|line| line.trim_start().starts_with("written ")), "{text}");
+    }
+    assert!(!bare.contains("incomplete"), "{bare}");
 }

@@ -28,6 +28,32 @@ fn nothing_to_do() {
 }
 
 #[test]
+fn of_a_guest_to_which_nothing_is_done_nothing_is_said() {
+    let mut plan = sample::restore();
+    assert!(render_plan(&plan, 3, false).contains("# Guest of instance.web"));
+    plan.nodes.clear();
+    assert!(!render_plan(&plan, 3, false).contains("# Guest of"));
+}
+
+#[test]
+fn titles_edits_and_totals_are_wrapped() {
+    let look = Look { color: false, width: 60 };
+    let mut plan = sample::restore();
+    let guest = plan.guests.values_mut().next().unwrap();
+    guest.findings[0].summary = "a title that goes on and on ".repeat(5).trim_end().to_owned();
+    guest.edits = vec![("/etc/fstab".to_owned(), "a purpose that goes on and on ".repeat(5))];
+    guest.diffs.clear();
+    let text = replant::ui::human::plan::render_plan_as(&plan, 3, look);
+    let begins = |start: &str| text.lines().position(|line| line.trim_start().starts_with(start)).unwrap();
+    for (start, lines) in [("Plan: ", 2), ("~ /etc/fstab: ", 3)] {
+        let lines: Vec<&str> = text.lines().skip(begins(start)).take(lines).collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= 60), "{lines:?}");
+        assert!(lines[1].starts_with("  "), "{lines:?}");
+    }
+    assert!(text.lines().filter(|line| line.contains("goes on")).all(|line| line.chars().count() <= 60));
+}
+
+#[test]
 fn only_outputs() {
     let mut plan = sample::empty(Mode::Restore);
     plan.outputs = sample::changes().outputs;

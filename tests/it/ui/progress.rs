@@ -47,8 +47,17 @@ fn finished(text: &str, verb: &str, detail: &str, took: u64) -> Event {
     Event::NodeFinished { address: address(text), verb: verb.to_owned(), detail: detail.to_owned(), took }
 }
 
+/// A write to a disk of 40 GiB that has put a fourth of the data there.
 fn writing(text: &str, done: u64, written: u64, verifying: bool) -> Event {
-    Event::WriteProgress { address: address(text), done, total: 40 * GIB, written, verifying }
+    written_of(text, (done, written), 4 * written, verifying)
+}
+
+fn written_of(text: &str, (done, written): (u64, u64), data: u64, verifying: bool) -> Event {
+    let data_left = data - written;
+    // Only data takes time: half a GiB a second.
+    let time_left = (written > 0 && !verifying).then_some(data_left / (GIB / 2) * 1000);
+    let address = address(text);
+    Event::WriteProgress { address, done, total: 40 * GIB, written, verifying, data, data_left, time_left }
 }
 
 fn failure() -> Box<Diagnostic> {
@@ -176,10 +185,13 @@ fn a_log_gets_a_word_about_what_goes_on() {
     drop(plain);
     let text = out.text();
     assert!(text.contains("instance.app: still waiting for the login prompt [0 ms]\n"), "{text}");
-    assert!(text.contains("instance.web.write.root: write 10 %, 4 GiB of 40 GiB [0 ms]\n"), "{text}");
+    assert!(
+        text.contains("instance.web.write.root: write 25 %, 1 GiB of 4 GiB, 6 s left [0 ms]\n"),
+        "{text}"
+    );
     let last = text.lines().rfind(|line| line.starts_with("instance.web.write.root")).unwrap();
     assert!(
-        last.contains("write 20 %, 8 GiB of 40 GiB, ") && last.contains("/s, ") && last.contains(" left"),
+        last.contains("write 25 %, 2 GiB of 8 GiB, ") && last.contains("/s, ") && last.contains(" left"),
         "{last}"
     );
 }
@@ -191,19 +203,39 @@ fn speeds_and_times_left() {
     board.take(Duration::ZERO, &Event::RunStarted { mode: Mode::Restore, nodes: 4, data_bytes: 20 * GIB });
     board.take(Duration::ZERO, &started(web, "write"));
     for second in 0..=10 {
-        board.take(Duration::from_secs(second), &writing(web, second * GIB, second * GIB / 2, false));
+        let stands = (second * GIB, second * GIB / 2);
+        board.take(Duration::from_secs(second), &written_of(web, stands, 12 * GIB, false));
     }
     let described = board.running[&address(web)].writing.as_ref().unwrap().describe();
-    assert_eq!(described, "10 GiB of 40 GiB, 512 MiB/s, 30 s left");
+    assert_eq!(described, "5 GiB of 12 GiB, 512 MiB/s, 14 s left");
+    // Another write is still to come.
     assert_eq!(board.total(), "0 of 4 steps, 5 GiB of 20 GiB, 30 s left");
+    board.data_bytes = 12 * GIB;
+    assert_eq!(board.total(), "0 of 4 steps, 5 GiB of 12 GiB, 14 s left");
+    // All data is written, and zeros have to be looked at.
+    let write = |done, time_left| Event::WriteProgress {
+        address: address(web),
+        done,
+        total: 40 * GIB,
+        written: 12 * GIB,
+        verifying: false,
+        data: 12 * GIB,
+        data_left: 0,
+        time_left,
+    };
+    board.take(Duration::from_secs(11), &write(30 * GIB, Some(50_000)));
+    let described = board.running[&address(web)].writing.as_ref().unwrap().describe();
+    assert!(described.starts_with("30 GiB of 40 GiB, ") && described.ends_with(", 50 s left"), "{described}");
+    assert_eq!(board.total(), "0 of 4 steps, 12 GiB of 12 GiB, 50 s left");
     // Reading back is another speed, and counts nothing twice.
     for second in 11..=13 {
-        board.take(Duration::from_secs(second), &writing(web, (second - 11) * 10 * GIB, 0, true));
+        let stands = ((second - 11) * 10 * GIB, 0);
+        board.take(Duration::from_secs(second), &written_of(web, stands, 0, true));
     }
     let described = board.running[&address(web)].writing.as_ref().unwrap().describe();
     assert_eq!(described, "20 GiB of 40 GiB, 10 GiB/s, 2 s left");
     board.take(Duration::from_secs(14), &finished(web, "write", "", 14_000));
-    assert_eq!(board.written(), 5 * GIB);
+    assert_eq!(board.data_done(), 12 * GIB);
     board.take(Duration::from_secs(14), &started("instance.app", "launch"));
     assert_eq!(board.others(Duration::from_secs(20)), "1 running: instance.app launch (6.0 s)");
 }
@@ -242,7 +274,7 @@ fn a_terminal_gets_bars_that_go_away() {
     live.event(&finished("instance.web.volume.root", "create volume", "vol-1", 1200));
     live.event(&started("instance.web.write.root", "write"));
     live.event(&started("instance.app", "launch"));
-    live.event(&writing("instance.web.write.root", 0, 0, false));
+    live.event(&written_of("instance.web.write.root", (0, 0), 4 * GIB, false));
     std::thread::sleep(Duration::from_millis(300));
     live.event(&writing("instance.web.write.root", 10 * GIB, GIB, false));
     std::thread::sleep(Duration::from_millis(600));
@@ -254,7 +286,7 @@ fn a_terminal_gets_bars_that_go_away() {
     );
     assert_eq!(lines[1], "instance.web.volume.root: create volume done after 1.2 s [vol-1]", "{screen}");
     assert!(lines[2].starts_with("instance.web.write.root [=====") && lines[2].contains("=> "), "{screen}");
-    assert!(lines[2].contains("25 % 10 GiB of 40 GiB, ") && lines[2].contains(" left"), "{screen}");
+    assert!(lines[2].contains("25 % 1 GiB of 4 GiB, ") && lines[2].contains(" left"), "{screen}");
     assert!(lines[3].starts_with("2 running: instance.app launch ("), "{screen}");
     assert!(lines[4].starts_with("1 of 9 steps, 1 GiB of 5 GiB"), "{screen}");
     // Nothing but the write runs, and a line comes: no old bar stays above it.

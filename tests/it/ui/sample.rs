@@ -193,6 +193,7 @@ pub fn restore() -> Plan {
             data_bytes: 5 << 30,
             zero_bytes: 35 << 30,
             volume_size: 40 << 30,
+            is_update: false,
         })),
         needs: vec![],
     }];

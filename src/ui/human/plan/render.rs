@@ -1,10 +1,10 @@
 //! The whole plan: legend, resources, guests, work, outputs, notes, the summary.
 
-use crate::model::{Bytes, Part};
-use crate::plan::{Action, Change, Mode, Plan, Reason, Shown};
+use crate::model::{Bytes, InstanceAddress, Part};
+use crate::plan::{Action, Change, Mode, Plan, Reason, Shown, Step};
 use crate::ui::human::diagnostics::render_diagnostics_as;
 use crate::ui::human::paint::Paint;
-use crate::ui::human::text::{Look, harmless, wrap};
+use crate::ui::human::text::{Look, hanging, harmless, wrap};
 use crate::ui::human::units::count;
 
 use super::{attributes, guest, work};
@@ -23,18 +23,24 @@ pub fn render_plan_as(plan: &Plan, context: usize, look: Look) -> String {
     text.push_str(&data(plan, paint));
     let changed: Vec<&Change> = plan.changes.iter().filter(|change| change.action != Action::NoOp).collect();
     if !changed.is_empty() {
-        text.push_str(&legend(plan, &changed, paint));
+        text.push_str(&hanging(&legend(plan, &changed, paint), look.width, 0));
         text.push_str("\nReplant will perform the following actions:\n\n");
         for change in &changed {
             text.push_str(&resource(change, paint, look.width));
             text.push('\n');
         }
     }
-    for (address, guest) in &plan.guests {
+    // Of guests to which nothing is done there is nothing to say.
+    let is_touched = |address: &InstanceAddress| {
+        plan.nodes.iter().any(|node| {
+            node.address.instance == *address && matches!(node.step, Step::Write(_) | Step::Drivers(_))
+        })
+    };
+    for (address, guest) in plan.guests.iter().filter(|(address, _)| is_touched(address)) {
         text.push_str(&guest::render(&harmless(&address.to_string()), guest, context, look));
         text.push('\n');
     }
-    text.push_str(&work::render(plan, paint));
+    text.push_str(&work::render(plan, look));
     for change in
         plan.changes.iter().filter(|change| change.action == Action::NoOp && !change.notes.is_empty())
     {
@@ -47,7 +53,7 @@ pub fn render_plan_as(plan: &Plan, context: usize, look: Look) -> String {
         text.push_str(render_diagnostics_as(&plan.notes, look).trim_end());
         text.push_str("\n\n");
     }
-    text.push_str(&summary(plan, paint));
+    text.push_str(&summary(plan, paint, look.width));
     text
 }
 
@@ -123,7 +129,10 @@ fn resource(change: &Change, paint: Paint, width: usize) -> String {
     let mut text = format!("  {} {}\n", paint.bold(&format!("# {address}")), paint.bold(&fate));
     // That it is new is said by its symbol.
     for reason in change.reasons.iter().filter(|reason| **reason != Reason::New) {
-        text.push_str(&format!("  # (because {})\n", harmless(&reason.to_string())));
+        let line = format!("(because {})", harmless(&reason.to_string()));
+        for line in wrap(&line, width.saturating_sub(4)).lines() {
+            text.push_str(&format!("  # {line}\n"));
+        }
     }
     text.push_str(&notes(change, paint, width));
     let (kind, label) = match &change.address.part {
@@ -169,14 +178,14 @@ fn outputs(plan: &Plan, paint: Paint) -> String {
 }
 
 /// The last lines: what it comes to.
-fn summary(plan: &Plan, paint: Paint) -> String {
+fn summary(plan: &Plan, paint: Paint, width: usize) -> String {
     let counts = &plan.summary;
     if plan.is_empty() {
         let (what, detail) = match plan.mode {
             Mode::Restore => ("No changes.", " What exists is what the configuration says."),
             Mode::Destroy => ("No changes.", " There is nothing to destroy."),
         };
-        return format!("{}{detail}\n", paint.bold(&paint.green(what)));
+        return hanging(&format!("{}{detail}\n", paint.bold(&paint.green(what))), width, 2);
     }
     let resources = [
         counts.restores,
@@ -187,8 +196,8 @@ fn summary(plan: &Plan, paint: Paint) -> String {
         counts.destructions,
     ];
     if plan.nodes.is_empty() && resources.iter().all(|number| *number == 0) {
-        return "You can apply this plan to save these new output values to the state, without changing anything else.\n"
-            .to_owned();
+        let text = "You can apply this plan to save these new output values to the state, without changing anything else.\n";
+        return hanging(text, width, 0);
     }
     let images = match counts.images {
         0 => String::new(),
@@ -204,12 +213,16 @@ fn summary(plan: &Plan, paint: Paint) -> String {
         counts.destructions,
     );
     if counts.data_bytes > 0 || counts.zero_bytes > 0 {
+        let (most, differs) = match work::updates(plan) {
+            true => ("at most ", "; of what is there already, only what differs is written"),
+            false => ("", ""),
+        };
         text.push_str(&format!(
-            "{} {} to write, {} are zero.\n",
+            "{} {most}{} to write, {} are zero{differs}.\n",
             paint.bold("Data:"),
             Bytes(counts.data_bytes),
             Bytes(counts.zero_bytes),
         ));
     }
-    text
+    hanging(&text, width, 2)
 }

@@ -3,7 +3,7 @@
 use crate::model::Bytes;
 use crate::plan::{Plan, Step, Wave};
 use crate::ui::human::paint::Paint;
-use crate::ui::human::text::harmless;
+use crate::ui::human::text::{Look, hanging, harmless};
 use crate::ui::human::units::{about, count};
 
 /// The most writes and volumes of waves that are listed one by one.
@@ -34,9 +34,10 @@ fn writes(plan: &Plan, paint: Paint) -> String {
     for (address, write) in writes.iter().take(LISTED) {
         let member = write.image.member.as_ref().map(|member| format!(" ({member})")).unwrap_or_default();
         let image = harmless(&format!("{}{member}, {}", write.image.path, write.image.format));
+        let most = if write.is_update { "at most " } else { "" };
         text.push_str(&format!(
             "    {address:<width$}  {} of {}, {} are zero, from {}\n",
-            paint.bold(&Bytes(write.data_bytes).to_string()),
+            paint.bold(&format!("{most}{}", Bytes(write.data_bytes))),
             Bytes(write.image.size),
             Bytes(write.zero_bytes),
             image.replace('\n', " "),
@@ -72,14 +73,21 @@ fn waves(waves: &[Wave], slots: usize, paint: Paint) -> String {
     text + &hidden(volumes, "volume", paint) + "\n"
 }
 
+/// Whether a write is an update, of which nobody knows how much it will write.
+pub(super) fn updates(plan: &Plan) -> bool {
+    plan.nodes.iter().any(|node| matches!(&node.step, Step::Write(write) if write.is_update))
+}
+
 /// All of it; empty when no data is written.
-pub(super) fn render(plan: &Plan, paint: Paint) -> String {
-    let mut text = writes(plan, paint);
+pub(super) fn render(plan: &Plan, look: Look) -> String {
+    let paint = Paint { color: look.color };
+    let mut text = hanging(&writes(plan, paint), look.width, 8);
     text.push_str(&waves(&plan.waves, plan.access_node.slots, paint));
     if let Some(prediction) = &plan.prediction {
         text.push_str(&format!(
-            "  {}\n    about {}; the slowest link is {}\n\n",
+            "  {}\n    {} {}; the slowest link is {}\n\n",
             paint.bold("# Predicted time for the data"),
+            if updates(plan) { "at most about" } else { "about" },
             about(prediction.seconds),
             harmless(&prediction.slowest_link),
         ));

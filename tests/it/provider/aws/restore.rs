@@ -142,7 +142,7 @@ fn missing_credentials_are_explained() {
     let mut command = restore.command(&["plan"]);
     command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
     let refused = Output::of(command).code(1);
-    assert!(refused.stderr.contains("provider::unauthorized"), "{}", refused.both());
+    assert!(refused.stderr.contains("provider::no_credentials"), "{}", refused.both());
     assert!(refused.stderr.contains("no credentials were found"), "{}", refused.both());
     assert!(refused.stderr.contains("aws configure sso"), "{}", refused.both());
     // Rehearsing needs none.
