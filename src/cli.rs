@@ -25,6 +25,7 @@ pub mod show;
 pub mod state;
 pub mod sweep;
 pub mod terminal;
+mod twins;
 pub mod validate;
 pub mod variables;
 pub mod workspace;

@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::exit::Exit;
 use super::{
-    apply, check, completions, components, fmt, graph, import, inspect, man, output, plan, prepare, schema,
-    show, state, sweep, validate, write,
+    apply, check, completions, components, fmt, graph, import, inspect, man, output, plan, prepare,
+    schema, show, state, sweep, validate, write,
 };
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.

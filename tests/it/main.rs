@@ -7,6 +7,7 @@ mod config;
 mod copy;
 mod corpus;
 mod crash;
+mod damaged;
 mod docs;
 mod drill;
 mod examples;
