@@ -9,6 +9,7 @@ pub mod fmt;
 pub mod graph;
 pub mod image_arguments;
 pub mod import;
+pub mod init;
 pub mod inspect;
 pub mod inspect_guest;
 mod interrupt;

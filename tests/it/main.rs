@@ -15,6 +15,7 @@ mod guest;
 mod guests;
 mod image;
 mod imaging;
+mod init;
 mod layers;
 mod nbd;
 mod permissions;
