@@ -1,6 +1,7 @@
 //! What exists now: the machines' images and guests, and the provider's resources.
 
 pub mod adopt;
+mod brought;
 pub mod data;
 pub mod inventory;
 pub mod machine;

@@ -1,5 +1,6 @@
 # An OVA with two disks. It brings its disks and hardware along; a disk block changes what becomes of the disk of that
-# name (`replant inspect backups/erp.ova` lists them).
+# name. The disk that the machine boots from is called root, the others data1, data2 … in the order of their controllers;
+# a name that the appliance does not have is refused, and the refusal lists those that it has.
 
 variable "data_size" {
   type        = number
@@ -20,11 +21,11 @@ instance "erp" {
   image         = "backups/erp.ova"
   instance_type = "r6i.xlarge"
 
-  disk "disk1" {
+  disk "root" {
     type = "gp3"
   }
 
-  disk "disk2" {
+  disk "data1" {
     size       = var.data_size
     grow       = true # the last partition and its filesystem take the new space
     type       = "gp3"

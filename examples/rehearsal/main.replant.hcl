@@ -7,9 +7,8 @@ variable "subnet_id" {
 }
 
 variable "kms_key_id" {
-  type      = string
-  default   = "alias/restores"
-  sensitive = true
+  type    = string
+  default = "alias/restores"
 }
 
 provider "local" {

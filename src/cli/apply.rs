@@ -12,7 +12,7 @@ use super::workspace::Workspace;
 use crate::apply::{self, Cancel, Context, Limits, Observer, Options, Receipt, Tally};
 use crate::copy::Budget;
 use crate::diagnostic::chain;
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::image;
 use crate::observe::as_recorded;
 use crate::plan::build::resources_digest;
@@ -113,6 +113,9 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
     let had_state = has_state(&before);
     if let Some((plan, _)) = &saved {
         check_binding(plan, &before, had_state, &workspace)?;
+    }
+    if let Some(diagnostic) = command.plan.twins(&workspace, &runtime, &before, Severity::Error)? {
+        return Err(one(diagnostic));
     }
     let store = Arc::new(Store::open(&workspace.paths, &lock).map_err(|error| one(error.diagnostic()))?);
     let cancel = Cancel::default();

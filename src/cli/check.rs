@@ -160,7 +160,14 @@ fn disks(path: &Path, options: &OpenOptions) -> Result<Vec<(Option<String>, Imag
                 Ok((Some(name), image))
             })
             .collect(),
-        other => other.map(|image| vec![(image.identity().member.clone(), image)]),
+        other => {
+            let image = other?;
+            let name = match &image.identity().member {
+                Some(id) => Some(ova::read(path)?.disk(Some(id))?.name.clone()),
+                None => None,
+            };
+            Ok(vec![(name, image)])
+        }
     }
 }
 

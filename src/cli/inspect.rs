@@ -12,7 +12,7 @@ use super::terminal;
 use crate::diagnostic::Diagnostic;
 use crate::guest::report::{Finding, FindingSeverity, GiveUp, RecipeInputs, Report};
 use crate::image::ova;
-use crate::image::{self, ImageError};
+use crate::image::{self, Image, ImageError};
 use crate::model::{GuestChanges, Hypervisor, Location, NetworkPolicy};
 use crate::plan::{check, fit};
 use crate::provider::InstanceTypeFacts;
@@ -112,6 +112,15 @@ pub enum NetworkArgument {
     Keep,
 }
 
+/// Reads the metadata of an image of this machine, so that one that is cut short is known before a
+/// guest meets what is missing. From a server, that would be much for what a look at a guest needs.
+fn look_over(image: &Image) -> Result<(), ImageError> {
+    if image.location().local().is_some() {
+        image.data_bytes()?;
+    }
+    Ok(())
+}
+
 impl MachineArguments {
     /// The disks that these images name, of their own size.
     ///
@@ -147,10 +156,18 @@ impl MachineArguments {
             Err(ImageError::WhichMember { .. }) => {
                 let appliance = ova::read(image)?;
                 let with_content = appliance.disks.into_iter().filter(|disk| disk.file.is_some());
-                Ok(with_content.map(|disk| Member { name: Some(disk.name), id: Some(disk.id) }).collect())
+                with_content
+                    .map(|disk| {
+                        look_over(&image::open(image, &self.reading.options().member(disk.id.as_str()))?)?;
+                        Ok(Member { name: Some(disk.name), id: Some(disk.id) })
+                    })
+                    .collect()
             }
             Err(error) => Err(error),
-            Ok(_) => Ok(vec![Member { name: None, id: self.reading.member.clone() }]),
+            Ok(opened) => {
+                look_over(&opened)?;
+                Ok(vec![Member { name: None, id: self.reading.member.clone() }])
+            }
         }
     }
 

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::terminal;
+use super::twins;
 use super::workspace::{Wishes, Workspace, WorkspaceArguments};
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::model::{Address, InstanceAddress};
 use crate::plan::{Overlays, Plan, saved};
 use crate::state::{State, Store};
@@ -33,6 +34,10 @@ pub struct PlanArguments {
     /// without them.
     #[arg(long)]
     pub allow_missing: bool,
+    /// Without a state, make everything even though another workspace has resources of the same
+    /// addresses here.
+    #[arg(long)]
+    pub second_set: bool,
     /// Lines of context around changes in guest files.
     #[arg(long, value_name = "LINES", default_value_t = 3)]
     pub context: usize,
@@ -42,6 +47,24 @@ pub struct PlanArguments {
 }
 
 impl PlanArguments {
+    /// What stands beside: see [`twins::of_lost_state`]. Nothing in a rehearsal, whose sets harm
+    /// nobody, and when a second set was asked for.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn twins(
+        &self,
+        workspace: &Workspace,
+        runtime: &tokio::runtime::Runtime,
+        state: &State,
+        severity: Severity,
+    ) -> Result<Option<Diagnostic>, Diagnostics> {
+        if self.second_set || self.destroy || self.variables.rehearse {
+            return Ok(None);
+        }
+        twins::of_lost_state(workspace, runtime, state, severity)
+    }
+
     /// As the planner wants them.
     #[must_use]
     pub fn wishes(&self) -> Wishes {
@@ -102,7 +125,9 @@ fn plan(directory: &Path, command: &PlanCommand) -> Result<(Plan, Overlays), Dia
     let workspace = Workspace::open(directory, &command.plan.variables, command.plan.destroy)?;
     let runtime = runtime()?;
     let state = Store::read(&workspace.paths).map_err(|error| Diagnostics::from(error.diagnostic()))?;
-    workspace.plan(&runtime, &state, has_state(&state), &command.plan.wishes())
+    let (mut plan, overlays) = workspace.plan(&runtime, &state, has_state(&state), &command.plan.wishes())?;
+    plan.notes.extend(command.plan.twins(&workspace, &runtime, &state, Severity::Warning)?);
+    Ok((plan, overlays))
 }
 
 /// Whether a state that was read exists: one that does not has no lineage yet.

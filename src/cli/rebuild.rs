@@ -10,12 +10,12 @@ use super::exit::Exit;
 use super::plan::{has_state, runtime};
 use super::variables::Variables;
 use super::workspace::{Workspace, WorkspaceArguments};
-use super::{state, terminal};
+use super::{state, terminal, twins};
 use crate::apply;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::model::InstanceAddress;
 use crate::observe::Machine;
-use crate::observe::inventory::Inventory;
+use crate::observe::inventory::{Inventory, Others};
 use crate::observe::rebuild::{Ground, Rebuilt, rebuild};
 use crate::provider::ProviderError;
 use crate::state::{Lock, Resource, State, StateChange, Store};
@@ -60,19 +60,13 @@ fn rebuilt(directory: &Path, rehearse: bool, command: &Rebuild) -> Result<Exit, 
     let provider = &*workspace.provider;
     let failed = |error: ProviderError| Diagnostics::from(apply::error::provider(&error));
     let node = runtime.block_on(provider.access_node()).map_err(failed)?;
-    let (lineage, inventory) =
-        match command.lineage.clone().or(has_state(&before).then(|| before.lineage.clone())) {
-            Some(lineage) => {
-                let inventory = runtime.block_on(Inventory::read(provider, &lineage)).map_err(failed)?;
-                (lineage, inventory)
-            }
-            None => {
-                let all = runtime.block_on(Inventory::read_all(provider)).map_err(failed)?;
-                let lineage = the_lineage(&all, &workspace.instance_names(&runtime, &before)?)?;
-                let inventory = all.of(&lineage);
-                (lineage, inventory)
-            }
-        };
+    let all = runtime.block_on(Inventory::read_all(provider)).map_err(failed)?;
+    let lineage = match command.lineage.clone().or(has_state(&before).then(|| before.lineage.clone())) {
+        Some(lineage) => lineage,
+        None => the_lineage(&all, &workspace.instance_names(&runtime, &before)?)?,
+    };
+    let others = twins::beside(&workspace, &runtime, &before, &all);
+    let inventory = all.of(&lineage);
     store.continue_lineage(&lineage).map_err(|error| error.diagnostic())?;
     let now = store.state();
     // Images may be gone: what cannot be opened only leaves more to the provider to tell.
@@ -81,7 +75,8 @@ fn rebuilt(directory: &Path, rehearse: bool, command: &Rebuild) -> Result<Exit, 
     let types = runtime.block_on(provider.instance_types(&names)).map_err(failed)?;
     let ground = Ground { state: &now, machines: &machines, types: &types, access_node: &node.instance_id };
     let Rebuilt { mut changes, notes } = rebuild(&inventory, ground);
-    terminal::print(&shown(&lineage, &now, &changes, &notes));
+    let beside: Others = others.into_iter().filter(|(other, _)| *other != lineage).collect();
+    terminal::print(&(shown(&lineage, &now, &changes, &notes) + &twins::told(&workspace, &beside)));
     if changes.is_empty() {
         return Ok(Exit::Success);
     }

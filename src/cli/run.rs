@@ -8,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::exit::Exit;
 use super::{
-    apply, check, completions, components, fmt, graph, import, inspect, man, output, plan, prepare, schema,
-    show, state, sweep, validate, write,
+    apply, check, completions, components, fmt, graph, import, init, inspect, man, output, plan, prepare,
+    schema, show, state, sweep, validate, write,
 };
 
 /// Restores of backed-up virtual machines onto Amazon EC2, as code.
@@ -28,6 +28,8 @@ pub struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Writes a first configuration from backups.
+    Init(init::Init),
     /// Checks the configuration.
     Validate(validate::Validate),
     /// Reads all of an image, and says whether it is damaged.
@@ -89,6 +91,7 @@ fn allow_open_files() {
 fn run(arguments: &Arguments) -> Exit {
     let directory = &arguments.directory;
     match &arguments.command {
+        Command::Init(command) => init::run(directory, command),
         Command::Validate(command) => validate::run(directory, command),
         Command::Check(command) => check::run(directory, command),
         Command::Inspect(command) => inspect::run(directory, command),

@@ -11,10 +11,11 @@ use super::apply::{RunArguments, Session};
 use super::exit::Exit;
 use super::plan::{has_state, runtime};
 use super::terminal;
+use super::twins;
 use super::workspace::{Workspace, WorkspaceArguments};
 use crate::apply::{self, Cancel};
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::observe::inventory::{Inventory, Stray};
+use crate::observe::inventory::{Inventory, Others, Stray};
 use crate::plan::{Overlays, Plan};
 use crate::state::{Intent, Lock, Operation, Store};
 use crate::ui::human::inventory::render_strays;
@@ -46,6 +47,8 @@ struct Listing<'a> {
     version: u32,
     lineage: &'a str,
     strays: &'a [Stray],
+    /// What other workspaces have at the same addresses.
+    others: &'a Others,
 }
 
 /// Sweeps.
@@ -88,15 +91,17 @@ fn sweep(directory: &Path, command: &Sweep) -> Result<Exit, Diagnostics> {
     };
     let failed = |error| Diagnostics::from(apply::error::provider(&error));
     let node = runtime.block_on(workspace.provider.access_node()).map_err(failed)?;
-    let inventory =
-        runtime.block_on(Inventory::read(&*workspace.provider, &state.lineage)).map_err(failed)?;
+    let all = runtime.block_on(Inventory::read_all(&*workspace.provider)).map_err(failed)?;
+    let others = twins::beside(&workspace, &runtime, &state, &all);
+    let inventory = all.of(&state.lineage);
     let strays = inventory.strays(&state, &begun(&pending), &node.instance_id);
     if command.json {
-        let listing = Listing { version: VERSION, lineage: &state.lineage, strays: &strays };
+        let listing = Listing { version: VERSION, lineage: &state.lineage, strays: &strays, others: &others };
         terminal::print(&super::state::json(&listing).map_err(one)?);
         return Ok(Exit::Success);
     }
-    terminal::print(&render_strays(&strays, terminal::stdout_look()));
+    let shown = render_strays(&strays, terminal::stdout_look());
+    terminal::print(&(shown + &twins::told(&workspace, &others)));
     let Some(store) = store else { return Ok(Exit::Success) };
     let removable = strays.iter().filter(|stray| stray.kept.is_none()).count();
     if removable == 0 {

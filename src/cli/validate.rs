@@ -10,6 +10,7 @@ use super::terminal;
 use super::variables::Variables;
 use crate::config;
 use crate::diagnostic::{Diagnostics, Severity};
+use crate::plan;
 
 /// Checks the configuration, without looking at images, state or the cloud.
 #[derive(Debug, Args)]
@@ -25,10 +26,13 @@ pub struct Validate {
 /// Checks it.
 #[must_use]
 pub fn run(directory: &Path, arguments: &Validate) -> Exit {
-    let (checked, diagnostics) = match arguments.variables.options() {
+    let (checked, mut diagnostics) = match arguments.variables.options() {
         Ok(options) => config::check(directory, &options),
         Err(diagnostics) => (None, diagnostics),
     };
+    if let Some((_, evaluated)) = &checked {
+        diagnostics.extend(evaluated.instances.values().flat_map(plan::check::secrets));
+    }
     let valid = checked.is_some() && !diagnostics.has_errors();
     if arguments.json {
         let count = |severity| diagnostics.as_slice().iter().filter(|each| each.severity == severity).count();

@@ -160,8 +160,7 @@ impl Workspace {
         runtime: &tokio::runtime::Runtime,
         state: &State,
     ) -> Result<BTreeSet<String>, Diagnostics> {
-        let (evaluated, _) = self.evaluate(runtime, state, &BTreeSet::new())?;
-        Ok(evaluated.instances.into_keys().map(|address| address.name).collect())
+        Ok(self.instances(runtime, state)?.into_iter().map(|address| address.name).collect())
     }
 
     /// The configuration's machines with their images opened, nobody looking into their guests.

@@ -129,6 +129,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 struct Failure {
     diagnostic: Box<Diagnostic>,
     exit: Exit,
+    /// Whether what was written until then is right.
+    leaves_a_part: bool,
 }
 
 impl From<CopyError> for Failure {
@@ -137,13 +139,13 @@ impl From<CopyError> for Failure {
             CopyError::Cancelled { .. } => Exit::Interrupted,
             _ => Exit::Failure,
         };
-        Self { diagnostic: Box::new(error.diagnostic()), exit }
+        Self { diagnostic: Box::new(error.diagnostic()), exit, leaves_a_part: error.leaves_a_part() }
     }
 }
 
 impl From<Diagnostic> for Failure {
     fn from(diagnostic: Diagnostic) -> Self {
-        Self { diagnostic: Box::new(diagnostic), exit: Exit::Failure }
+        Self { diagnostic: Box::new(diagnostic), exit: Exit::Failure, leaves_a_part: false }
     }
 }
 
@@ -204,13 +206,26 @@ fn write(directory: &Path, arguments: &Write) -> Result<Receipt, Failure> {
         target.grow(size).map_err(CopyError::from)?;
     }
 
-    let done = copy(source, &target, manifest, arguments, &cancel);
-    if done.is_err() && target.is_created() && arguments.manifest.is_none() {
-        // Half a disk that nothing can complete looks too much like a whole one. That it cannot
-        // be taken away matters less than why the write failed.
-        let _ = fs::remove_file(target.path());
-    }
-    done
+    copy(source, &target, manifest, arguments, &cancel).map_err(|failure| leave(failure, &target, arguments))
+}
+
+/// Leaves of an unfinished write what another can go on with, and says what that is.
+fn leave(mut failure: Failure, target: &Target, arguments: &Write) -> Failure {
+    let help = match (&arguments.manifest, target.is_created()) {
+        (Some(_), _) if failure.leaves_a_part => {
+            "What is written is kept: the same command with --resume goes on from there."
+        }
+        (Some(_), _) => return failure,
+        // Half a disk that nothing can complete looks too much like a whole one.
+        (None, true) if fs::remove_file(target.path()).is_ok() => {
+            "The unfinished file was removed. With --manifest FILE it is kept, and the same command with --resume goes on from there."
+        }
+        (None, _) => {
+            "What is on the target now is no disk, and nothing can complete it: begin again with --force. With --manifest FILE, the same command with --resume goes on from there."
+        }
+    };
+    failure.diagnostic.help.push(help.to_owned());
+    failure
 }
 
 /// What a manifest is about.

@@ -162,7 +162,7 @@ fn discover(directory: &Path, diagnostics: &mut Diagnostics) -> Option<Vec<PathB
         diagnostics.push(
             Diagnostic::error("config::no_configuration", "there is no configuration")
                 .detail(format!("No file in {} ends in {SUFFIX}.", directory.display()))
-                .help("make a first one from the backups: replant init IMAGE…")
+                .help("make a first one from the backups:\nreplant init IMAGE…")
                 .help("or name the directory of one with -C DIR"),
         );
         return None;

@@ -36,6 +36,7 @@ const DISK: Schema = Schema {
         ("image", false),
         ("format", false),
         ("snapshot", false),
+        ("empty", false),
         ("type", false),
         ("size", false),
         ("grow", false),

@@ -119,7 +119,7 @@ pub enum CopyError {
     #[error("a worker died at its work")]
     WorkerDied,
     /// Someone asked to stop.
-    #[error("stopped with {} of {} safe on the target", Bytes(*done), Bytes(*total))]
+    #[error("stopped with {} of {} written", Bytes(*done), Bytes(*total))]
     Cancelled {
         /// Bytes that are flushed and in the manifest.
         done: u64,
@@ -143,13 +143,25 @@ impl CopyError {
         }
     }
 
+    /// Whether what was written until then is right, so that a write with a manifest goes on from
+    /// there when the cause is out of the way.
+    #[must_use]
+    pub fn leaves_a_part(&self) -> bool {
+        match self {
+            Self::Source { source, .. } => {
+                !matches!(source, SourceError::Changed { .. } | SourceError::Gone { .. })
+            }
+            Self::Write { .. } | Self::Cancelled { .. } | Self::Thread { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What to tell the user.
     #[must_use]
     pub fn diagnostic(&self) -> Diagnostic {
         let error = |code, summary: &str, help: &str| {
             Diagnostic::error(code, summary).detail(chain(self) + ".").help(help)
         };
-        const RESUME: &str = "What is on the target is kept: with --manifest, the same command with --resume goes on from there.";
         match self {
             Self::Target(refused) => refused.diagnostic(),
             Self::Manifest(refused) => refused.diagnostic(),
@@ -167,15 +179,23 @@ impl CopyError {
             Self::Source { source: SourceError::Damaged { .. }, .. } => error(
                 "copy::image_damaged",
                 "The image is damaged",
-                "Check the image (qemu-img check) and restore from another copy of the backup.",
+                "Copy the image again from its source, or restore from another backup. All that is damaged in it is found by reading it:\nreplant check IMAGE",
             ),
             Self::Source { source: SourceError::Changed { .. } | SourceError::Gone { .. }, .. } => error(
                 "copy::image_changed",
                 "The image changed while it was read",
                 "What is on the target is of no one image. Make sure that nothing replaces the image, then begin again; in S3, name one version of the object: `s3://bucket/key?versionId=…`.",
             ),
-            Self::Source { .. } => error("copy::image_read", "The image cannot be read", RESUME),
-            Self::Write { .. } => error("copy::target_write", "The target cannot be written", RESUME),
+            Self::Source { .. } => error(
+                "copy::image_read",
+                "The image cannot be read",
+                "Check the storage that holds the image, and the way to it.",
+            ),
+            Self::Write { .. } => error(
+                "copy::target_write",
+                "The target cannot be written",
+                "See what the kernel says of the device (dmesg), and whether there is room.",
+            ),
             Self::ReadBack { .. } => error(
                 "copy::target_read",
                 "The target cannot be read back",
@@ -216,7 +236,9 @@ impl CopyError {
                 "Replant failed at its work",
                 "This is a fault in Replant: please report it with the image's format and the output above.",
             ),
-            Self::Cancelled { .. } => error("copy::cancelled", "The write was stopped", RESUME),
+            Self::Cancelled { .. } => {
+                Diagnostic::error("copy::cancelled", "The write was stopped").detail(chain(self) + ".")
+            }
         }
     }
 }

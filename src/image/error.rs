@@ -391,7 +391,10 @@ impl ImageError {
             Self::Nbd { source, .. } => source.help(),
             Self::Changed { .. } => one("Plan again, so that the plan is of what the image holds now."),
             Self::Source(SourceError::Damaged { .. }) => {
-                one("Copy the image again from its source, and compare its checksum.")
+                vec![
+                    "Copy the image again from its source, and compare its checksum.".to_owned(),
+                    "See whether all of it can be read:\nreplant check IMAGE".to_owned(),
+                ]
             }
             Self::Absent { .. } => one(
                 "Check bucket, key or URL, and where they are looked for: AWS_REGION, and AWS_ENDPOINT_URL_S3 for a server of your own.",

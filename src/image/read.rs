@@ -7,6 +7,7 @@ use super::cache::Cache;
 use super::codec::{DecodeError, decode};
 use super::extent::{Extent, Layout, Packed, Place};
 use super::source::{Run, SourceError};
+use super::window::Window;
 
 /// Most bytes of compressed units that one read from a file takes.
 const MOST_STORED: u64 = 4 << 20;
@@ -175,22 +176,42 @@ fn decode_unit(unit: &Packed<'_>, stored: &[u8], bytes: &mut [u8]) -> Result<(),
 /// The runs of a range of a disk.
 pub(super) fn runs(layout: &dyn Layout, range: Range<u64>) -> Result<Vec<Run>, SourceError> {
     let mut found: Vec<Run> = Vec::new();
-    each_run(layout, range, |range, zero| match found.last_mut() {
-        Some(last) if last.zero == zero => last.range.end = range.end,
-        _ => found.push(Run { range, zero }),
+    each_extent(layout, range, |extent| {
+        let (range, zero) = (extent.range.clone(), matches!(extent.place, Place::Zero | Place::Parent));
+        match found.last_mut() {
+            Some(last) if last.zero == zero => last.range.end = range.end,
+            _ => found.push(Run { range, zero }),
+        }
     })?;
     Ok(found)
 }
 
-/// How many bytes of a disk are data.
+/// How many bytes of a disk are data. All of them must be where the metadata says, as far as the
+/// files' lengths tell: a backup that was cut short keeps its metadata when that stands in front.
 pub(super) fn data_bytes(layout: &dyn Layout) -> Result<u64, SourceError> {
     let mut bytes = 0;
-    each_run(layout, 0..layout.size(), |range, zero| {
-        if !zero {
-            bytes += range.end - range.start;
+    let mut beyond: Option<(&Window, u64, u64)> = None;
+    each_extent(layout, 0..layout.size(), |extent| {
+        let length = extent.range.end - extent.range.start;
+        let (file, offset, end) = match &extent.place {
+            Place::Zero | Place::Parent => return,
+            Place::Plain(file, offset) => (*file, *offset, offset.saturating_add(length)),
+            // How long it is stands in it.
+            Place::Packed(packed) => (packed.file, packed.offset, packed.offset.saturating_add(1)),
+        };
+        bytes += length;
+        if end > file.len() {
+            beyond = match beyond {
+                Some((first, at, most)) if std::ptr::eq(first, file) => Some((first, at, most.max(end))),
+                None => Some((file, offset, end)),
+                other => other,
+            };
         }
     })?;
-    Ok(bytes)
+    match beyond {
+        Some((file, offset, least)) => Err(file.cut_short(offset.max(file.len()), least)),
+        None => Ok(bytes),
+    }
 }
 
 /// Checks that a range is within a disk.
@@ -202,10 +223,10 @@ pub(super) fn check(range: &Range<u64>, size: u64) -> Result<(), SourceError> {
     Ok(())
 }
 
-fn each_run(
-    layout: &dyn Layout,
+fn each_extent<'a>(
+    layout: &'a dyn Layout,
     range: Range<u64>,
-    mut seen: impl FnMut(Range<u64>, bool),
+    mut seen: impl FnMut(&Extent<'a>),
 ) -> Result<(), SourceError> {
     check(&range, layout.size())?;
     let mut from = range.start;
@@ -214,9 +235,7 @@ fn each_run(
         let to = range.end.min(from.saturating_add(STRIDE));
         extents.clear();
         layout.extents(from..to, &mut extents)?;
-        for extent in &extents {
-            seen(extent.range.clone(), matches!(extent.place, Place::Zero | Place::Parent));
-        }
+        extents.iter().for_each(&mut seen);
         from = to;
     }
     Ok(())

@@ -58,21 +58,25 @@ impl Window {
         }
     }
 
+    /// The error of a place that lies behind the end, up to which byte of it that is.
+    pub(super) fn cut_short(&self, offset: u64, least: u64) -> SourceError {
+        let (has, least) = (self.end(), self.start.saturating_add(least));
+        self.damaged(offset, format!("the file is cut short: it has {has} bytes of at least {least}"))
+    }
+
     /// Fills the whole buffer.
     pub(super) fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
-        let end = offset.checked_add(buffer.len() as u64);
-        if end.is_none_or(|end| end > self.length) {
-            return Err(self.damaged(
-                offset,
-                format!("{} bytes are expected here, but it ends at byte {}", buffer.len(), self.end()),
-            ));
+        let end = offset.saturating_add(buffer.len() as u64);
+        if end > self.length {
+            return Err(self.cut_short(offset, end));
         }
         let place = self.start + offset;
         let mut done = 0;
         while done < buffer.len() {
             match self.backing.read_at(place + done as u64, &mut buffer[done..]) {
                 Ok(0) => {
-                    return Err(self.damaged(offset + done as u64, "it became shorter while it was read"));
+                    let (file, what) = (self.path.clone(), "it became shorter".to_owned());
+                    return Err(SourceError::Changed { file, offset: place + done as u64, what });
                 }
                 Ok(count) => done += count,
                 Err(Fault::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -84,11 +88,9 @@ impl Window {
 
     /// Reads `length` bytes. The length must have been checked against a limit.
     pub(super) fn read_vec(&self, offset: u64, length: usize) -> Result<Vec<u8>, SourceError> {
-        if offset.checked_add(length as u64).is_none_or(|end| end > self.length) {
-            return Err(self.damaged(
-                offset,
-                format!("{length} bytes are expected here, but it ends at byte {}", self.end()),
-            ));
+        let end = offset.saturating_add(length as u64);
+        if end > self.length {
+            return Err(self.cut_short(offset, end));
         }
         let mut bytes = vec![0; length];
         self.read_exact_at(offset, &mut bytes)?;

@@ -79,6 +79,10 @@ pub struct DiskSpec {
     /// Its own image; `None` when the instance's image brings it, or for an empty disk (then a
     /// size is required).
     pub image: Option<ImageSpec>,
+    /// Whether it is said to be empty: under the image of an appliance, a disk beside those that it
+    /// brings.
+    #[serde(default)]
+    pub empty: bool,
     /// The volume's type.
     pub volume_type: VolumeType,
     /// The volume's size in GiB; `None`: the image's size rounded up.
@@ -147,6 +151,7 @@ impl DiskSpec {
         Self {
             name: name.into(),
             image: None,
+            empty: false,
             volume_type: VolumeType::default(),
             size: None,
             grow: false,

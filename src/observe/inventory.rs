@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::model::{Address, Part};
+use crate::model::{Address, InstanceAddress, Part};
 use crate::provider::{
     Filter, ImageId, ImageView, InstanceId, InstanceView, Provider, ProviderError, SnapshotId, SnapshotView,
     TAG_ADDRESS, TAG_LAUNCHED, TAG_WORKSPACE, TagMap, VolumeId, VolumeView,
@@ -25,6 +25,9 @@ pub struct Inventory {
     /// Images.
     pub images: Vec<ImageView>,
 }
+
+/// Resources of other workspaces, by their lineage: addresses and ids.
+pub type Others = BTreeMap<String, Vec<(String, String)>>;
 
 /// What a stray resource is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -56,20 +59,23 @@ pub struct Stray {
 }
 
 impl Inventory {
-    /// Reads what carries the tag of this lineage.
-    ///
-    /// # Errors
-    /// The provider's.
-    pub async fn read(provider: &dyn Provider, lineage: &str) -> Result<Self, ProviderError> {
-        Self::filtered(provider, &Filter::tag(TAG_WORKSPACE, lineage)).await
-    }
-
     /// Reads what carries any workspace's tag.
     ///
     /// # Errors
     /// The provider's.
     pub async fn read_all(provider: &dyn Provider) -> Result<Self, ProviderError> {
         Self::filtered(provider, &Filter::tag_key(TAG_WORKSPACE)).await
+    }
+
+    /// Reads only the volumes that carry any workspace's tag, with one call: whatever is restored has
+    /// some.
+    ///
+    /// # Errors
+    /// The provider's.
+    pub async fn read_volumes(provider: &dyn Provider) -> Result<Self, ProviderError> {
+        let mut volumes = provider.volumes(&Filter::tag_key(TAG_WORKSPACE)).await?;
+        volumes.retain(|view| !view.state.is_ending());
+        Ok(Self { volumes, ..Self::default() })
     }
 
     /// What of it is of this lineage.
@@ -112,6 +118,26 @@ impl Inventory {
             }
         }
         lineages
+    }
+
+    /// What other workspaces have at addresses of these instances: by lineage, each resource's
+    /// address and id.
+    #[must_use]
+    pub fn others(&self, lineage: &str, instances: &BTreeSet<InstanceAddress>) -> Others {
+        let volumes = self.volumes.iter().map(|view| (&view.tags, &view.id.0));
+        let machines = self.instances.iter().map(|view| (&view.tags, &view.id.0));
+        let images = self.images.iter().map(|view| (&view.tags, &view.id.0));
+        let mut others = Others::new();
+        for (tags, id) in machines.chain(volumes).chain(images) {
+            let address = tags.get(TAG_ADDRESS).and_then(|text| text.parse::<Address>().ok());
+            let workspace = tags.get(TAG_WORKSPACE).filter(|workspace| *workspace != lineage);
+            if let (Some(workspace), Some(address)) = (workspace, address)
+                && instances.contains(&address.instance)
+            {
+                others.entry(workspace.clone()).or_default().push((address.to_string(), id.clone()));
+            }
+        }
+        others
     }
 
     /// What the state does not know, instances first. `begun`: client tokens of calls that an

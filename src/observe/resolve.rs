@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::brought;
 use super::{DiskImage, Hardware, Inspection, Machine, MachineDisk, Pins, Prepared};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::image::{self, BlockSource, Format, ImageError};
@@ -36,7 +37,7 @@ pub fn resolve(
     for spec in specs.values() {
         match machine(spec, pins) {
             Ok(machine) => machines.push(machine),
-            Err(diagnostic) => diagnostics.push(*diagnostic),
+            Err(found) => diagnostics.extend(found),
         }
     }
     inspect_all(&mut machines, inspector, wants_inspection);
@@ -79,7 +80,7 @@ fn inspect_all(
     }
 }
 
-fn machine(spec: &InstanceSpec, pins: &Pins) -> Result<Machine, Box<Diagnostic>> {
+fn machine(spec: &InstanceSpec, pins: &Pins) -> Result<Machine, Diagnostics> {
     let mut hardware = None;
     let mut disks: Vec<MachineDisk> = Vec::new();
     if let Some(named) = &spec.image {
@@ -91,6 +92,10 @@ fn machine(spec: &InstanceSpec, pins: &Pins) -> Result<Machine, Box<Diagnostic>>
                 firmware: appliance.firmware,
                 network_interfaces: appliance.nics.len(),
             });
+            let unknown = brought::unknown_disks(spec, named, &appliance);
+            if unknown.has_errors() {
+                return Err(unknown);
+            }
             for disk in &appliance.disks {
                 let image = match &disk.file {
                     Some(_) => Some(open(named, pins, Some(&disk.id)).map_err(failed)?),
@@ -104,11 +109,12 @@ fn machine(spec: &InstanceSpec, pins: &Pins) -> Result<Machine, Box<Diagnostic>>
             }
         } else {
             let image = open(named, pins, None).map_err(failed)?;
+            let takes = |disk: &DiskSpec| disk.image.is_none() && !disk.empty;
             let name = spec
                 .disks
                 .iter()
-                .find(|disk| disk.image.is_none() && disk.name == "root")
-                .or_else(|| spec.disks.iter().find(|disk| disk.image.is_none()))
+                .find(|disk| takes(disk) && disk.name == "root")
+                .or_else(|| spec.disks.iter().find(|disk| takes(disk)))
                 .map_or("root", |disk| disk.name.as_str());
             disks.push(MachineDisk { spec: DiskSpec::new(name), image: Some(image) });
         }
@@ -122,6 +128,9 @@ fn machine(spec: &InstanceSpec, pins: &Pins) -> Result<Machine, Box<Diagnostic>>
             None => None,
         };
         match disks.iter_mut().find(|existing| existing.spec.name == disk.name) {
+            Some(existing) if disk.empty && existing.image.is_some() => {
+                return Err(brought::not_empty(spec, disk).into());
+            }
             Some(existing) => {
                 existing.image = own.or(existing.image.take());
                 existing.spec = disk.clone();
@@ -132,9 +141,9 @@ fn machine(spec: &InstanceSpec, pins: &Pins) -> Result<Machine, Box<Diagnostic>>
     Ok(Machine { spec: spec.clone(), disks, hardware, inspection: Inspection::Skipped })
 }
 
-fn at(mut diagnostic: Diagnostic, spec: &InstanceSpec, path: &str) -> Box<Diagnostic> {
+fn at(mut diagnostic: Diagnostic, spec: &InstanceSpec, path: &str) -> Diagnostics {
     diagnostic.span = diagnostic.span.or_else(|| spec.span(path));
-    Box::new(diagnostic.about(&spec.address))
+    diagnostic.about(&spec.address).into()
 }
 
 /// The appliance behind an image, when it is one.

@@ -49,7 +49,7 @@ pub fn check(
     }
     found.extend(launch_method(machine, state, reality));
     found.extend(platform::mismatch(machine));
-    found.extend(spec.sensitive.iter().filter(|path| *path != "user_data").map(|path| sensitive(spec, path)));
+    found.extend(secrets(spec));
     let recorded = instance::of_state(state, &spec.address);
     if spec.state == DesiredState::Standby
         && recorded.is_some_and(|instance| instance.phase == LaunchPhase::Started)
@@ -84,6 +84,11 @@ fn launch_method(machine: &Machine, state: &State, reality: &Reality) -> Option<
             .about(&spec.address)
             .help("use method = \"swap\", or leave it out")
     })
+}
+
+/// Sensitive values of an instance where they would be kept and shown.
+pub fn secrets(spec: &InstanceSpec) -> impl Iterator<Item = Diagnostic> + use<'_> {
+    spec.sensitive.iter().filter(|path| *path != "user_data").map(|path| sensitive(spec, path))
 }
 
 /// Everything but the user data is shown by EC2 to whoever may describe the instance, and must be
@@ -276,10 +281,13 @@ fn guest(machine: &Machine, allow_missing: bool) -> Vec<Diagnostic> {
     match &machine.inspection {
         Inspection::Skipped => Vec::new(),
         Inspection::Failed(diagnostic) => {
-            let mut diagnostic = (**diagnostic)
-                .clone()
-                .about(&machine.spec.address)
-                .help("to restore the disk as it is, without looking into it: guest { drivers = \"none\" }");
+            let mut diagnostic = (**diagnostic).clone().about(&machine.spec.address);
+            // What cannot be read now cannot be restored later.
+            if !diagnostic.code.as_str().starts_with("image::") {
+                diagnostic = diagnostic.help(
+                    "to restore the disk as it is, without looking into it: guest { drivers = \"none\" }",
+                );
+            }
             diagnostic.span = diagnostic.span.or_else(|| machine.spec.span("image"));
             vec![diagnostic]
         }

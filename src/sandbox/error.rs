@@ -153,7 +153,7 @@ impl SandboxError {
             Self::NoReport { console, code, .. } => {
                 Diagnostic::error("sandbox::no_report", "The guest sandbox gave no report")
                     .detail(with_console(format!("{detail} (exit code {code})"), console))
-                    .help("The image may be damaged, or the guest larger than the sandbox's memory.")
+                    .help("The image may be damaged, or the guest larger than the sandbox's memory. See whether all of it can be read:\nreplant check IMAGE")
             }
             Self::Initrd(_)
             | Self::Start { .. }

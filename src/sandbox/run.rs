@@ -97,7 +97,10 @@ fn run_fresh(
     if let Some(error) = broker.and_then(|broker| broker.take_failure()) {
         return Err(error);
     }
-    let finished = finished?;
+    let finished = finished.map_err(|error| match error {
+        SandboxError::Blocks(HandoverError::Image(error)) => SandboxError::Image(Box::new(error.into())),
+        other => other,
+    })?;
     let Finished { mut handover, code, console } = finished;
     let part = handover.exchange.get(report_offset..).unwrap_or_default();
     let report: Report = exchange::decode(part, exchange::MAX_REPORT)

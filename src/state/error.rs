@@ -247,7 +247,8 @@ impl StateError {
             Self::OtherLock { .. } => Diagnostic::error("state::other_lock", "the lock is of another state").detail(detail),
             Self::HasLineage { path, .. } => Diagnostic::error("state::has_lineage", "there is a state of another lineage")
                 .detail(detail)
-                .help(format!("leave --lineage out to complete this state, or move it out of the way first:\nmv {0} {0}.old", path.display())),
+                .help("to complete this state, leave --lineage out:\nreplant state rebuild")
+                .help(format!("to get at what the other one has, move this one away, and put it back afterwards:\nmv {0} {0}.own", path.display())),
             Self::Syntax { path, span, .. } => {
                 Diagnostic::error("state::damaged", "the state is damaged")
                     .detail(detail)

@@ -87,6 +87,13 @@ impl Store {
         })
     }
 
+    /// The lineage of the copy from before the last change, when there is one that can be read.
+    #[must_use]
+    pub fn lineage_of_backup(paths: &Paths) -> Option<String> {
+        let bytes = std::fs::read(&paths.backup).ok()?;
+        parse::state(&bytes, &paths.backup).ok().map(|state| state.lineage)
+    }
+
     /// Opens a state for changing, replays its journal and cuts off a torn end. A state that does
     /// not exist yet gets its lineage here; its file comes with the first commit.
     ///

@@ -1,9 +1,11 @@
-//! Every example is a valid configuration.
+//! Every example is a valid configuration, and goes through a plan.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::appliance::two_disks;
+use crate::support::guests::guest;
 use crate::support::replant;
 
 fn copy(from: &Path, to: &Path) {
@@ -58,6 +60,61 @@ fn every_example_is_valid() {
         for image in images {
             backup(&directory.path().join("backups").join(image));
         }
+        replant(directory.path(), ["validate"]).success();
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A disk of 64 MiB with one ext4.
+fn data_disk(path: &Path) {
+    let path = path.to_str().unwrap();
+    run("truncate", &["-s", "64M", path]);
+    run("sh", &["-c", &format!("echo 2048,,L | sfdisk -q {path}")]);
+    run("mkfs.ext4", &["-q", "-E", "offset=1048576", path, "63M"]);
+}
+
+/// As they stand, of backups of the right kind: a real guest in each format, an appliance of two
+/// disks. (The one for Windows needs a Windows.)
+#[test]
+fn every_example_of_linux_can_be_planned() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let guest = guest("cloud-ext4");
+    for (name, options, images, shown) in [
+        ("quickstart", &[][..], &["web01.vmdk"][..], "1 to restore"),
+        ("appliance", &[], &["erp.ova"], "2 volumes to create"),
+        ("fleet", &[], &["db.vmdk", "web-eu.vmdk", "web-us.vmdk"], "3 to restore"),
+        ("rehearsal", &[], &["app.qcow2"], "2 volumes to create"),
+        ("drill", &[], &["web01.vmdk"], "web01-drill"),
+        ("ec2", &["--rehearse"], &["db.vmdk"], "data.subnet.app"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        copy(&examples.join(name), directory.path());
+        let backups = directory.path().join("backups");
+        fs::create_dir(&backups).unwrap();
+        for image in images {
+            let path = backups.join(image);
+            match image.rsplit_once('.').unwrap().1 {
+                "vmdk" => std::os::unix::fs::symlink(guest.vmdk(), &path).unwrap(),
+                "qcow2" => {
+                    let (from, to) = (guest.vmdk(), path.to_str().unwrap());
+                    run("qemu-img", &["convert", "-O", "qcow2", from.to_str().unwrap(), to]);
+                }
+                _ => {
+                    let data = directory.path().join("data.raw");
+                    data_disk(&data);
+                    two_disks(&backups, "erp", &[guest.vmdk(), data]);
+                }
+            }
+        }
+        let plan = replant(directory.path(), ["plan"].iter().chain(options)).success();
+        assert!(plan.stdout.contains(shown), "{name}: {}", plan.stdout);
+        // What the guest itself has is no matter of the example.
+        let warned = plan.stdout.replace("warning[plan::guest_findings]", "").contains("warning[");
+        assert!(!warned, "{name}: {}", plan.stdout);
         replant(directory.path(), ["validate"]).success();
     }
 }

@@ -1,9 +1,10 @@
 //! What a plan refuses or warns of, as a user sees it, and what it shows for an appliance.
 
 use std::fs;
-use std::process::Command;
+use std::path::PathBuf;
 
 use crate::support::Workspace;
+use crate::support::appliance::two_disks;
 
 /// Plans a configuration over a 3 MiB raw image; what was said of it.
 fn said(configuration: &str, code: i32) -> String {
@@ -69,31 +70,54 @@ fn several_mistakes_at_once() {
     insta::assert_snapshot!(said(&configuration, 1));
 }
 
-const OVF: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
-<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"
-  xmlns:rasd="http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData">
-  <References>
-    <File ovf:href="shop-disk1.vmdk" ovf:id="file1"/>
-    <File ovf:href="shop-disk2.vmdk" ovf:id="file2"/>
-  </References>
-  <DiskSection>
-    <Info>disks</Info>
-    <Disk ovf:capacity="6291456" ovf:diskId="vmdisk1" ovf:fileRef="file1" ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"/>
-    <Disk ovf:capacity="4194304" ovf:diskId="vmdisk2" ovf:fileRef="file2" ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"/>
-  </DiskSection>
-  <VirtualSystem ovf:id="shop">
-    <Info>a machine</Info>
-    <VirtualHardwareSection>
-      <Info>hardware</Info>
-      <Item><rasd:Description>CPUs</rasd:Description><rasd:InstanceID>1</rasd:InstanceID><rasd:ResourceType>3</rasd:ResourceType><rasd:VirtualQuantity>2</rasd:VirtualQuantity></Item>
-      <Item><rasd:AllocationUnits>byte * 2^20</rasd:AllocationUnits><rasd:InstanceID>2</rasd:InstanceID><rasd:ResourceType>4</rasd:ResourceType><rasd:VirtualQuantity>2048</rasd:VirtualQuantity></Item>
-      <Item><rasd:InstanceID>3</rasd:InstanceID><rasd:ResourceSubType>lsilogic</rasd:ResourceSubType><rasd:ResourceType>6</rasd:ResourceType><rasd:Address>0</rasd:Address></Item>
-      <Item><rasd:AddressOnParent>0</rasd:AddressOnParent><rasd:HostResource>ovf:/disk/vmdisk1</rasd:HostResource><rasd:InstanceID>4</rasd:InstanceID><rasd:Parent>3</rasd:Parent><rasd:ResourceType>17</rasd:ResourceType></Item>
-      <Item><rasd:AddressOnParent>1</rasd:AddressOnParent><rasd:HostResource>ovf:/disk/vmdisk2</rasd:HostResource><rasd:InstanceID>5</rasd:InstanceID><rasd:Parent>3</rasd:Parent><rasd:ResourceType>17</rasd:ResourceType></Item>
-    </VirtualHardwareSection>
-  </VirtualSystem>
-</Envelope>
-"#;
+/// `shop.ova` of two disks, 6 and 4 MiB; `disk1.raw` and `disk2.raw` are what they hold.
+fn appliance(workspace: &Workspace) -> PathBuf {
+    let disks = [(1, 6), (2, 4)]
+        .map(|(number, mebibytes)| workspace.raw_image(&format!("disk{number}.raw"), mebibytes, number));
+    two_disks(workspace.path(), "shop", &disks)
+}
+
+/// A disk block of another name would become one more volume, and the data what nobody said.
+#[test]
+fn a_disk_that_the_appliance_does_not_have() {
+    let workspace = Workspace::new("");
+    appliance(&workspace);
+    let plan = |disks: &str, code: i32| {
+        workspace.configure(&format!(
+            "instance \"shop\" {{\n  image         = \"shop.ova\"\n  instance_type = \"t3.large\"\n  state         = \"stopped\"\n  guest {{ drivers = \"none\" }}\n{disks}}}\n"
+        ));
+        workspace.run(&["plan"]).code(code)
+    };
+    let refused = plan(
+        "  disk \"disk1\" { type = \"gp3\" }\n  disk \"vmdisk2\" {\n    size      = 60\n    encrypted = true\n  }\n  disk \"dat1\" {}\n",
+        1,
+    );
+    insta::assert_snapshot!(refused.stderr);
+    let added = plan("  disk \"logs\" {\n    empty = true\n    size  = 3\n  }\n", 0);
+    assert!(added.stdout.contains("3 volumes to create"), "{}", added.stdout);
+    let lost = plan("  disk \"data1\" {\n    empty = true\n    size  = 3\n  }\n", 1);
+    assert!(lost.stderr.contains("plan::disk_not_empty"), "{}", lost.stderr);
+    let sizeless = plan("  disk \"logs\" { empty = true }\n", 1);
+    assert!(sizeless.stderr.contains("config::missing_size"), "{}", sizeless.stderr);
+    let both =
+        plan("  disk \"logs\" {\n    empty = true\n    size  = 3\n    image = \"disk1.raw\"\n  }\n", 1);
+    assert!(both.stderr.contains("config::empty_with_image"), "{}", both.stderr);
+
+    // Of a single image, the first disk that is not said to be empty takes it.
+    workspace.configure(
+        &one("  disk \"logs\" {\n    empty = true\n    size  = 3\n  }\n").replace("web.raw", "disk1.raw"),
+    );
+    let plan = workspace.run(&["plan"]).success();
+    assert!(plan.stdout.contains("instance.web.volume.root"), "{}", plan.stdout);
+
+    // Its disks have the same names everywhere.
+    let checked = workspace.run(&["check", "shop.ova"]).success();
+    assert!(checked.stdout.contains("  data1 "), "{}", checked.stdout);
+    let named = workspace.run(&["check", "shop.ova", "--member", "vmdisk1"]).success();
+    assert!(named.stdout.contains("  root "), "{}", named.stdout);
+    let other = workspace.run(&["check", "shop.ova", "--member", "nope"]).code(1);
+    assert!(other.stderr.contains("root (vmdisk1), data1 (vmdisk2)"), "{}", other.stderr);
+}
 
 #[test]
 fn an_appliance_brings_its_disks_and_a_disk_block_changes_one() {
@@ -101,20 +125,7 @@ fn an_appliance_brings_its_disks_and_a_disk_block_changes_one() {
         "instance \"shop\" {\n  image         = \"shop.ova\"\n  instance_type = \"t3.large\"\n  state         = \"stopped\"\n  guest { drivers = \"none\" }\n  disk \"data1\" {\n    type       = \"gp3\"\n    throughput = 250\n  }\n}\n",
     );
     let directory = workspace.path();
-    for (number, mebibytes) in [(1, 6), (2, 4)] {
-        let raw = workspace.raw_image(&format!("disk{number}.raw"), mebibytes, number);
-        let status = Command::new("qemu-img")
-            .args(["convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized"])
-            .args([raw, directory.join(format!("shop-disk{number}.vmdk"))])
-            .status();
-        assert!(status.unwrap().success());
-    }
-    fs::write(directory.join("shop.ovf"), OVF).unwrap();
-    let status = Command::new("tar")
-        .current_dir(directory)
-        .args(["-cf", "shop.ova", "--format=ustar", "shop.ovf", "shop-disk1.vmdk", "shop-disk2.vmdk"])
-        .status();
-    assert!(status.unwrap().success());
+    let _ova = appliance(&workspace);
 
     workspace.apply().success();
     let state = workspace.state();

@@ -15,6 +15,7 @@ stories! {
     a_lost_state_is_rebuilt_and_then_there_is_nothing_to_do
     an_old_state_learns_that_its_guest_has_run
     which_workspace_is_asked_where_it_is_not_clear
+    a_second_set_is_said_and_both_are_ended
     leftovers_that_never_ran_are_swept_and_nothing_else
     what_a_guest_ran_from_is_never_swept
     a_volume_that_was_let_go_belongs_to_nobody
@@ -47,6 +48,49 @@ fn started<P: Place>(more: &str) -> P {
     place
 }
 
+fn place_id<'a>(state: &'a Value, address: &str) -> &'a str {
+    text(&state["resources"][address], "id")
+}
+
+/// A set whose state was lost, and another one made beside it: both are known, and both are ended.
+fn a_second_set_is_said_and_both_are_ended<P: Place>() {
+    let place: P = stopped();
+    let state = place.workspace().path().join("replant.state.json");
+    let first = text(&place.state(), "lineage").to_owned();
+    // The copy from before the last change is still there.
+    place.configure(&machine(&place, 15).replace("Name = \"web\"", "Name = \"renamed\""));
+    place.apply().success();
+    fs::remove_file(&state).unwrap();
+    let refused = place.apply().code(1);
+    let put_back = " cp ./replant.state.json.backup ./replant.state.json\n";
+    assert!(refused.stderr.contains(put_back), "{}", refused.stderr);
+    place.configure(&machine(&place, 16));
+    place.run(&["apply", "--auto-approve", "--second-set"]).success();
+    let second = text(&place.state(), "lineage").to_owned();
+    assert_ne!(first, second);
+    assert_eq!(place.left(), (4, 2));
+
+    let listed = place.run(&["sweep"]).success();
+    assert!(listed.stdout.contains(&format!("lineage {first}")), "{}", listed.stdout);
+    assert!(!listed.stdout.contains(&format!("lineage {second}")), "{}", listed.stdout);
+    let json: Value = serde_json::from_str(&place.run(&["sweep", "--json"]).success().stdout).unwrap();
+    assert_eq!(json["others"][&first].as_array().map(Vec::len), Some(3));
+    let told = place.run(&["state", "rebuild", "--auto-approve"]).success();
+    assert!(told.stdout.contains(&format!("lineage {first}")), "{}", told.stdout);
+
+    // As it is said.
+    let own = state.with_extension("json.own");
+    fs::rename(&state, &own).unwrap();
+    place.run(&["state", "rebuild", "--lineage", &first, "--auto-approve"]).success();
+    place.run(&["destroy", "--auto-approve"]).success();
+    assert_eq!(place.left(), (2, 1));
+    fs::rename(&own, &state).unwrap();
+    let clean = place.run(&["sweep"]).success();
+    assert_eq!(clean.stdout, "Nothing but what the state knows carries this workspace's tags.\n");
+    place.run(&["destroy", "--auto-approve"]).success();
+    assert_eq!(place.left(), (0, 0));
+}
+
 /// What is in a state but what only the run that wrote it could know.
 fn comparable(state: &Value) -> Value {
     let mut resources = state["resources"].clone();
@@ -66,6 +110,12 @@ fn a_lost_state_is_rebuilt_and_then_there_is_nothing_to_do<P: Place>() {
     place.lose_the_state();
     let plan = place.run(&["plan", "--detailed-exitcode"]).code(2);
     assert!(plan.stdout.contains("1 to restore"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("warning[plan::second_set]"), "{}", plan.stdout);
+    assert!(plan.stdout.contains(place_id(&before, "instance.web.volume.root")), "{}", plan.stdout);
+    let left = place.left();
+    let refused = place.apply().code(1);
+    assert!(refused.stderr.contains("replant state rebuild --lineage "), "{}", refused.stderr);
+    assert_eq!(place.left(), left);
 
     place.run(&["state", "rebuild"]).code(1);
     assert!(!place.workspace().path().join("replant.state.json").exists(), "nobody said yes");
@@ -115,7 +165,15 @@ fn which_workspace_is_asked_where_it_is_not_clear<P: Place>() {
     let second = first.beside();
     second.configure(&machine(&second, 16));
     second.workspace().raw_image("web.raw", 3, 2);
-    second.apply().success();
+    let refused = second.apply().code(1);
+    let other = text(&first.state(), "lineage").to_owned();
+    assert!(
+        refused.stderr.contains("plan::second_set") && refused.stderr.contains(&other),
+        "{}",
+        refused.stderr
+    );
+    assert!(!second.workspace().path().join("replant.state.json").exists(), "nothing was begun");
+    second.run(&["apply", "--auto-approve", "--second-set"]).success();
     let lineage = text(&second.state(), "lineage").to_owned();
     second.lose_the_state();
     let asked = second.run(&["state", "rebuild", "--auto-approve"]).code(1);

@@ -292,9 +292,11 @@ fn a_secret_in_a_tag_is_refused() {
         instance("web", "  tags = { hint = var.password }")
     ));
     workspace.raw_image("web.raw", 3, 1);
-    let refused = workspace.run(&["plan"]).code(1);
-    assert!(refused.stderr.contains("plan::sensitive_attribute"), "{}", refused.both());
-    assert!(refused.stderr.contains("main.replant.hcl:"), "{}", refused.both());
+    for command in ["validate", "plan"] {
+        let refused = workspace.run(&[command]).code(1);
+        assert!(refused.stderr.contains("plan::sensitive_attribute"), "{}", refused.both());
+        assert!(refused.stderr.contains("main.replant.hcl:"), "{}", refused.both());
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What tests share: running `replant` hermetically.
 
+pub mod appliance;
 pub mod booting;
 pub mod command;
 pub mod driver;

@@ -107,6 +107,7 @@ impl Decoder<'_, '_> {
         let mut disk = DiskSpec::new(self.block.label());
         let image = self.image("format", "snapshot");
         disk.image = image.map(|(image, _)| image);
+        disk.empty = self.bool("empty").unwrap_or(false);
         let types = VolumeType::ALL.map(|volume_type| (volume_type.as_str(), volume_type));
         if let Some(volume_type) = self.word("type", &types) {
             disk.volume_type = volume_type;
@@ -122,8 +123,18 @@ impl Decoder<'_, '_> {
         disk.delete_on_termination = self.bool("delete_on_termination").unwrap_or(true);
         disk.final_snapshot = self.bool("final_snapshot");
         disk.tags = self.tags();
-        if self.block.attribute("image").is_none() && !brought {
-            if root {
+        let has_image = self.block.attribute("image").is_some();
+        if disk.empty && has_image {
+            self.error(
+                self.block.place,
+                "config::empty_with_image",
+                "an empty disk has an image",
+                &format!("The disk `{}` says `empty = true`, and names an image.", disk.name),
+                "remove one of the two",
+            );
+        }
+        if !has_image && (disk.empty || !brought) {
+            if root && !brought {
                 self.error(
                     self.block.place,
                     "config::missing_image",

@@ -90,7 +90,7 @@ impl Appliance {
                 .ok_or_else(|| ImageError::NoMember {
                     file: self.path.clone(),
                     member: member.to_owned(),
-                    disks: disks(),
+                    disks: stored().map(|disk| format!("{} ({})", disk.name, disk.id)).collect(),
                 }),
             None => match stored().collect::<Vec<_>>().as_slice() {
                 [disk] => Ok(disk),

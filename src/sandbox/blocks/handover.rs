@@ -4,13 +4,88 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
-use crate::image::overlay::{OVERLAY_BLOCK, Overlay, READ_CHUNK, ReadSet};
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::chain;
+use crate::image::SourceError;
+use crate::image::overlay::{CowError, OVERLAY_BLOCK, Overlay, READ_CHUNK, ReadSet};
 use crate::model::Digest;
 
 const MAGIC: &[u8; 8] = b"RPLNTHO1";
-/// Most bytes of an error's text.
-const MAX_TEXT: u32 = 4096;
+/// Most bytes of a failure.
+const MAX_FAILURE: u32 = 16 << 10;
+/// Most characters of an error's text.
+const MAX_TEXT: usize = 1024;
+
+/// Why the server has no result, as it says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failure {
+    /// What an image holds is not what its format demands.
+    Damaged {
+        /// Which file.
+        file: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// An image changed while it was read.
+    Changed {
+        /// Which file.
+        file: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// What is different.
+        what: String,
+    },
+    /// Anything else.
+    Other(String),
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self::Other(text)
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(text: &str) -> Self {
+        Self::Other(text.to_owned())
+    }
+}
+
+impl From<&CowError> for Failure {
+    fn from(error: &CowError) -> Self {
+        let own = |file: &PathBuf, what: &String| (file.clone(), what.chars().take(MAX_TEXT).collect());
+        match error {
+            CowError::Source(SourceError::Damaged { file, offset, what }) => {
+                let (file, what) = own(file, what);
+                Self::Damaged { file, offset: *offset, what }
+            }
+            CowError::Source(SourceError::Changed { file, offset, what }) => {
+                let (file, what) = own(file, what);
+                Self::Changed { file, offset: *offset, what }
+            }
+            other => Self::Other(chain(other)),
+        }
+    }
+}
+
+impl From<Failure> for HandoverError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Damaged { file, offset, what } => {
+                Self::Image(SourceError::Damaged { file, offset, what })
+            }
+            Failure::Changed { file, offset, what } => {
+                Self::Image(SourceError::Changed { file, offset, what })
+            }
+            Failure::Other(text) => Self::Failed(text),
+        }
+    }
+}
 
 /// What came out of the sandbox.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +116,9 @@ pub enum HandoverError {
     /// It is not what it must be.
     #[error("the block server's result is not valid: {0}")]
     Invalid(&'static str),
+    /// An image is damaged, or changed.
+    #[error(transparent)]
+    Image(SourceError),
     /// The server says why there is none.
     #[error("{0}")]
     Failed(String),
@@ -52,17 +130,20 @@ impl From<io::Error> for HandoverError {
     }
 }
 
-/// Writes an error's text instead of a result.
+/// Writes why there is no result.
 ///
 /// # Errors
-/// When the pipe breaks.
-pub fn write_failure(out: &mut impl Write, text: &str) -> io::Result<()> {
-    let bytes = text.as_bytes();
-    let bytes = &bytes[..bytes.len().min(MAX_TEXT as usize)];
+/// When the pipe breaks, or a file's name is no text.
+pub fn write_failure(out: &mut impl Write, failure: &Failure) -> io::Result<()> {
+    let short = match failure {
+        Failure::Other(text) => &Failure::Other(text.chars().take(MAX_TEXT).collect()),
+        other => other,
+    };
+    let bytes = serde_json::to_vec(short)?;
     out.write_all(MAGIC)?;
     out.write_all(&[1])?;
-    out.write_all(&(bytes.len() as u32).to_le_bytes())?;
-    out.write_all(bytes)?;
+    out.write_all(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes())?;
+    out.write_all(&bytes)?;
     out.flush()
 }
 
@@ -114,9 +195,11 @@ pub fn read(from: &mut impl Read, bounds: &Bounds) -> Result<Handover, HandoverE
     if start[8] != 0 {
         let mut length = [0; 4];
         from.read_exact(&mut length)?;
-        let mut text = vec![0; u32::from_le_bytes(length).min(MAX_TEXT) as usize];
-        from.read_exact(&mut text)?;
-        return Err(HandoverError::Failed(String::from_utf8_lossy(&text).into_owned()));
+        let mut bytes = vec![0; u32::from_le_bytes(length).min(MAX_FAILURE) as usize];
+        from.read_exact(&mut bytes)?;
+        let failure: Failure = serde_json::from_slice(&bytes)
+            .map_err(|_| HandoverError::Invalid("what it says of its failure cannot be read"))?;
+        return Err(failure.into());
     }
     let length = read_number(from)?;
     if length > bounds.exchange {
@@ -250,7 +333,7 @@ mod tests {
     #[test]
     fn a_failure_says_why() {
         let mut bytes = Vec::new();
-        write_failure(&mut bytes, "the image is damaged").unwrap();
+        write_failure(&mut bytes, &"the image is damaged".into()).unwrap();
         let error = read(&mut bytes.as_slice(), &bounds()).unwrap_err();
         assert_eq!(error.to_string(), "the image is damaged");
     }

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::diagnostic::chain;
 use crate::image::BlockSource;
 use crate::image::overlay::{CowDisk, CowError, CowLimits, Overlay};
+use crate::sandbox::blocks::handover::Failure;
 use crate::sandbox::broker::Line;
 
 /// Bytes of one sector, virtio's unit.
@@ -16,7 +16,7 @@ const RECORDED: u64 = 64 << 30;
 /// A guest's disk: an image with changed blocks on top.
 pub struct GuestDisk {
     cow: CowDisk<Box<dyn BlockSource>>,
-    failure: Option<String>,
+    failure: Option<Failure>,
 }
 
 impl GuestDisk {
@@ -33,16 +33,18 @@ impl GuestDisk {
     /// # Errors
     /// When the image could not be read at any time (the guest only saw an I/O error, and may
     /// have taken it for damage of its own), or a limit was passed.
-    pub fn into_overlay(self) -> Result<Overlay, String> {
+    pub fn into_overlay(self) -> Result<Overlay, Failure> {
         match self.failure {
             Some(failure) => Err(failure),
-            None => self.cow.into_overlay().map(|(_, overlay)| overlay).map_err(|error| chain(&error)),
+            None => {
+                self.cow.into_overlay().map(|(_, overlay)| overlay).map_err(|error| Failure::from(&error))
+            }
         }
     }
 
     fn remember<T>(&mut self, outcome: Result<T, CowError>) -> Result<T, MediumError> {
         outcome.map_err(|error| {
-            self.failure.get_or_insert_with(|| chain(&error));
+            self.failure.get_or_insert_with(|| Failure::from(&error));
             error.into()
         })
     }

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 
 use super::device::Device;
-use super::handover::{self, Handover};
+use super::handover::{self, Failure, Handover};
 use super::lockdown;
 use super::medium::{GuestDisk, Medium};
 use super::message::Message;
@@ -105,12 +105,12 @@ pub fn run(spec: &ServerSpec, control: UnixStream, open: Opener, out: OwnedFd) -
     let outcome = serve_all(spec, &control, open);
     let told = match &outcome {
         Ok(result) => handover::write(&mut out, result),
-        Err(text) => handover::write_failure(&mut out, text),
+        Err(failure) => handover::write_failure(&mut out, failure),
     };
     u8::from(outcome.is_err() || told.is_err())
 }
 
-fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Handover, String> {
+fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Handover, Failure> {
     confine::follow_parent(spec.parent).map_err(|error| chain(&error))?;
     let line = match spec.parcel.is_some() || spec.disks.iter().any(ServedDisk::is_brokered) {
         true => {
@@ -137,7 +137,7 @@ fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Ha
                 let files: Arc<dyn Files> = Arc::new(DiskFiles::new(Arc::clone(line), number));
                 open(disk, Some(files)).map_err(|error| chain(error.as_ref()))?
             }
-            (None, None) => return Err("there is no line to the images".to_owned()),
+            (None, None) => return Err("there is no line to the images".into()),
         };
         let guest_disk = GuestDisk::new(source, disk.size, spec.overlay_bytes);
         devices.push((disk_id(number as usize), Medium::Disk(Box::new(guest_disk))));
@@ -152,7 +152,7 @@ fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Ha
     confine::alarm(spec.seconds.saturating_add(HANDOVER_SECONDS));
     let listeners = receive_descriptors(control).map_err(|error| chain(&error))?.1;
     if listeners.len() != devices.len() {
-        return Err("the jail made another number of sockets than there are devices".to_owned());
+        return Err("the jail made another number of sockets than there are devices".into());
     }
     let mut ports = Vec::new();
     for ((id, medium), listener) in devices.into_iter().zip(listeners) {
@@ -163,7 +163,7 @@ fn serve_all(spec: &ServerSpec, control: &UnixStream, open: Opener) -> Result<Ha
     hand_over(ports)
 }
 
-fn hand_over(ports: Vec<Port>) -> Result<Handover, String> {
+fn hand_over(ports: Vec<Port>) -> Result<Handover, Failure> {
     let mut result = Handover { exchange: Vec::new(), overlays: Vec::new() };
     for port in ports {
         match port.device.into_medium() {

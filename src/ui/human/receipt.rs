@@ -153,8 +153,13 @@ fn closing(receipt: &Receipt, paint: Paint) -> String {
     }
     let word = if receipt.interrupted { "interrupted" } else { "incomplete" };
     let title = paint.bold(&paint.red(&format!("{what} {word}:")));
+    let next = if failed > 0 {
+        "What was done is in the state. When the cause of the failure is out of the way, this goes on from there:"
+    } else {
+        "What was done is in the state; this goes on from there:"
+    };
     format!(
-        "{title} {} done, {failed} failed, {skipped} not run, after {took}{written}.\nWhat was done is in the state; this goes on from there:\n{command}\n",
+        "{title} {} done, {failed} failed, {skipped} not run, after {took}{written}.\n{next}\n{command}\n",
         count(done, "step"),
     )
 }

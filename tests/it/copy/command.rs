@@ -67,10 +67,40 @@ fn a_failed_write_leaves_nothing_that_looks_whole() {
     file.write_all_at(&[0xee; 4096], length / 2 / 512 * 512).unwrap();
     let output = replant(directory.path(), ["write", "disk.vmdk", "out"]).code(1);
     assert!(output.stderr.contains("copy::image_damaged"), "{}", output.both());
+    assert!(output.stderr.contains("replant check IMAGE"), "{}", output.both());
+    assert!(output.stderr.contains("The unfinished file was removed."), "{}", output.both());
     assert!(!directory.path().join("out").exists());
     // With a manifest, what is there can be completed, so it stays.
-    replant(directory.path(), ["write", "disk.vmdk", "out", "--manifest", "m"]).code(1);
+    let output = replant(directory.path(), ["write", "disk.vmdk", "out", "--manifest", "m"]).code(1);
+    assert!(output.stderr.contains("What is written is kept"), "{}", output.both());
     assert!(directory.path().join("out").exists());
+}
+
+/// What is said of what is left is what is left.
+#[test]
+fn an_interrupted_write_says_what_is_left_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    full_disk(&directory.path().join("disk.raw"), 16 * MIB, 4);
+    for (manifest, says) in [(&[][..], "The unfinished file was removed."), (&["--manifest", "m"], "is kept")]
+    {
+        let arguments = ["write", "disk.raw", "out", "--bandwidth-limit", "1M"];
+        let mut child = command(directory.path(), arguments.iter().chain(manifest))
+            .stderr(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        while !fs::metadata(directory.path().join("out")).is_ok_and(|out| out.len() > 0) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(child.try_wait().unwrap().is_none());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        run("kill", &["-INT", &child.id().to_string()]);
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{said}");
+        assert!(said.contains(says) && said.contains("--resume") && !said.contains("safe"), "{said}");
+        assert_eq!(directory.path().join("out").exists(), !manifest.is_empty());
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use replant::image::{BlockSource, Format, Image, ImageError, OpenOptions, open};
+use replant::image::{BlockSource, Format, Image, ImageError, OpenOptions, SourceError, open};
 
 use super::fixture::{opened, raw_disk, run, same_as_qemu, text};
 
@@ -279,6 +279,7 @@ fn a_raw_disk_cut_short_while_it_is_open() {
     file.set_len(20 << 20).unwrap();
     for offset in [20 << 20, 40 << 20, 63 << 20] {
         let error = image.read_at(offset, &mut bytes).unwrap_err();
+        assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
         assert!(error.to_string().contains("became shorter"), "{error}");
     }
     assert!(image.runs(0..64 << 20).unwrap().iter().any(|run| !run.zero && run.range.end == 64 << 20));

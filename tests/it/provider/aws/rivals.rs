@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::story::{Restore, instance};
 
 fn begin(restore: &Restore) -> Child {
-    let mut command = restore.command(&["apply", "--auto-approve"]);
+    let mut command = restore.command(&["apply", "--auto-approve", "--second-set"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
