@@ -15,7 +15,7 @@ const MOST_RULES: usize = 20_000;
 const POLICY: &str = "Policies\\Microsoft\\WindowsFirewall";
 /// Fields that let in only some: addresses of either side, ports of the other, network cards, users,
 /// computers, and those that speak IPsec.
-const LIMITS: [&str; 16] = [
+const LIMITS: [&str; 14] = [
     "RA4",
     "RA42",
     "RA6",
@@ -30,8 +30,6 @@ const LIMITS: [&str; 16] = [
     "RUAuth",
     "RMAuth",
     "LUAuth",
-    "LUOwn",
-    "AppPkgId",
 ];
 
 /// A kind of network, as the firewall tells them apart.
@@ -233,6 +231,10 @@ impl Rule {
         if ports.peek().is_some() && !ports.any(ranged) {
             return None;
         }
+        // Of one of the apps that Windows keeps in containers.
+        if all("AppPkgId").chain(all("LUOwn")).next().is_some() {
+            return None;
+        }
         // What listens is the system, or the service in its host.
         let listens = |app: &str| {
             let app = app.to_ascii_lowercase();
@@ -297,6 +299,7 @@ mod tests {
             "Protocol=6|LPort=3390",
             "Protocol=6|LPort=RPC",
             "Protocol=6|LPort=3389|App=C:\\x.exe",
+            "LUOwn=S-1-5-21-1|AppPkgId=S-1-15-2-1",
             "Protocol=6|LPort=3389|App=%SystemRoot%\\system32\\svchost.exe|Svc=winrm",
         ] {
             assert_eq!(open(other), None, "{other}");
