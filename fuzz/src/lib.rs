@@ -28,4 +28,5 @@ mod words;
 pub use image::unsound;
 pub use memory::bounded;
 pub use numbers::Numbers;
+pub use registry::unreached;
 pub use targets::{TARGETS, Target, target};

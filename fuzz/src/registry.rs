@@ -35,6 +35,31 @@ fn files(input: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(content.collect())
 }
 
+/// The bases whose inputs do not come as far as they are for, and why: to the look at a guest, or to the
+/// changes of a boot configuration.
+#[must_use]
+pub fn unreached() -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, base) in HIVE.iter().enumerate() {
+        let head = [u8::try_from(index).unwrap_or(0), 0, 0, 0, 0, 0, 0, 0];
+        let mut files = files(&head).expect("a head is a whole input");
+        let logs = files.split_off(1);
+        let logs: Vec<&[u8]> = logs.iter().map(Vec::as_slice).collect();
+        let reached = replay(files.remove(0), &logs).and_then(|replayed| {
+            let hive = Hive::read(&replayed.bytes)?;
+            hive.verify()?;
+            let changes = fuzzing::console(&hive).is_ok_and(|plan| plan.differences().len() >= 4);
+            Ok(if base.name == "bcd" { changes } else { fuzzing::look(&hive, &hive)? })
+        });
+        match reached {
+            Ok(true) => {}
+            Ok(false) => found.push(format!("{}: nothing of a guest in it", base.name)),
+            Err(error) => found.push(format!("{}: {error}", base.name)),
+        }
+    }
+    found
+}
+
 /// A hive, brought up to date from its logs, then read wherever it leads.
 pub fn hive(input: &[u8]) {
     let Some(mut files) = files(input) else { return };

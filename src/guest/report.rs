@@ -330,6 +330,8 @@ pub enum EditKind {
         /// The group's number.
         group: u32,
     },
+    /// What waits in the log of an NTFS is put in place, as Windows does when it mounts the volume.
+    ApplyLog,
     /// The log of an NTFS is cleared, and the volume marked so that Windows checks it when it starts.
     ClearLog,
     /// The session of a hibernated Windows (`hiberfil.sys`) is removed.

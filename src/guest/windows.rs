@@ -19,6 +19,7 @@ pub mod pe;
 mod recipe;
 mod reg;
 pub mod registry;
+pub mod remote;
 mod review;
 pub mod services;
 pub mod stage;

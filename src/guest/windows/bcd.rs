@@ -14,6 +14,8 @@ const DEFAULT: &str = "23000003";
 const LOADER_EMS: &str = "260000b0";
 /// Whether the boot manager does.
 const BOOTMGR_EMS: &str = "16000020";
+/// Whether the loader keeps off the firmware's graphics (`graphicsmodedisabled`).
+const NO_GRAPHICS: &str = "16000046";
 /// The serial port's number and speed.
 const PORT: &str = "15000022";
 const SPEED: &str = "15000023";
@@ -35,14 +37,7 @@ fn set(object: &str, number: &str, bytes: Vec<u8>) -> Planned {
 /// # Errors
 /// When the hive is damaged there.
 pub fn console(bcd: &Hive<'_>) -> Result<Vec<Planned>, HiveError> {
-    let Some(default) = bcd.key(&element(BOOTMGR, DEFAULT))? else { return Ok(Vec::new()) };
-    let Some(loader) = default.value("Element")?.and_then(|value| value.text()) else {
-        return Ok(Vec::new());
-    };
-    let is_guid = loader.len() == 38 && loader.starts_with('{') && loader.ends_with('}');
-    if !is_guid || bcd.key(&format!("Objects\\{loader}"))?.is_none() {
-        return Ok(Vec::new());
-    }
+    let Some(loader) = loader(bcd)? else { return Ok(Vec::new()) };
     let mut edits = vec![set(&loader, LOADER_EMS, vec![1])];
     // Part of every BCD that Windows' setup made; one without it has other settings to inherit.
     if bcd.key(&format!("Objects\\{EMS_SETTINGS}"))?.is_some() {
@@ -51,4 +46,24 @@ pub fn console(bcd: &Hive<'_>) -> Result<Vec<Planned>, HiveError> {
         edits.push(set(EMS_SETTINGS, SPEED, 115_200_u64.to_le_bytes().to_vec()));
     }
     Ok(edits)
+}
+
+/// The edit that lets the loader draw on the screen that UEFI gives it; it has no other one, and a guest
+/// whose BIOS had can forbid it (facts from imports of Windows guests).
+///
+/// # Errors
+/// When the hive is damaged there.
+pub fn graphics(bcd: &Hive<'_>) -> Result<Vec<Planned>, HiveError> {
+    let Some(loader) = loader(bcd)? else { return Ok(Vec::new()) };
+    let edit = HiveEdit::DeleteKey { key: element(&loader, NO_GRAPHICS) };
+    Ok(vec![Planned { edit, purpose: "let Windows draw on the screen that UEFI gives it" }])
+}
+
+/// The loader that the boot manager starts; `None` when it names none that is there.
+fn loader(bcd: &Hive<'_>) -> Result<Option<String>, HiveError> {
+    let Some(default) = bcd.key(&element(BOOTMGR, DEFAULT))? else { return Ok(None) };
+    let loader = default.value("Element")?.and_then(|value| value.text());
+    let is_guid = |loader: &String| loader.len() == 38 && loader.starts_with('{') && loader.ends_with('}');
+    let Some(loader) = loader.filter(is_guid) else { return Ok(None) };
+    Ok(bcd.key(&format!("Objects\\{loader}"))?.map(|_| loader))
 }

@@ -8,6 +8,7 @@ mod driver;
 mod entry;
 mod files;
 mod inventory;
+mod product;
 mod proof;
 mod release;
 mod select;

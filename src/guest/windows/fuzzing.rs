@@ -12,11 +12,12 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<bool, HiveError> {
     look::look(system, software).map(|look| look.is_some())
 }
 
-/// What turns the serial console on in a boot configuration.
+/// What turns the serial console on in a boot configuration, and its loader's screen.
 ///
 /// # Errors
 /// When the hive is damaged.
 pub fn console(bcd: &Hive<'_>) -> Result<HivePlan, EditError> {
-    let edits: Vec<HiveEdit> = bcd::console(bcd)?.into_iter().map(|planned| planned.edit).collect();
+    let planned = bcd::console(bcd)?.into_iter().chain(bcd::graphics(bcd)?);
+    let edits: Vec<HiveEdit> = planned.map(|planned| planned.edit).collect();
     HivePlan::new(bcd, &edits)
 }

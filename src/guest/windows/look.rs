@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::drives::{self, Letter};
 use super::firstboot::SERVICE;
 use super::hive::{Data, Hive, HiveError, Key};
+use super::remote::Remote;
 use super::services::{Service, service};
 use super::version::{Version, WINDOWS_8};
 
@@ -56,12 +57,8 @@ pub struct Look {
     pub drivers: BTreeMap<&'static str, Service>,
     /// Cards with addresses of their own.
     pub cards: Vec<StaticCard>,
-    /// Whether Remote Desktop refuses connections.
-    pub rdp_denied: bool,
-    /// Firewall profiles that are on.
-    pub firewall: Vec<&'static str>,
-    /// Whether the firewall lets Remote Desktop in.
-    pub rdp_permitted: bool,
+    /// Whether Remote Desktop lets anybody in.
+    pub remote: Remote,
     /// Whether the hardware clock is taken for UTC.
     pub clock_is_utc: bool,
     /// .NET's release number, when 4.5 or later is there.
@@ -74,6 +71,8 @@ pub struct Look {
     pub legal_notice: bool,
     /// Whether an update waits for a restart.
     pub reboot_pending: bool,
+    /// Whether an update's changes of files wait for one (`WinSxS\pending.xml`), which no hive says.
+    pub files_pending: bool,
     /// How new disks are treated (`SanPolicy`): 1 is online.
     pub san_policy: Option<u32>,
     /// Whether it restarts after a stop error.
@@ -179,7 +178,6 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<Option<Look>, Hive
         services.extend(key.subkeys()?.iter().take(MOST_NAMES).map(|key| key.name().to_uppercase()));
     }
     let first_boot = system.key(&format!("{set}\\Services\\{SERVICE}"))?;
-    let (firewall, rdp_permitted) = firewall(&system, &software, &set)?;
     const POLICIES: &str = "Microsoft\\Windows\\CurrentVersion\\Policies\\System";
     let notice = |name| software.text(POLICIES, name);
     Ok(Some(Look {
@@ -193,9 +191,7 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<Option<Look>, Hive
         hostname: system.text(&format!("{control}\\ComputerName\\ComputerName"), "ComputerName")?,
         drivers,
         cards: cards(&system, &set)?,
-        rdp_denied: system.number(&format!("{control}\\Terminal Server"), "fDenyTSConnections")? != Some(0),
-        firewall,
-        rdp_permitted,
+        remote: Remote::read(system.hive, software.hive, &set)?,
         clock_is_utc: system.number(&format!("{control}\\TimeZoneInformation"), "RealTimeIsUniversal")?
             == Some(1),
         dotnet: software.number("Microsoft\\NET Framework Setup\\NDP\\v4\\Full", "Release")?,
@@ -205,6 +201,7 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<Option<Look>, Hive
         reboot_pending: software
             .key("Microsoft\\Windows\\CurrentVersion\\Component Based Servicing\\RebootPending")?
             .is_some(),
+        files_pending: false,
         san_policy: system.number(&format!("{set}\\Services\\partmgr\\Parameters"), "SanPolicy")?,
         auto_reboot: system.number(&format!("{control}\\CrashControl"), "AutoReboot")? != Some(0),
         vmware_tools: services.contains("VMTOOLS"),
@@ -272,36 +269,6 @@ fn number(software: &Reader<'_>, key: &str) -> Result<(u32, u32), HiveError> {
     let text = software.text(key, "CurrentVersion")?.unwrap_or_default();
     let (major, minor) = text.split_once('.').unwrap_or((&text, "0"));
     Ok((major.parse().unwrap_or_default(), minor.parse().unwrap_or_default()))
-}
-
-/// The profiles that are on, a policy before the setting, and whether a rule lets Remote Desktop in.
-fn firewall(
-    system: &Reader<'_>,
-    software: &Reader<'_>,
-    set: &str,
-) -> Result<(Vec<&'static str>, bool), HiveError> {
-    let policy = format!("{set}\\Services\\SharedAccess\\Parameters\\FirewallPolicy");
-    let mut on = Vec::new();
-    for (name, profile) in
-        [("domain", "DomainProfile"), ("private", "StandardProfile"), ("public", "PublicProfile")]
-    {
-        let forced =
-            software.number(&format!("Policies\\Microsoft\\WindowsFirewall\\{profile}"), "EnableFirewall")?;
-        let set = system.number(&format!("{policy}\\{profile}"), "EnableFirewall")?;
-        if forced.or(set) != Some(0) {
-            on.push(name);
-        }
-    }
-    let mut permitted = false;
-    if let Some(rules) = system.key(&format!("{policy}\\FirewallRules"))? {
-        for value in rules.values()? {
-            let value = value?;
-            let Some(rule) = value.text() else { continue };
-            let has = |field: &str| rule.split('|').any(|part| part.eq_ignore_ascii_case(field));
-            permitted |= has("Active=TRUE") && has("Dir=In") && has("Action=Allow") && has("LPort=3389");
-        }
-    }
-    Ok((on, permitted))
 }
 
 fn cards(system: &Reader<'_>, set: &str) -> Result<Vec<StaticCard>, HiveError> {

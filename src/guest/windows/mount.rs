@@ -1,8 +1,11 @@
-//! Mounting NTFS by ntfs-3g, behind its own gate: nothing is ever cleared or mended on the way.
+//! Mounting NTFS by ntfs-3g, behind its own gate: nothing is ever cleared on the way, and only what
+//! Windows would put in place itself is.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::mount::UnmountFlags;
@@ -15,6 +18,11 @@ use crate::guest::tree::Tree;
 const NTFS_3G: &str = "/bin/ntfs-3g";
 const PROBE: &str = "/bin/ntfs-3g.probe";
 const FIX: &str = "/bin/ntfsfix";
+const RECOVER: &str = "/bin/ntfsrecover";
+/// Longest that ntfsrecover may take; the largest logs that Windows makes by itself have 64 MiB.
+const RECOVERING: Duration = Duration::from_secs(50);
+/// Most bytes of what it says that are looked at.
+const MOST_SAID: u64 = 64 << 10;
 /// Where a volume is mounted to tell why it is closed.
 const ASIDE: &str = "/run/gate";
 /// Where a hibernated session lies, and how it begins (both are seen); one that is shorter than its
@@ -76,6 +84,57 @@ fn has_session(device: &Path) -> bool {
         }
     });
     ntfs.unmount().is_err() || found
+}
+
+/// Puts what waits in the log of an NTFS in place: the changes of transactions that were committed, as
+/// Windows does when it mounts the volume. Only works out whether it can be done unless `write`. Gives
+/// how many records of the log that are (`ntfsrecover(8)`).
+///
+/// # Errors
+/// When ntfsrecover is not there, cannot read the log, or does not come to an end.
+pub fn apply_log(device: &Path, write: bool) -> io::Result<u32> {
+    let mut command = Command::new(RECOVER);
+    // Asked for by logs of version 2.0, which Windows 8 and later keep while they run. What it gives up is a
+    // hibernated session, and there is none: the gate says so.
+    command.arg("--kill-fast-restart");
+    if !write {
+        command.arg("--no-action");
+    }
+    let (status, said) = bounded(command.arg(device), RECOVERING)?;
+    let said = String::from_utf8_lossy(&said);
+    if !status.success() {
+        let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("ntfsrecover failed");
+        return Err(io::Error::other(last.to_owned()));
+    }
+    let played = said.split("after playing ").nth(1).and_then(|rest| rest.split(' ').next());
+    Ok(played.and_then(|count| count.parse().ok()).unwrap_or_default())
+}
+
+/// Runs a program to its end, with what it says; one that takes too long, or says too much, is ended.
+fn bounded(command: &mut Command, most: Duration) -> io::Result<(ExitStatus, Vec<u8>)> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let output = child.stdout.take();
+    let reader = thread::spawn(move || -> io::Result<Vec<u8>> {
+        let mut said = Vec::new();
+        if let Some(output) = output {
+            output.take(MOST_SAID).read_to_end(&mut said)?;
+        }
+        Ok(said)
+    });
+    let end = Instant::now() + most;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() >= end {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let said = reader.join().map_err(|_| io::Error::other("what it said cannot be read"))??;
+    Ok((status, said))
 }
 
 /// Clears the log of an NTFS, and marks the volume so that Windows checks it when it starts.

@@ -7,12 +7,13 @@ use super::hive::{self, Applied, EditError, Hive, HiveEdit, HiveError, HivePlan}
 use super::reg;
 use crate::guest::report::{Edit, EditKind, FileChange, FileDiff};
 use crate::guest::tree::TreeError;
-use crate::model::Digest;
+use crate::model::{Bytes, Digest};
 
-/// The largest hive that is looked into, in bytes: two copies of it fit the sandbox's memory.
-const MOST_HIVE: u64 = 224 << 20;
-/// The largest log, in bytes.
-const MOST_LOG: u64 = 96 << 20;
+/// Most bytes of hives and logs that are held at a time: the sandbox has 512 MiB, of which its kernel, its
+/// programs and their files take a part.
+const MOST_HELD: u64 = 416 << 20;
+/// The largest hive that is looked into, in bytes: an edit holds two copies of it.
+const MOST_HIVE: u64 = MOST_HELD / 2;
 /// How much of a hive is compared and written at a time, in bytes.
 const PIECE: usize = 64 << 10;
 /// Files that hives pass through on their way.
@@ -39,6 +40,14 @@ pub enum RegistryError {
         path: String,
         /// Why.
         source: EditError,
+    },
+    /// It has more bytes than the sandbox's memory holds.
+    #[error("{path} is larger than can be looked into: {limit} are left for it")]
+    TooLarge {
+        /// Its path as people write it.
+        path: String,
+        /// The most that it may have.
+        limit: Bytes,
     },
     /// It does not hold what was written to it.
     #[error("{path} does not read back as it was written")]
@@ -78,16 +87,33 @@ pub struct Outcome {
     pub diff: Option<FileDiff>,
 }
 
-fn up_to_date(files: &Files, path: &str) -> Result<hive::Replayed, RegistryError> {
-    let tree = files.tree();
-    let bytes = tree.read(path, MOST_HIVE)?;
+/// Reads a file; one with more bytes is said to be too large.
+fn read(files: &Files, path: &str, limit: u64) -> Result<Vec<u8>, RegistryError> {
+    files.tree().read(path, limit).map_err(|error| match error {
+        TreeError::TooLarge { .. } => {
+            RegistryError::TooLarge { path: files.shown(path), limit: Bytes(limit) }
+        }
+        other => RegistryError::File(other),
+    })
+}
+
+/// A hive with its logs, beside so many bytes of others.
+fn up_to_date(files: &Files, path: &str, beside: u64) -> Result<hive::Replayed, RegistryError> {
+    let bytes = read(files, path, MOST_HIVE.min(MOST_HELD.saturating_sub(beside)))?;
+    let length = bytes.len() as u64;
+    // An edit reads it, and its logs, a second time.
+    let mut left = MOST_HELD.saturating_sub(length + beside.max(length));
     let mut logs = Vec::new();
     // A clean hive's logs are of no meaning, and may be as large as it is.
     if !hive::BaseBlock::read(&bytes).is_ok_and(|base| !base.is_dirty()) {
         for suffix in [".LOG1", ".LOG2", ".LOG"] {
             let log = files.find(&format!("{path}{suffix}"))?;
             logs.push(match log {
-                Some(log) => tree.read(&log, MOST_LOG)?,
+                Some(log) => {
+                    let log = read(files, &log, left)?;
+                    left -= log.len() as u64;
+                    log
+                }
                 None => Vec::new(),
             });
         }
@@ -102,8 +128,21 @@ impl HiveFile {
     /// # Errors
     /// When it cannot be read, or its logs do not complete it.
     pub fn load(files: &Files, root: &'static str, path: &str) -> Result<Option<Self>, RegistryError> {
+        Self::load_beside(files, root, path, 0)
+    }
+
+    /// The same beside hives that are held, of so many bytes.
+    ///
+    /// # Errors
+    /// As [`HiveFile::load`], and when both are more than the sandbox's memory holds.
+    pub fn load_beside(
+        files: &Files,
+        root: &'static str,
+        path: &str,
+        held: u64,
+    ) -> Result<Option<Self>, RegistryError> {
         let Some(path) = files.find(path)? else { return Ok(None) };
-        let replayed = up_to_date(files, &path)?;
+        let replayed = up_to_date(files, &path, held)?;
         let shown = files.shown(&path);
         Ok(Some(Self { root, path, shown, bytes: replayed.bytes, applied: replayed.applied }))
     }
@@ -171,7 +210,7 @@ impl HiveFile {
 
     fn put(self, files: &Files, plan: &HivePlan) -> Result<(), RegistryError> {
         let Self { path, shown, bytes, .. } = self;
-        let again = || match up_to_date(files, &path) {
+        let again = || match up_to_date(files, &path, 0) {
             Ok(replayed) => Ok(replayed.bytes),
             Err(RegistryError::Hive { source, .. }) => Err(EditError::Hive(source)),
             Err(error) => Err(EditError::File { path: shown.clone(), source: std::io::Error::other(error) }),
@@ -197,5 +236,37 @@ impl HiveFile {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::guest::tree::Tree;
+
+    #[test]
+    fn what_memory_does_not_hold_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, size: u64| {
+            File::create(directory.path().join(name)).unwrap().set_len(size).unwrap();
+        };
+        let load = |held: u64| {
+            let files = Files::new(Tree::open(directory.path()).unwrap(), "C:");
+            let error = HiveFile::load_beside(&files, "HKEY_LOCAL_MACHINE\\X", "/H", held).unwrap_err();
+            match error {
+                RegistryError::TooLarge { path, limit } => (path, limit.0 >> 20),
+                other => panic!("{other}"),
+            }
+        };
+        file("H", MOST_HIVE + 1);
+        assert_eq!(load(0), ("C:\\H".to_owned(), 208));
+        // Beside another, and with its logs: zeros are no finished hive, so that its logs are wanted.
+        file("H", 10 << 20);
+        assert_eq!(load(410 << 20), ("C:\\H".to_owned(), 6));
+        file("H.LOG1", 4 << 20);
+        file("H.LOG2", 4 << 20);
+        assert_eq!(load(400 << 20), ("C:\\H.LOG2".to_owned(), 2));
     }
 }

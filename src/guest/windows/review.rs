@@ -2,6 +2,7 @@
 
 use super::look::Look;
 use super::mount::Gate;
+use super::remote::{Profile, RDP};
 use super::version::{WINDOWS_2008_R2, WINDOWS_2016};
 use crate::guest::disk::layout::Layout;
 use crate::guest::findings::{Findings, blocks, informs, warns};
@@ -13,6 +14,8 @@ const SPACE: u64 = 2 << 30;
 /// .NET Framework 4.5's release number (Microsoft, "How to: Determine which .NET Framework versions
 /// are installed").
 const DOTNET_4_5: u32 = 378_389;
+/// The first Windows with a driver of its own for NVMe disks: 8.1 and Server 2012 R2.
+const WINDOWS_2012_R2: (u32, u32) = (6, 3);
 
 /// What keeps NTFS from being changed.
 #[must_use]
@@ -28,10 +31,10 @@ pub fn gate(gate: Gate, place: &str) -> Option<Finding> {
         ),
         Gate::Unclean => blocks(
             "windows_unclean",
-            "Windows was running when it was backed up: changes wait in the log of its filesystem, and it cannot be prepared",
+            "Windows was running when it was backed up, and the log of its filesystem, in which changes wait, cannot be applied",
         )
         .advice(
-            "Only Windows can put them in place, and whatever changes the filesystem before that destroys them. Make a backup that quiesces the guest (VMware Tools with VSS, or a shut-down guest). To go on without what waits there, and have Windows check its file system when it first starts: guest { accept = [\"windows_unclean\"] }. To restore it as it is, when it has EC2's drivers already: guest { drivers = \"none\" }",
+            "ntfsrecover, which puts such changes in place, does not understand this log or is not installed here; whatever else changes the filesystem destroys them. Make a backup that quiesces the guest (VMware Tools with VSS, or a shut-down guest). To go on without what waits there, and have Windows check its file system when it first starts: guest { accept = [\"windows_unclean\"] }. To restore it as it is, when it has EC2's drivers already: guest { drivers = \"none\" }",
         ),
         Gate::Damaged(code) => {
             return Some(
@@ -48,6 +51,18 @@ pub fn gate(gate: Gate, place: &str) -> Option<Finding> {
         .advice("Install it and run this again:\napt install ntfs-3g libhivex0"),
     };
     Some(found.seen(place))
+}
+
+/// What waits in NTFS's log, and is put in place.
+#[must_use]
+pub fn log_waits(place: &str, count: u32) -> Finding {
+    informs(
+        "windows_unclean",
+        "Windows was running when it was backed up: changes wait in the log of its filesystem",
+    )
+    .seen(place)
+    .seen(format!("records of the log: {count}"))
+    .remedy("the log is applied before anything is changed, as Windows does when it starts")
 }
 
 /// Everything else.
@@ -113,6 +128,14 @@ fn system(look: &Look, findings: &mut Findings) {
                 ),
         );
     }
+    let is_old = look.version.number < WINDOWS_2012_R2 && look.version.build >= WINDOWS_2008_R2;
+    if is_old {
+        findings.push(
+            warns("windows_old", "This Windows is older than Server 2012 R2, and EC2's current drivers are not for it")
+                .seen(version(look))
+                .advice("It gets the last versions of AWS's drivers that run on it. Rehearse it on the instance type that it is to have; where it does not come up, upgrade it in the source."),
+        );
+    }
     if look.processor.eq_ignore_ascii_case("x86") {
         findings.push(
             blocks("windows_32_bit", "This is a 32-bit Windows, for which EC2 has no drivers")
@@ -164,30 +187,7 @@ fn network(look: &Look, policy: NetworkPolicy, findings: &mut Findings) {
 }
 
 fn access(look: &Look, findings: &mut Findings) {
-    if look.rdp_denied {
-        findings.push(
-            warns("windows_rdp_denied", "Remote Desktop is off")
-                .seen("Control\\Terminal Server\\fDenyTSConnections is not 0")
-                .advice("There is no other screen on EC2 than the serial console. Turn it on in the source and make a new backup, or reach the guest by what it offers (WinRM, SSM)."),
-        );
-    } else if !look.firewall.is_empty() && !look.rdp_permitted {
-        findings.push(
-            warns(
-                "windows_rdp_blocked",
-                "The Windows firewall is on, and no active rule lets Remote Desktop in",
-            )
-            .seen(format!("firewall on for: {}", look.firewall.join(", ")))
-            .advice("Allow Remote Desktop in the guest's firewall and make a new backup."),
-        );
-    } else if !look.firewall.is_empty() {
-        findings.push(
-            informs(
-                "windows_firewall",
-                "The Windows firewall is on, and stays so: it lets Remote Desktop in",
-            )
-            .seen(format!("firewall on for: {}", look.firewall.join(", "))),
-        );
-    }
+    remote_desktop(look, findings);
     if look.auto_logon {
         findings.push(
             warns("windows_auto_logon", "Somebody is logged on automatically")
@@ -208,6 +208,64 @@ fn access(look: &Look, findings: &mut Findings) {
         }
         findings.push(found);
     }
+}
+
+/// Whether anybody gets in by Remote Desktop.
+fn remote_desktop(look: &Look, findings: &mut Findings) {
+    let remote = &look.remote;
+    if !remote.closed.is_empty() {
+        let found =
+            remote.closed.iter().fold(warns("windows_rdp_denied", "Remote Desktop is off"), Finding::seen);
+        findings.push(found.advice("There is no other screen on EC2 than the serial console. Turn it on in the source and make a new backup, or reach the guest by what it offers (WinRM, SSM)."));
+        return;
+    }
+    if remote.port != RDP {
+        findings.push(
+            informs("windows_rdp_port", "Remote Desktop listens on a port of its own")
+                .seen(format!("WinStations\\RDP-Tcp\\PortNumber is {}", remote.port))
+                .advice(format!(
+                    "Let TCP port {} in by the instance's security groups, and name it to the client.",
+                    remote.port
+                )),
+        );
+    }
+    if remote.firewall.is_empty() {
+        return;
+    }
+    let on: Vec<&str> = remote.firewall.iter().map(|profile| profile.name()).collect();
+    let on = format!("firewall on for: {}", on.join(", "));
+    // The instance's network card is a new one: its network is public until somebody says otherwise, or a
+    // controller of the domain answers.
+    let needed =
+        if look.domain.is_some() { &[Profile::Domain, Profile::Public][..] } else { &[Profile::Public] };
+    let shut: Vec<&str> =
+        needed.iter().filter(|profile| !remote.is_open(**profile)).map(|profile| profile.name()).collect();
+    if shut.is_empty() {
+        findings.push(
+            informs(
+                "windows_firewall",
+                "The Windows firewall is on, and stays so: it lets Remote Desktop in",
+            )
+            .seen(on),
+        );
+        return;
+    }
+    let why = if look.domain.is_some() {
+        "the instance's network is public, or the domain's where its controller answers"
+    } else {
+        "the instance's network is a new one, and comes up as public"
+    };
+    let found = warns(
+        "windows_rdp_blocked",
+        "The Windows firewall is on, and lets Remote Desktop in from nowhere, or not where the instance will be",
+    )
+    .seen(on)
+    .seen(format!("no rule lets everybody in over TCP port {} when the network is: {}", remote.port, shut.join(", ")))
+    .seen(why);
+    findings.push(remote.limited.iter().fold(found, Finding::seen).advice(format!(
+        "Run this in the guest before its backup, or as its first_boot script (#!cmd); the instance's security groups still decide who gets there:\nnetsh advfirewall firewall add rule name=\"Remote Desktop\" dir=in action=allow protocol=TCP localport={} profile=any",
+        remote.port
+    )));
 }
 
 fn surroundings(look: &Look, free: u64, findings: &mut Findings) {
@@ -239,10 +297,15 @@ fn surroundings(look: &Look, free: u64, findings: &mut Findings) {
                 .advice("Windows and EC2's agents want 2 GiB. Make room in the source, or set a larger size and extend C: in the guest."),
         );
     }
-    if look.reboot_pending {
+    let waits = [
+        (look.reboot_pending, "Component Based Servicing\\RebootPending"),
+        (look.files_pending, "C:\\Windows\\WinSxS\\pending.xml"),
+    ];
+    let waits: Vec<&str> =
+        waits.into_iter().filter(|(is_there, _)| *is_there).map(|(_, seen)| seen).collect();
+    if !waits.is_empty() {
         findings.push(
-            warns("windows_reboot_pending", "An update waits for a restart, which it finishes at the first boot")
-                .seen("Component Based Servicing\\RebootPending")
+            waits.into_iter().fold(warns("windows_reboot_pending", "An update waits for a restart, which it finishes at the first boot"), Finding::seen)
                 .advice("Restart the guest in the source before its backup where that can be; else let the first boot take its time: launch { boot_timeout = 1800 }"),
         );
     }

@@ -15,7 +15,7 @@ pub struct Tool {
 }
 
 /// Programs by name: Debian's package `ntfs-3g` has all of them.
-const PROGRAMS: [&str; 3] = ["ntfs-3g", "ntfs-3g.probe", "ntfsfix"];
+const PROGRAMS: [&str; 4] = ["ntfs-3g", "ntfs-3g.probe", "ntfsfix", "ntfsrecover"];
 /// Where programs are.
 const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
 /// Libraries that are looked up when they are needed: Debian's package `libhivex0`.

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::published::{file, published, put, storage, zip};
+use crate::guest::windows::kit::msi;
 use crate::guest::windows::trees::{guest, make};
 use crate::remote::proxy::{Proxy, Weather};
 use crate::support::Output;
@@ -274,6 +275,20 @@ fn packages_of_windows_installer_are_as_osslsigncode_says() {
         let error = prove().unwrap_err().to_string();
         assert!(error.contains("no Windows Installer package"), "{why}: {error}");
     }
+}
+
+#[test]
+fn a_package_that_does_not_run_there_is_refused() {
+    let directory = directory();
+    let package = msi("8.4.3");
+    zip(&directory.path().join("AWSPVDriver.zip"), &[("AWSPVDriverSetup.msi", &package)]);
+    let prove = |id: &str| {
+        let target = RELEASES.iter().find(|release| release.id == id).unwrap().target;
+        prove(directory.path(), Kind::Pv, &target)
+    };
+    let error = prove("2008-r2").unwrap_err().to_string();
+    assert!(error.contains("8.3.5 is the last that runs"), "{error}");
+    assert_eq!(prove("2012-r2").unwrap().version, Some([8, 4, 3, 0]));
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub mod kit;
 mod large;
 mod large_guest;
 mod prepared;
+mod real;
+mod remote;
 mod restored;
 mod staged;
 pub mod trees;

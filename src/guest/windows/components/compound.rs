@@ -32,7 +32,7 @@ pub enum CompoundError {
     Signature(#[from] PeError),
 }
 
-fn wrong(what: &'static str) -> CompoundError {
+pub(super) fn wrong(what: &'static str) -> CompoundError {
     CompoundError::Damaged { what }
 }
 
@@ -48,7 +48,8 @@ struct Entry {
     size: u64,
 }
 
-struct Compound<'a> {
+/// A compound file.
+pub(super) struct Compound<'a> {
     data: &'a [u8],
     sector: usize,
     mini_sector: usize,
@@ -75,7 +76,8 @@ pub fn signatures(data: &[u8]) -> Result<Vec<Signature>, CompoundError> {
 }
 
 impl<'a> Compound<'a> {
-    fn read(data: &'a [u8]) -> Result<Self, CompoundError> {
+    /// Its directory and tables.
+    pub(super) fn read(data: &'a [u8]) -> Result<Self, CompoundError> {
         if !data.starts_with(&[0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1]) {
             return Err(wrong("it does not begin as one"));
         }
@@ -234,7 +236,8 @@ impl<'a> Compound<'a> {
         Ok(())
     }
 
-    fn stream_named(&self, name: &str) -> Result<Option<Vec<u8>>, CompoundError> {
+    /// A stream of the root.
+    pub(super) fn stream_named(&self, name: &str) -> Result<Option<Vec<u8>>, CompoundError> {
         let name = wide(name);
         let found = self.children(0, &mut 0)?.into_iter().map(|number| &self.entries[number]);
         found

@@ -88,6 +88,13 @@ pub enum Why {
     Sha2,
     /// No catalog: Windows installs the package only where unsigned drivers are allowed.
     NoCatalog,
+    /// It was signed by somebody whom an installer of Amazon's is not signed by.
+    Signer {
+        /// Who.
+        signer: String,
+    },
+    /// An installer carries no signature.
+    NoSignature,
     /// Its version is not known, and not every version runs.
     VersionUnknown {
         /// The last that runs.
@@ -99,7 +106,10 @@ impl Why {
     /// Whether the component is not taken because of it.
     #[must_use]
     pub fn refuses(&self) -> bool {
-        !matches!(self, Self::TooOld { .. } | Self::Sha2 | Self::NoCatalog | Self::VersionUnknown { .. })
+        !matches!(
+            self,
+            Self::TooOld { .. } | Self::Sha2 | Self::NoCatalog | Self::Signer { .. } | Self::NoSignature
+        )
     }
 }
 
@@ -139,6 +149,10 @@ impl fmt::Display for Why {
             Self::NoCatalog => {
                 write!(formatter, "its catalog is not there, so Windows may refuse to install it")
             }
+            Self::Signer { signer } => {
+                write!(formatter, "it is signed by {signer}, not by Amazon or Microsoft")
+            }
+            Self::NoSignature => write!(formatter, "it carries no signature"),
             Self::VersionUnknown { limit } => {
                 write!(
                     formatter,

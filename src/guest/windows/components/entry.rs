@@ -4,12 +4,9 @@ use super::catalog::Kind;
 use super::compound;
 use super::driver::{Why, judged};
 use super::files::{ComponentError, FoundFile};
-use super::inventory::{Installer, Inventory, Package};
+use super::inventory::{Installer, Inventory, MOST_INSTALLER, Package};
 use super::release::{RELEASES, Release};
 use crate::guest::windows::pe::{Pe, Signature};
-
-/// Most bytes of a program or package whose signature is looked at.
-const MOST_SIGNED: u64 = 256 << 20;
 
 /// How a file is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +49,10 @@ pub struct Entry {
 pub fn signing(file: &FoundFile) -> Result<Signing, ComponentError> {
     let name = file.name().to_ascii_lowercase();
     let signatures = if name.ends_with(".msi") {
-        let content = file.read(MOST_SIGNED)?;
+        let content = file.read(MOST_INSTALLER)?;
         compound::signatures(&content).map_err(|error| error.to_string())
     } else if [".sys", ".exe", ".dll"].iter().any(|end| name.ends_with(end)) {
-        let content = file.read(MOST_SIGNED)?;
+        let content = file.read(MOST_INSTALLER)?;
         Pe::read(&content).and_then(|pe| pe.signatures()).map_err(|error| error.to_string())
     } else {
         return Ok(Signing::None);
@@ -162,6 +159,9 @@ fn of_installer(installer: &Installer) -> Result<Entry, ComponentError> {
     let mut notes = Vec::new();
     if installer.kind == Kind::Ec2Launch && installer.script.is_none() {
         notes.push(Why::NoFile { name: "install.ps1".to_owned() }.to_string());
+    }
+    if releases.is_empty() {
+        notes.extend(RELEASES.iter().find_map(judged).map(|why| why.to_string()));
     }
     Ok(Entry {
         path: installer.file.path.clone(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::catalog::Kind;
 use super::files::{ComponentError, FoundFile, Refused, unparcel, walk};
+use super::product;
 use crate::diagnostic::chain;
 use crate::guest::report::Parcel;
 use crate::guest::windows::inf::Inf;
@@ -15,8 +16,8 @@ use crate::guest::windows::pe::Pe;
 const MOST_INF: u64 = 4 << 20;
 /// Most driver packages of a folder: each is held in memory.
 const MOST_PACKAGES: usize = 256;
-/// Most bytes of an installer whose version is read.
-const MOST_INSTALLER: u64 = 256 << 20;
+/// Most bytes of an installer: it is held in the sandbox's memory twice when its signature is looked at.
+pub(super) const MOST_INSTALLER: u64 = 128 << 20;
 
 /// A driver package: a setup information file and what lies beside it.
 #[derive(Debug, Clone)]
@@ -63,7 +64,7 @@ pub struct Installer {
     pub file: FoundFile,
     /// The script that it needs beside it, for EC2Launch.
     pub script: Option<FoundFile>,
-    /// Its version, where it says one.
+    /// Its version: what it says itself, else what its directory is named after.
     pub version: Option<[u16; 4]>,
 }
 
@@ -148,24 +149,30 @@ impl Inventory {
     }
 
     fn installer(&mut self, kind: Kind, file: &FoundFile, script: Option<&FoundFile>) {
-        let version = match file.name().rsplit_once('.') {
-            Some((_, extension)) if extension.eq_ignore_ascii_case("exe") => {
-                let content = file.read(MOST_INSTALLER).map_err(|error| chain(&error));
-                let read = content.and_then(|content| {
-                    Pe::read(&content).map(|pe| pe.file_version()).map_err(|error| chain(&error))
-                });
-                match read {
-                    Ok(version) => version,
-                    Err(reason) => {
-                        return self.refused.push(Refused { path: file.path.clone(), reason });
-                    }
-                }
+        match version(file) {
+            Ok(version) => {
+                let script = script.filter(|_| kind == Kind::Ec2Launch).cloned();
+                self.installers.push(Installer { kind, file: file.clone(), script, version });
             }
-            _ => None,
-        };
-        let script = script.filter(|_| kind == Kind::Ec2Launch).cloned();
-        self.installers.push(Installer { kind, file: file.clone(), script, version });
+            Err(reason) => self.refused.push(Refused { path: file.path.clone(), reason }),
+        }
     }
+}
+
+/// The version of an installer; or why it is none.
+fn version(file: &FoundFile) -> Result<Option<[u16; 4]>, String> {
+    let content = || file.read(MOST_INSTALLER).map_err(|error| chain(&error));
+    let name = file.name().to_ascii_lowercase();
+    let said = if name.ends_with(".exe") {
+        Pe::read(&content()?).map(|pe| pe.file_version()).map_err(|error| chain(&error))?
+    } else if name.ends_with(".msi") {
+        product::version(&content()?).map_err(|error| chain(&error))?
+    } else {
+        None
+    };
+    // Amazon's directories are named after versions, and so are those that are fetched: `AWSPV/8.3.5`.
+    let named = || file.directory().rsplit('/').find_map(product::dotted);
+    Ok(said.or_else(named))
 }
 
 /// The drivers whose devices a file names, for whatever Windows.

@@ -5,9 +5,9 @@ use std::io::{Read, copy, sink};
 use std::path::Path;
 
 use super::catalog::Kind;
-use super::driver::Why;
+use super::driver::{Why, judged};
 use super::entry::{Signing, signing};
-use super::files::ComponentError;
+use super::files::{ComponentError, FoundFile};
 use super::inventory::Inventory;
 use super::zip;
 use crate::diagnostic::chain;
@@ -98,6 +98,9 @@ pub fn prove(directory: &Path, kind: Kind, target: &Target) -> Result<Proof, Unf
     } else {
         let found = inventory.installers.iter().find(|installer| installer.kind == kind);
         let found = found.ok_or_else(|| nothing(kind, &inventory))?;
+        if let Some(why) = judged(kind, found.version, target).filter(Why::refuses) {
+            return Err(Unfit::Component { place: found.file.path.clone(), why });
+        }
         (found.version, found.file.clone())
     };
     let signing = signing(&file)?;
@@ -109,6 +112,21 @@ pub fn prove(directory: &Path, kind: Kind, target: &Target) -> Result<Proof, Unf
         Signing::Damaged(reason) => Err(Unfit::Damaged { path: file.path, reason: reason.clone() }),
         _ => Ok(Proof { version, signing, notes }),
     }
+}
+
+/// What there is to say of an installer's signature, which Windows does not look at when a service runs
+/// it; or why it is not run.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn doubted(file: &FoundFile) -> Result<Result<Option<Why>, Why>, ComponentError> {
+    Ok(match signing(file)? {
+        Signing::By(signer) if !is_known(&signer) => Ok(Some(Why::Signer { signer })),
+        Signing::By(_) | Signing::None => Ok(None),
+        Signing::Unsigned | Signing::Unnamed => Ok(Some(Why::NoSignature)),
+        Signing::Altered => Err(Why::Altered),
+        Signing::Damaged(reason) => Err(Why::Damaged { reason }),
+    })
 }
 
 /// Those who sign what Amazon publishes: itself, under the names of its companies, and Microsoft,

@@ -6,6 +6,7 @@ use super::catalog::{Kind, Limit, Need, agents, has_inbox_nvme};
 use super::driver::{Driver, Note, Why, judged};
 use super::files::ComponentError;
 use super::inventory::{Installer, Inventory};
+use super::proof::doubted;
 use crate::guest::windows::inf::Target;
 use crate::model::Hypervisor;
 
@@ -101,12 +102,17 @@ impl Inventory {
         if !nitro {
             if Kind::Pv.limit(target) == Limit::Unsupported {
                 selected.notes.push(Note { kind: Kind::Pv, place: String::new(), why: Why::Unsupported });
-            } else if !self.choose_installer(Kind::Pv, target, &mut selected) {
+            } else if !self.choose_installer(Kind::Pv, target, &mut selected)? {
                 selected.missing.push(missing(Kind::Pv, Need::Network, "the guest boots from emulated IDE disks; without these drivers they are slow, at most four, and the network may be missing"));
             }
         }
         let agents = agents(target);
-        let chosen = agents.iter().find(|kind| self.choose_installer(**kind, target, &mut selected));
+        let mut chosen = None;
+        for kind in agents {
+            if chosen.is_none() && self.choose_installer(*kind, target, &mut selected)? {
+                chosen = Some(kind);
+            }
+        }
         if let (None, Some(kind)) = (chosen, agents.first()) {
             selected.missing.push(missing(
                 *kind,
@@ -116,7 +122,7 @@ impl Inventory {
         }
         // EC2Config brings it along.
         let brought = chosen == Some(&Kind::Ec2Config);
-        if !self.choose_installer(Kind::SsmAgent, target, &mut selected) && !brought {
+        if !self.choose_installer(Kind::SsmAgent, target, &mut selected)? && !brought {
             selected.missing.push(missing(
                 Kind::SsmAgent,
                 Need::Recommended,
@@ -162,8 +168,13 @@ impl Inventory {
         Ok(found)
     }
 
-    /// The newest installer of a kind that runs on this Windows.
-    fn choose_installer(&self, kind: Kind, target: &Target, selected: &mut Selected) -> bool {
+    /// The newest sound installer of a kind that runs on this Windows.
+    fn choose_installer(
+        &self,
+        kind: Kind,
+        target: &Target,
+        selected: &mut Selected,
+    ) -> Result<bool, ComponentError> {
         let note = |installer: &Installer, why| Note { kind, place: installer.file.path.clone(), why };
         let mut fitting = Vec::new();
         let mut passed = Vec::new();
@@ -177,13 +188,21 @@ impl Inventory {
             }
         }
         fitting.sort_by_key(|(installer, _)| Reverse(installer.version));
-        let Some((installer, why)) = fitting.into_iter().next() else {
-            selected.notes.extend(passed);
-            return false;
-        };
-        selected.notes.extend(why.map(|why| note(installer, why)));
-        selected.installers.push(installer.clone());
-        true
+        let mut found = false;
+        for (installer, why) in fitting {
+            match doubted(&installer.file)? {
+                Ok(doubt) => {
+                    selected.notes.extend(why.into_iter().chain(doubt).map(|why| note(installer, why)));
+                    selected.installers.push(installer.clone());
+                    found = true;
+                    break;
+                }
+                Err(why) => passed.push(note(installer, why)),
+            }
+        }
+        passed.retain(|note| !found || matches!(note.why, Why::Altered | Why::Damaged { .. }));
+        selected.notes.extend(passed);
+        Ok(found)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
@@ -93,7 +94,7 @@ fn installers_are_known_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     fs::create_dir(path.join("agents")).unwrap();
-    fs::write(path.join("agents/amazonEC2launch.MSI"), "x").unwrap();
+    fs::write(path.join("agents/amazonEC2launch.MSI"), msi(&["ProductVersion\t2.0.1"])).unwrap();
     fs::write(path.join("agents/EC2-Windows-Launch.zip"), "not looked into").unwrap();
     fs::write(path.join("AmazonSSMAgentSetup.exe"), "no program").unwrap();
     fs::write(path.join("autorun.inf"), "[autorun]\nopen=x\n").unwrap();
@@ -118,6 +119,73 @@ fn installers_are_known_by_name() {
     assert!(inventory.installers[0].script.is_some());
     assert_eq!(agent(&Inventory::read(path).unwrap(), 17763).0, Some(Kind::Ec2Launch));
     assert_eq!(agent(&Inventory::read(path).unwrap(), 20348).0, None);
+}
+
+/// A package of Windows Installer that msitools make, with these properties.
+fn msi(properties: &[&str]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("Property\tValue\ns72\tl0\nProperty\tProperty\n{}\n", properties.join("\n"));
+    fs::write(folder.path().join("Property.idt"), text).unwrap();
+    let status = Command::new("msibuild")
+        .current_dir(folder.path())
+        .args(["x.msi", "-i", "Property.idt"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    fs::read(folder.path().join("x.msi")).unwrap()
+}
+
+#[test]
+fn pv_drivers_are_chosen_by_their_packages_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let put = |directory: &str, content: &[u8]| {
+        fs::create_dir_all(path.join(directory)).unwrap();
+        fs::write(path.join(directory).join("AWSPVDriverSetup.msi"), content).unwrap();
+    };
+    let of = |version: &str| msi(&["Manufacturer\tAmazon", &format!("ProductVersion\t{version}"), "X\ty"]);
+    let chosen = |major, minor, build| {
+        let inventory = Inventory::read(path).unwrap();
+        let selected = inventory.select(&server(major, minor, build), Hypervisor::Xen).unwrap();
+        let installer = selected.installer(Kind::Pv).map(|installer| installer.file.path.clone());
+        let whys: Vec<String> = selected.notes.iter().map(|note| note.why.to_string()).collect();
+        assert_eq!(installer.is_none(), selected.missing.iter().any(|missing| missing.kind == Kind::Pv));
+        (installer.unwrap_or_default(), whys.join("; "))
+    };
+    put("AWSPV/Latest", &of("8.5.0"));
+    // Only one that does not run on 2008 R2.
+    let (none, whys) = chosen(6, 1, 7601);
+    assert_eq!(none, "");
+    assert!(whys.contains("it is version 8.5.0.0, and 8.3.5 is the last"), "{whys}");
+    put("AWSPV/8.3.5", &of("8.3.5.12"));
+    put("AWSPV/8.4.3", &of("8.4.3"));
+    for (windows, wanted) in [
+        ((6, 1, 7601), "AWSPV/8.3.5/AWSPVDriverSetup.msi"),
+        ((6, 3, 9600), "AWSPV/8.4.3/AWSPVDriverSetup.msi"),
+        ((10, 0, 20348), "AWSPV/Latest/AWSPVDriverSetup.msi"),
+    ] {
+        let (found, whys) = chosen(windows.0, windows.1, windows.2);
+        assert_eq!((found.as_str(), whys.as_str()), (wanted, "it carries no signature"));
+    }
+    // One that says no version has that of its directory; else it is taken where all versions run.
+    fs::remove_dir_all(path.join("AWSPV")).unwrap();
+    put("AWSPV/8.3.5", &msi(&["X\ty"]));
+    assert_eq!(chosen(6, 1, 7601).0, "AWSPV/8.3.5/AWSPVDriverSetup.msi");
+    fs::rename(path.join("AWSPV/8.3.5"), path.join("AWSPV/Latest")).unwrap();
+    let (none, whys) = chosen(6, 1, 7601);
+    assert!(none.is_empty() && whys.contains("its version is not known"), "{none}: {whys}");
+    assert_eq!(chosen(10, 0, 20348).0, "AWSPV/Latest/AWSPVDriverSetup.msi");
+    // What is no package is none, and neither is a compound file without a database.
+    for content in [b"10 bytes..".to_vec(), of("8.4.3")[..2000].to_vec()] {
+        put("AWSPV/Latest", &content);
+        let inventory = Inventory::read(path).unwrap();
+        assert!(inventory.installers.is_empty());
+        assert!(
+            inventory.refused[0].reason.contains("no Windows Installer package"),
+            "{:?}",
+            inventory.refused
+        );
+    }
 }
 
 /// An archive of members, deflated, as a packer would write it that does not look at names.
@@ -216,7 +284,7 @@ fn a_parcel_holds_what_the_folder_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     fs::create_dir(path.join("agents")).unwrap();
-    fs::write(path.join("agents/AmazonEC2Launch.msi"), vec![7; 10_000]).unwrap();
+    fs::write(path.join("agents/AmazonEC2Launch.msi"), msi(&["ProductVersion\t2.0.1"])).unwrap();
     fs::write(path.join("broken.inf"), "words\n").unwrap();
     let inf = b"[Manufacturer]\n".as_slice();
     let program: Vec<u8> = (0..100_000_u32).map(|at| (at / 5) as u8).collect();
@@ -277,10 +345,11 @@ fn a_stream_that_is_not_what_the_archive_says_fails() {
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
     }
     // A file that became shorter since it was found.
-    fs::write(folder.path().join("AmazonEC2Launch.msi"), vec![1; 5000]).unwrap();
+    let package = msi(&["ProductVersion\t2.0.1"]);
+    fs::write(folder.path().join("AmazonEC2Launch.msi"), &package).unwrap();
     fs::write(&path, &sound).unwrap();
     let inventory = Inventory::read(folder.path()).unwrap();
-    fs::write(folder.path().join("AmazonEC2Launch.msi"), vec![1; 4000]).unwrap();
+    fs::write(folder.path().join("AmazonEC2Launch.msi"), &package[..package.len() - 1000]).unwrap();
     let file = &inventory.installers[0].file;
     assert!(std::io::copy(&mut file.open().unwrap(), &mut std::io::sink()).is_err());
 }

@@ -102,7 +102,7 @@ pub(super) fn prepare_boot(
     let at = Path::new(SYSTEM);
     if boot.kind == "ntfs" {
         const NAME: &str = "the partition that Windows is started from";
-        let way = Way::new(mount::gate(&boot.device), give_up);
+        let way = Way::new(mount::gate(&boot.device), &boot.device, give_up);
         if let Some(finding) = way.finding(NAME) {
             findings.push(finding);
         }
@@ -142,7 +142,7 @@ pub(super) fn prepare_boot(
     outcome
 }
 
-/// The serial console, in the boot configuration.
+/// The serial console and, for UEFI, the screen, in the boot configuration.
 fn console(
     files: &Files,
     boot: &BootVolume,
@@ -151,9 +151,10 @@ fn console(
     findings: &mut Findings,
 ) -> Result<(), RegistryError> {
     let Some(bcd) = HiveFile::load(files, "BCD", boot.bcd)? else { return Ok(()) };
-    let planned: Vec<Planned> = {
+    let damaged = |source| RegistryError::Hive { path: bcd.shown().to_owned(), source };
+    let mut planned: Vec<Planned> = {
         let hive = bcd.hive()?;
-        bcd::console(&hive).map_err(|source| RegistryError::Hive { path: bcd.shown().to_owned(), source })?
+        bcd::console(&hive).map_err(damaged)?
     };
     if planned.is_empty() {
         findings.push(
@@ -163,6 +164,9 @@ fn console(
             )
             .seen(bcd.shown()),
         );
+    }
+    if boot.firmware == Firmware::Uefi {
+        planned.extend(bcd::graphics(&bcd.hive()?).map_err(damaged)?);
     }
     made.add(bcd.change(files, &planned, write)?);
     Ok(())

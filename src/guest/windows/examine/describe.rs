@@ -54,14 +54,15 @@ pub fn facts(look: Look, firmware: Firmware, free: u64, layout: &Layout) -> Gues
     let drivers: Vec<String> = (DRIVERS.iter())
         .filter_map(|name| Some(format!("{name} {}", start(look.drivers.get(name)?))))
         .collect();
-    let firewall = if look.firewall.is_empty() { "off".to_owned() } else { look.firewall.join(", ") };
+    let profiles: Vec<&str> = look.remote.firewall.iter().map(|profile| profile.name()).collect();
+    let firewall = if profiles.is_empty() { "off".to_owned() } else { profiles.join(", ") };
     let none = || "none".to_owned();
     let mut details = vec![
         ("edition".to_owned(), look.edition.clone()),
         ("role".to_owned(), format!("{role}{}", membership.unwrap_or_default())),
         ("registry".to_owned(), look.set.clone()),
         ("drivers".to_owned(), if drivers.is_empty() { none() } else { drivers.join("; ") }),
-        ("RDP".to_owned(), if look.rdp_denied { "off" } else { "on" }.to_owned()),
+        ("RDP".to_owned(), if look.remote.closed.is_empty() { "on" } else { "off" }.to_owned()),
         ("firewall".to_owned(), firewall),
     ];
     details.extend(drives(&look, layout).map(|drives| ("drives".to_owned(), drives)));

@@ -9,7 +9,7 @@ use super::facts::{damaged, grown, logs, report, unknown};
 use super::way::Way;
 use crate::guest::disk::layout::{Layout, Volume};
 use crate::guest::findings::{Findings, blocks, warns};
-use crate::guest::report::{FileDiff, Job, Recipe, Report};
+use crate::guest::report::{EditKind, FileDiff, Job, Recipe, Report};
 use crate::guest::tree::Tree;
 use crate::guest::windows::changes;
 use crate::guest::windows::components::Inventory;
@@ -29,6 +29,8 @@ pub(super) const WINDOWS: &str = "/guest";
 const SYSTEM_HIVE: &str = "/Windows/System32/config/SYSTEM";
 const SOFTWARE_HIVE: &str = "/Windows/System32/config/SOFTWARE";
 const SOFTWARE_ROOT: &str = "HKEY_LOCAL_MACHINE\\SOFTWARE";
+/// What an update does with files at the next start.
+const PENDING: &str = "/Windows/WinSxS/pending.xml";
 /// The first EC2Launch (EC2 user guide, "EC2Launch directory structure").
 const FIRST_LAUNCH: &str = "/ProgramData/Amazon/EC2-Windows/Launch/Scripts/InitializeInstance.ps1";
 
@@ -41,7 +43,8 @@ pub fn examine(layout: &Layout, job: &Job, components: Option<Inventory>) -> io:
     let mut findings = Findings::new();
     let Some((volume, gate)) = find(layout, &mut findings)? else { return Ok(None) };
     let name = layout.name(volume.place);
-    let way = Way::new(gate, job.inputs.give_up);
+    let device = layout.device(volume)?;
+    let way = Way::new(gate, &device, job.inputs.give_up);
     let is_open = way.is_open();
     if let Some(closed) = way.finding(&name) {
         findings.push(closed);
@@ -49,7 +52,6 @@ pub fn examine(layout: &Layout, job: &Job, components: Option<Inventory>) -> io:
     if gate == Gate::NoTools {
         return Ok(Some(report(None, findings, Recipe::default(), Vec::new())));
     }
-    let device = layout.device(volume)?;
     let ntfs = match way.mount(&device, Path::new(WINDOWS), is_open && job.prepare) {
         Ok(ntfs) => ntfs,
         Err(error) => {
@@ -68,6 +70,10 @@ pub fn examine(layout: &Layout, job: &Job, components: Option<Inventory>) -> io:
     if let Err(error) = prepare(&given, &mut made, &mut findings) {
         made.forget();
         findings.push(damaged(&error));
+    }
+    if made.recipe.edits.iter().all(|edit| edit.kind == EditKind::ApplyLog) {
+        // Windows does that itself, and nothing else stands behind it.
+        made.forget();
     }
     if let Err(error) = ntfs.unmount() {
         made.forget();
@@ -154,11 +160,10 @@ struct Given<'g> {
 fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Result<(), RegistryError> {
     let Given { layout, job, components, is_open, boot } = *given;
     let files = Files::new(Tree::open(Path::new(WINDOWS))?, "C:");
-    let hives = (
-        HiveFile::load(&files, "HKEY_LOCAL_MACHINE\\SYSTEM", SYSTEM_HIVE)?,
-        HiveFile::load(&files, SOFTWARE_ROOT, SOFTWARE_HIVE)?,
-    );
-    let (Some(system), Some(software)) = hives else {
+    let system = HiveFile::load(&files, "HKEY_LOCAL_MACHINE\\SYSTEM", SYSTEM_HIVE)?;
+    let held = system.as_ref().map_or(0, |system| system.bytes.len() as u64);
+    let software = HiveFile::load_beside(&files, SOFTWARE_ROOT, SOFTWARE_HIVE, held)?;
+    let (Some(system), Some(software)) = (system, software) else {
         findings.push(unknown(&files));
         return Ok(());
     };
@@ -180,6 +185,7 @@ fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Resul
     drop(software);
     let free = files.tree().space("/")?.free;
     made.free = free;
+    look.files_pending = files.is_file(PENDING);
     review::review(&look, &job.inputs, free, findings);
     review::drives(&look, layout, findings);
     grown(&look, layout, findings);

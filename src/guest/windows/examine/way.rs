@@ -1,4 +1,5 @@
-//! The way into a volume that may be closed, and what a user gives up to open it.
+//! The way into a volume that may be closed: what Windows had not finished is put in place first, and
+//! where that cannot be, what a user gives up.
 
 use std::io;
 use std::path::Path;
@@ -12,32 +13,38 @@ const LOG: &str = "clear NTFS's log and have Windows check the volume (chkdsk) w
 const SESSION: &str =
     "remove the hibernated session, so that Windows starts afresh; what was not saved in it is lost";
 
-/// What stands before a volume, and what its user has said of that.
+/// What stands before a volume, whether that can be put in order, and what its user has said of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Way {
     gate: Gate,
+    /// How many records of the log can be put in place.
+    waiting: Option<u32>,
     /// The user gives up what the gate protects.
     is_given_up: bool,
 }
 
 impl Way {
-    /// Through this gate.
-    pub fn new(gate: Gate, give_up: GiveUp) -> Self {
+    /// Through this gate of a volume. Nothing is changed by asking.
+    pub fn new(gate: Gate, device: &Path, give_up: GiveUp) -> Self {
+        let waiting = (gate == Gate::Unclean).then(|| mount::apply_log(device, false).ok()).flatten();
         let is_given_up = match gate {
-            Gate::Unclean => give_up.log,
+            Gate::Unclean => give_up.log && waiting.is_none(),
             Gate::Hibernated => give_up.session,
             Gate::Open | Gate::Damaged(_) | Gate::NoTools => false,
         };
-        Self { gate, is_given_up }
+        Self { gate, waiting, is_given_up }
     }
 
     /// Whether the volume may be changed.
     pub fn is_open(self) -> bool {
-        self.gate == Gate::Open || self.is_given_up
+        self.gate == Gate::Open || self.waiting.is_some() || self.is_given_up
     }
 
     /// What a person is told; what they have given up is only a warning.
     pub fn finding(self, name: &str) -> Option<Finding> {
+        if let Some(records) = self.waiting {
+            return Some(review::log_waits(name, records));
+        }
         let found = review::gate(self.gate, name)?;
         if !self.is_given_up {
             return Some(found);
@@ -53,9 +60,16 @@ impl Way {
     /// Mounts the volume, opened first when it is to be written.
     ///
     /// # Errors
-    /// When ntfsfix or ntfs-3g refuses.
+    /// When ntfsrecover, ntfsfix or ntfs-3g refuses, or the volume is not open after all.
     pub fn mount(self, device: &Path, at: &Path, write: bool) -> io::Result<Ntfs> {
         match self.gate {
+            Gate::Unclean if write && self.waiting.is_some() => {
+                mount::apply_log(device, true)?;
+                match mount::gate(device) {
+                    Gate::Open => Ntfs::mount(device, at, true),
+                    _ => Err(io::Error::other("its log is applied, and it is not clean")),
+                }
+            }
             Gate::Unclean if write && self.is_given_up => {
                 mount::clear_log(device)?;
                 Ntfs::mount(device, at, true)
@@ -71,18 +85,20 @@ impl Way {
 
     /// Notes what opening it does.
     pub fn note(self, name: &str, made: &mut Made) {
-        if !self.is_given_up {
-            return;
-        }
-        let mut add = |path: String, purpose: &str, kind: EditKind| {
-            let lines = vec![purpose.to_owned()];
+        let mut add = |path: String, purpose: String, kind: EditKind| {
+            let lines = vec![purpose.clone()];
             let change = FileChange::Binary { old_length: None, new_length: None, lines };
             made.diffs.push(FileDiff { path: path.clone(), change });
-            made.recipe.edits.push(Edit { path, purpose: purpose.to_owned(), kind });
+            made.recipe.edits.push(Edit { path, purpose, kind });
         };
-        add(name.to_owned(), LOG, EditKind::ClearLog);
-        if self.gate == Gate::Hibernated {
-            add("C:\\hiberfil.sys".to_owned(), SESSION, EditKind::RemoveSession);
+        if let Some(records) = self.waiting {
+            let purpose = format!("apply NTFS's log, as Windows does when it starts (records: {records})");
+            add(name.to_owned(), purpose, EditKind::ApplyLog);
+        } else if self.is_given_up {
+            add(name.to_owned(), LOG.to_owned(), EditKind::ClearLog);
+            if self.gate == Gate::Hibernated {
+                add("C:\\hiberfil.sys".to_owned(), SESSION.to_owned(), EditKind::RemoveSession);
+            }
         }
     }
 }

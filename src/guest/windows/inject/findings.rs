@@ -185,7 +185,10 @@ fn noted(look: &Look, choice: &Choice, note: &Note) -> Finding {
         Why::NoCatalog => warns("windows_component_doubt", "A driver has no catalog: Windows may refuse to install it")
             .seen(line)
             .advice("Put all files of its package among the components."),
-        _ => informs("windows_component_doubt", "The version of an installer is not known").seen(line),
+        Why::Signer { .. } | Why::NoSignature => warns("windows_component_doubt", "An installer is not signed by Amazon or Microsoft, and the first boot runs it as LocalSystem")
+            .seen(line)
+            .advice("Take it out of the components unless you know where it comes from. Replant downloads what Amazon publishes:\nreplant components fetch"),
+        _ => informs("windows_component_doubt", "A component was found of which there is something to say").seen(line),
     }
 }
 

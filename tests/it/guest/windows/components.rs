@@ -8,6 +8,7 @@ use replant::sandbox::{self, Parcel, ParcelError, SandboxError};
 use serde_json::Value;
 
 use super::drivers::packages::{NETWORK, STORAGE};
+use super::kit::msi;
 use super::trees::{Guest, guest, make};
 use crate::support::{Workspace, replant};
 
@@ -22,7 +23,7 @@ fn fill(folder: &Path) {
     fs::create_dir_all(folder.join("ena")).unwrap();
     fs::write(folder.join("ena/replnet.inf"), NETWORK).unwrap();
     fs::write(folder.join("ena/replnet.sys"), "no program").unwrap();
-    fs::write(folder.join("AmazonEC2Launch.msi"), vec![7; 300_000]).unwrap();
+    fs::write(folder.join("AmazonEC2Launch.msi"), msi("2.0.1")).unwrap();
     let script = "import sys, zipfile; zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED).writestr('nvme/ReplStor.inf', sys.stdin.read())";
     let mut python = std::process::Command::new("python3")
         .args(["-c", script])
@@ -60,7 +61,9 @@ fn a_plan_is_bound_to_the_folder_of_components() {
     assert_eq!(cached(&workspace), 1, "the second plan asks no sandbox");
     // The same size, and other content.
     let agent = folder.join("AmazonEC2Launch.msi");
-    fs::write(&agent, vec![8; 300_000]).unwrap();
+    let (before, other) = (fs::read(&agent).unwrap(), msi("2.0.2"));
+    assert_eq!(before.len(), other.len());
+    fs::write(&agent, other).unwrap();
     let refused = workspace.run(&["apply", "first.replant"]);
     assert_eq!(refused.code, 1, "{}", refused.both());
     assert!(refused.stderr.contains("plan::stale"), "{}", refused.both());
@@ -69,7 +72,7 @@ fn a_plan_is_bound_to_the_folder_of_components() {
     plan("third.replant");
     assert_eq!(cached(&workspace), 2);
     // The folder is as it was, and so the first plan is good.
-    fs::write(&agent, vec![7; 300_000]).unwrap();
+    fs::write(&agent, before).unwrap();
     let applied = workspace.run(&["apply", "first.replant"]);
     assert_eq!(applied.code, 0, "{}", applied.both());
     let again = workspace.run(&["plan", "--detailed-exitcode"]);

@@ -44,6 +44,7 @@ fn a_server_that_needs_a_look() {
         &disk,
         &[],
         &[
+            "guest::windows_old",
             "guest::windows_domain_controller",
             "guest::windows_rdp_denied",
             "guest::windows_reboot_pending",
@@ -69,7 +70,7 @@ fn a_server_that_needs_a_look() {
 fn a_system_that_ec2_does_not_run() {
     let system = Box::leak(
         format!(
-            "[{SET}\\Control\\ProductOptions]\n\"ProductType\"=\"WinNT\"\n\n[{SET}\\Control\\Session Manager\\Environment]\n\"PROCESSOR_ARCHITECTURE\"=\"x86\"\n\n[-{SET}\\Services\\AWSNVMe]\n\n[-{SET}\\Services\\SharedAccess\\Parameters\\FirewallPolicy\\FirewallRules]\n\n"
+            "[{SET}\\Control\\ProductOptions]\n\"ProductType\"=\"WinNT\"\n\n[{SET}\\Control\\Session Manager\\Environment]\n\"PROCESSOR_ARCHITECTURE\"=\"x86\"\n\n[-{SET}\\Services\\AWSNVMe]\n\n[-{SET}\\Services\\SharedAccess\\Parameters\\FirewallPolicy\\FirewallRules]\n\n[{SET}\\Control\\Terminal Server\\WinStations\\RDP-Tcp]\n\"PortNumber\"=dword:00000d3e\n\n"
         )
         .into_boxed_str(),
     );
@@ -82,6 +83,8 @@ fn a_system_that_ec2_does_not_run() {
     let (c, boot) = (directory.path().join("c"), directory.path().join("s"));
     let hive = |text: &str, name: &str| kit::hive(name, text);
     trees::windows(&c, &hive(&trees::system(&guest), "SYSTEM"), &hive(&trees::software(&guest), "SOFTWARE"));
+    fs::create_dir(c.join("WINDOWS/winsxs")).unwrap();
+    fs::write(c.join("WINDOWS/winsxs/pending.xml"), "<PendingTransaction/>").unwrap();
     // A boot manager that names no loader.
     let bcd = trees::bcd().replace(trees::LOADER, "{00000000-0000-0000-0000-000000000000}");
     let bcd = bcd.replace("\"Element\"=\"{00000000-0000-0000-0000-000000000000}\"", "\"Element\"=\"none\"");
@@ -95,6 +98,8 @@ fn a_system_that_ec2_does_not_run() {
             "guest::windows_too_old",
             "guest::windows_nvme_missing",
             "guest::windows_rdp_blocked",
+            "guest::windows_rdp_port",
+            "guest::windows_reboot_pending",
             "guest::windows_console",
         ],
     );

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::drivers::programs::PROGRAMS;
-use super::kit::{hive, regipy, run};
+use super::kit::{hive, msi, regipy, run};
 use super::trees::{self, Guest, guest};
 
 pub const NVME: &str = include_str!("drivers/infs/awsnvme.inf");
@@ -38,8 +38,8 @@ pub fn components() -> TempDir {
     put("ena/ena.sys", &PROGRAMS.content("both.sys"));
     put("ena/ena.cat", b"catalog");
     put("EC2Install.exe", &PROGRAMS.content("both.sys"));
-    put("AmazonEC2Launch.msi", b"installer");
-    put("AWSPVDriverSetup.msi", b"installer");
+    put("AmazonEC2Launch.msi", &msi("2.0.1"));
+    put("AWSPVDriverSetup.msi", &msi("8.3.5"));
     folder
 }
 

@@ -110,6 +110,15 @@ pub fn merged(hive: &[u8], name: &str, text: &str) -> Vec<u8> {
     fs::read(&hive).unwrap()
 }
 
+/// A package of Windows Installer by msitools, with a version and nothing to install.
+pub fn msi(version: &str) -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    let table = format!("Property\tValue\ns72\tl0\nProperty\tProperty\nProductVersion\t{version}\n");
+    fs::write(directory.path().join("Property.idt"), table).unwrap();
+    run(Command::new("msibuild").current_dir(directory.path()).args(["x.msi", "-i", "Property.idt"]));
+    fs::read(directory.path().join("x.msi")).unwrap()
+}
+
 fn marvin(bytes: &[u8]) -> u64 {
     // Marvin32 as .NET's source has it, with the seed of registry logs.
     let (mut low, mut high) = (0x7a4e_55c5_u32, 0x82ef_4d88_u32);
@@ -264,12 +273,30 @@ pub fn with_c(disk: &Disk, script: &str) {
         .arg(root.join("log_in_use.py")));
 }
 
-/// Makes the log of C: say that Windows was running: of version 1.1, or of 2.0.
+/// Makes the log of C: say that Windows was running: of version 1.1, or of 2.0. There is nothing in it that
+/// could be read.
 pub fn log_in_use(disk: &Disk, version: u8) {
+    write_log(disk, version, "");
+}
+
+/// The same, with a transaction in it that was committed and has not reached the volume: the content
+/// of `C:\note.txt`, which is `old`, becomes `new`, of the same length.
+pub fn log_waits(disk: &Disk, version: u8, old: &str, new: &str) {
     with_c(
         disk,
         &format!(
-            "size=$(ntfsinfo --inode 2 $loop 2>/dev/null | sed -n 's/.*Data Size:[^0-9]*\\([0-9]*\\).*/\\1/p' | head -1)\nlog=$(mktemp)\npython3 \"$2\" \"$size\" \"$log\" {version}\nntfscp --inode $loop \"$log\" 2 >/dev/null 2>&1\nrm \"$log\"\nntfs-3g.probe --readwrite $loop 2>/dev/null && exit 1 || [ $? = {} ]",
+            "note=$(mktemp)\nprintf '{old}' >$note\nntfscp $loop $note note.txt >/dev/null 2>&1\nrm $note"
+        ),
+    );
+    let inode = "$(ntfsinfo -F note.txt $loop 2>/dev/null | sed -n 's/^Dumping Inode \\([0-9]*\\).*/\\1/p')";
+    write_log(disk, version, &format!("$loop 0 {inode} '{old}' '{new}'"));
+}
+
+fn write_log(disk: &Disk, version: u8, more: &str) {
+    with_c(
+        disk,
+        &format!(
+            "size=$(ntfsinfo --inode 2 $loop 2>/dev/null | sed -n 's/.*Data Size:[^0-9]*\\([0-9]*\\).*/\\1/p' | head -1)\nlog=$(mktemp)\npython3 \"$2\" \"$size\" \"$log\" {version} {more}\nntfscp --inode $loop \"$log\" 2 >/dev/null 2>&1\nrm \"$log\"\nntfs-3g.probe --readwrite $loop 2>/dev/null && exit 1 || [ $? = {} ]",
             if version == 1 { 15 } else { 14 }
         ),
     );

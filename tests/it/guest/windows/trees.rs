@@ -189,6 +189,7 @@ pub fn bcd() -> String {
          [{OBJECTS}\\{{9dea862c-5cdd-4e70-acc1-f32b344d4795}}\\Elements\\23000003]\n\"Element\"=\"{LOADER}\"\n\n\
          [{OBJECTS}\\{LOADER}\\Description]\n\"Type\"=dword:10200003\n\n\
          [{OBJECTS}\\{LOADER}\\Elements\\12000004]\n\"Element\"=\"Windows Server\"\n\n\
+         [{OBJECTS}\\{LOADER}\\Elements\\16000046]\n\"Element\"=hex:01\n\n\
          [{OBJECTS}\\{{0ce4991b-e6b3-4b16-b23c-5e0d9250e5d9}}\\Description]\n\"Type\"=dword:20100000\n\n\
          [{OBJECTS}\\{{0ce4991b-e6b3-4b16-b23c-5e0d9250e5d9}}\\Elements\\16000020]\n\"Element\"=hex:00\n\n"
     )

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::kit::{C, Disk, dissect, log_in_use, regipy, run, with_c};
+use super::kit::{C, Disk, dissect, log_in_use, log_waits, regipy, run, with_c};
 use super::trees::{Guest, guest, make};
 use crate::support::{Workspace, replant};
 
@@ -174,6 +174,44 @@ fn the_log_of_a_windows_that_was_running_is_given_up_by_word_only() {
         log_in_use(&disk, version);
         let files = open(&disk, "guest::windows_unclean");
         assert!(files.contains_key("/WINDOWS/System32/ntoskrnl.exe"));
+    }
+}
+
+/// The log is made by hand after the documented structures, and what ntfsrecover does with it is upstream's;
+/// that logs of Windows' own making are read as well is its word.
+#[test]
+fn what_waits_in_the_log_of_a_windows_that_was_running_is_put_in_place() {
+    let (old, new) = ("from before the log", "from the log of NTFS");
+    let new = &new[..old.len()];
+    for version in [1, 2] {
+        let disk = make("uefi", &guest("2022"));
+        log_waits(&disk, version, old, new);
+        let inspection = inspect(&disk, &[]);
+        let informs = finding(&inspection, "guest::windows_unclean");
+        assert_eq!(informs["severity"], "informs", "{informs}");
+        assert!(informs["evidence"].to_string().contains("records of the log: 3"), "{informs}");
+        assert_eq!(kinds(&inspection)[0], "apply_log");
+        // Nothing is given up, whatever is accepted.
+        assert_eq!(kinds(&inspect(&disk, &["--accept", "windows_unclean"]))[0], "apply_log");
+        let prepared =
+            replant(disk.directory.path(), ["prepare", "disk.raw", "--write", "out.raw"]).success();
+        assert!(prepared.stdout.contains("apply NTFS's log"), "{}", prepared.both());
+        assert!(prepared.stdout.contains("RealTimeIsUniversal"), "{}", prepared.both());
+        let note = |disk: &Disk, text: &str| {
+            with_c(disk, &format!("[ \"$(ntfscat -f $loop note.txt)\" = '{text}' ]"))
+        };
+        note(&disk, old);
+        fs::rename(disk.directory.path().join("out.raw"), &disk.image).unwrap();
+        note(&disk, new);
+        with_c(&disk, "ntfs-3g.probe --readwrite $loop && ntfsfix --no-action $loop");
+        let (files, is_dirty) = dissect(&disk.image, Some(C));
+        assert!(!is_dirty && files.contains_key("/note.txt"));
+        assert!(kinds(&inspect(&disk, &[])).is_empty(), "once prepared there is nothing to do");
+        // Nor is there where only the log waits: Windows applies it by itself.
+        log_waits(&disk, version, new, old);
+        let again = inspect(&disk, &[]);
+        assert_eq!(finding(&again, "guest::windows_unclean")["severity"], "informs");
+        assert!(kinds(&again).is_empty(), "{again:#}");
     }
 }
 

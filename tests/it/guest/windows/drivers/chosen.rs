@@ -46,7 +46,7 @@ fn folder() -> TempDir {
     fs::create_dir_all(&network).unwrap();
     fs::write(network.join("replnet.inf"), NETWORK).unwrap();
     fs::write(network.join("replnet.sys"), PROGRAMS.content("sha256.sys")).unwrap();
-    fs::write(path.join("AmazonEC2Launch.msi"), "installer").unwrap();
+    fs::write(path.join("AmazonEC2Launch.msi"), super::super::kit::msi("2.0.1")).unwrap();
     fs::write(path.join("AmazonSSMAgentSetup.exe"), PROGRAMS.content("sha256.sys")).unwrap();
     folder
 }
@@ -89,9 +89,8 @@ fn a_guest_gets_the_newest_that_runs() {
     assert!(eight.installer(Kind::Ec2LaunchV2).is_some());
     assert_eq!(eight.installer(Kind::SsmAgent).unwrap().version, Some([1, 5, 1, 33]));
     assert_eq!(
-        eight.notes.iter().map(|note| &note.why).collect::<Vec<_>>(),
-        [&Why::NoCatalog],
-        "of the network"
+        eight.notes.iter().filter(|note| note.kind == Kind::Ena).map(|note| &note.why).collect::<Vec<_>>(),
+        [&Why::NoCatalog]
     );
 
     let excluded = of(&EIGHT_ONE);
@@ -123,6 +122,40 @@ fn what_does_not_run_is_said() {
     storage(path, "1.2.0", "sha256.sys");
     let whys: Vec<Why> = notes(&SEVEN).into_iter().map(|note| note.why).collect();
     assert_eq!(whys, [Why::TooOld { version: [1, 2, 0, 0], sound: [1, 3, 2] }, Why::Sha2]);
+}
+
+#[test]
+fn installers_are_looked_at_before_they_run_as_local_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |directory: &str, content: &[u8]| {
+        fs::create_dir_all(folder.path().join(directory)).unwrap();
+        fs::write(folder.path().join(directory).join("AmazonSSMAgentSetup.exe"), content).unwrap();
+    };
+    let found = || {
+        let selected = selected(folder.path(), &T2022, Hypervisor::Nitro);
+        let path = selected.installer(Kind::SsmAgent).map(|installer| installer.file.path.clone());
+        let notes: Vec<String> =
+            selected.notes.iter().map(|note| format!("{}: {}", note.place, note.why)).collect();
+        (path.unwrap_or_default(), notes.join("; "))
+    };
+    let mut altered = PROGRAMS.content("sha256.sys");
+    altered[0x401] ^= 1;
+    put("a", &altered);
+    let (path, notes) = found();
+    assert!(path.is_empty() && notes.contains("changed after it was signed"), "{path}: {notes}");
+    put("b", &PROGRAMS.content("sha256.sys"));
+    let (path, notes) = found();
+    assert_eq!(path, "b/AmazonSSMAgentSetup.exe");
+    assert!(notes.contains("a/AmazonSSMAgentSetup.exe: its program was changed"), "{notes}");
+    assert!(
+        notes.contains("b/AmazonSSMAgentSetup.exe: it is signed by Replant test signer, not by"),
+        "{notes}"
+    );
+    put("a", &PROGRAMS.content("unsigned.sys"));
+    assert_eq!(
+        found(),
+        ("a/AmazonSSMAgentSetup.exe".into(), "a/AmazonSSMAgentSetup.exe: it carries no signature".into())
+    );
 }
 
 #[test]
