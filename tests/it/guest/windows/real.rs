@@ -32,16 +32,15 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A hive with its logs, brought up to date; or why it is none.
-fn up_to_date(path: &Path) -> Result<Vec<u8>, String> {
+/// A hive brought up to date, and what was applied of its logs; or why it is none.
+fn up_to_date(path: &Path) -> Result<(Vec<u8>, String), String> {
     let log = |suffix: &str| fs::read(format!("{}{suffix}", path.display())).unwrap_or_default();
     let logs = [".LOG1", ".LOG2", ".LOG"].map(log);
     let logs: Vec<&[u8]> = logs.iter().map(Vec::as_slice).collect();
     let replayed = replay(fs::read(path).unwrap(), &logs).map_err(|error| error.to_string())?;
     let hive = Hive::read(&replayed.bytes).map_err(|error| error.to_string())?;
     hive.verify().map_err(|error| error.to_string())?;
-    println!("  logs applied: {:?}", replayed.applied);
-    Ok(replayed.bytes)
+    Ok((replayed.bytes, format!("{:?}", replayed.applied)))
 }
 
 /// How many keys and values regipy reads otherwise after edits.
@@ -79,13 +78,14 @@ fn real_hives_are_read_and_edited_as_others_read_them() {
         println!("{}", path.display());
         tried += 1;
         // What is refused is refused with a reason; a panic fails the test.
-        let bytes = match up_to_date(&path) {
-            Ok(bytes) => bytes,
+        let (bytes, applied) = match up_to_date(&path) {
+            Ok(found) => found,
             Err(reason) => {
                 println!("  refused: {reason}");
                 continue;
             }
         };
+        println!("  logs applied: {applied}");
         let before = Hive::read(&bytes).unwrap();
         if let Some(found) = look(&before, &software).unwrap() {
             println!("  {} {:?}", found.set, found.remote);
