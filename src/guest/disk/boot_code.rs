@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::layout::{Disk, Layout};
+use super::layout::Layout;
 
 /// Bytes of an MBR that are code; Windows's disk signature and the partition table follow.
 const LENGTH: usize = 440;
@@ -36,13 +36,6 @@ pub fn of_disk(disk: &File) -> BootCode {
     } else {
         BootCode::Other
     }
-}
-
-/// Whether firmware could begin here: boot code in the first sector, or an EFI system partition.
-#[must_use]
-pub fn boots(disk: &Disk) -> bool {
-    of_disk(&disk.device.file) > BootCode::Absent
-        || disk.table.partitions.iter().any(|partition| partition.kind.is_efi_system())
 }
 
 /// What says most of all the disks' code.

@@ -1,6 +1,5 @@
 //! What a person should know of a guest's disks.
 
-use super::boot_code;
 use super::layout::{Layout, Place, Volume};
 use super::lvm::activate::ActivateError;
 use super::stack::Trouble;
@@ -202,8 +201,8 @@ pub fn of_order(layout: &Layout) -> Vec<Finding> {
     }
     let mut disks = layout.disks.iter();
     if let Some(first) = disks.next()
-        && !boot_code::boots(first)
-        && let Some(other) = disks.find(|disk| boot_code::boots(disk))
+        && !first.boots()
+        && let Some(other) = disks.find(|disk| disk.boots())
     {
         let order = finding(
             FindingSeverity::Warns,

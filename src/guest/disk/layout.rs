@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
+use super::boot_code::{self, BootCode};
 use super::device::Device;
 use super::probe::{self, Content};
 use super::stack::{Stack, Stacked};
@@ -77,6 +78,15 @@ pub struct Disk {
     pub device: Device,
     /// Its partition table.
     pub table: Table,
+}
+
+impl Disk {
+    /// Whether firmware could begin here: boot code in the first sector, or an EFI system partition.
+    #[must_use]
+    pub fn boots(&self) -> bool {
+        boot_code::of_disk(&self.device.file) > BootCode::Absent
+            || self.table.partitions.iter().any(|partition| partition.kind.is_efi_system())
+    }
 }
 
 /// A guest's disks.
