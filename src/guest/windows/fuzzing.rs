@@ -17,6 +17,10 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<bool, HiveError> {
 /// # Errors
 /// When the hive is damaged.
 pub fn console(bcd: &Hive<'_>) -> Result<HivePlan, EditError> {
-    let edits: Vec<HiveEdit> = bcd::console(bcd)?.into_iter().map(|planned| planned.edit).collect();
+    let edits: Vec<HiveEdit> = bcd::console(bcd)?
+        .into_iter()
+        .flat_map(|console| console.edits)
+        .map(|planned| planned.edit)
+        .collect();
     HivePlan::new(bcd, &edits)
 }
