@@ -2,8 +2,9 @@
  * itself. What it needs lies beside its program:
  *
  *     firstboot.steps  what to do (steps.c)
- *     firstboot.state  what was done: a line when a step begins and one when it has ended. A step that
- *                      takes the machine down is not begun for ever, and none runs twice after a restart
+ *     firstboot.state  of which list it is, and what was done: a line when a step begins and one when it
+ *                      has ended. A step that takes the machine down is not begun for ever, and none
+ *                      runs twice after a restart. One of another list says nothing of this one
  *     firstboot.log    what happened
  *
  * No restart for ever: each start is on disk before anything else is done, after the bound (or when it
@@ -86,6 +87,39 @@ static BOOL record(const char *verb, const char *name) {
         for (at = 0; parts[part][at] && length < sizeof text; at++) text[length++] = parts[part][at];
     }
     done = WriteFile(file, text, length, &written, NULL) && written == length && FlushFileBuffers(file);
+    CloseHandle(file);
+    return done;
+}
+
+/* The state's first line: of which list it is. */
+static const char *state_head(void) {
+    static char head[16] = "list ";
+    DWORD digit;
+    for (digit = 0; digit < 8; digit++) head[5 + digit] = "0123456789abcdef"[list.crc >> (28 - 4 * digit) & 15];
+    return head;
+}
+
+static BOOL state_is_ours(void) {
+    DWORD length = 0, at = 0;
+    char *bytes = read_file(beside(L"\\firstboot.state"), MOST_STATE, &length);
+    BOOL ours;
+    if (!bytes) return FALSE;
+    while (bytes[at] && bytes[at] != '\r' && bytes[at] != '\n') at++;
+    bytes[at] = 0;
+    ours = same(bytes, state_head());
+    HeapFree(GetProcessHeap(), 0, bytes);
+    return ours;
+}
+
+/* An empty state. What a backup brought along from an earlier first boot is not done here. */
+static BOOL state_begin(void) {
+    HANDLE file = CreateFileW(beside(L"\\firstboot.state"), GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, FILE_FLAG_WRITE_THROUGH,
+                              NULL);
+    const char *head = state_head();
+    DWORD written;
+    BOOL done;
+    if (file == INVALID_HANDLE_VALUE) return FALSE;
+    done = WriteFile(file, head, length_of(head), &written, NULL) && written == length_of(head) && FlushFileBuffers(file);
     CloseHandle(file);
     return done;
 }
@@ -211,7 +245,7 @@ static BOOL is_due(const struct step *step) {
     if (!step->when) return TRUE;
     if ((name = after(step->when, "succeeded "))) return list_find(&list, name)->status == SUCCEEDED;
     for (before = list.steps; before < step; before++) {
-        if (before->status == FAILED) return FALSE;
+        if (before->status == FAILED && !before->optional) return FALSE;
     }
     return TRUE;
 }
@@ -222,12 +256,33 @@ static void settle(struct step *step, enum status status, const char *verb) {
     record(verb, step->name);
 }
 
+/* Whether what a step installs is there: an installation may go on after the restart that it asked for. */
+static BOOL awaited(const struct step *step, BOOL *stopped) {
+    DWORD waited;
+    for (waited = 0; !service_is_there(step->proof); waited++) {
+        if (waited >= step->pause) return FALSE;
+        if (WaitForSingleObject(stop_event, 1000) == WAIT_OBJECT_0) {
+            *stopped = TRUE;
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 /* FALSE when the service shall end at once. */
 static BOOL do_step(struct step *step) {
     BOOL stopped = FALSE;
     if (step->used) {
         say("step [%s] was cut short by the end of an earlier start", step->name);
-        if (step->restarts) return settle(step, SUCCEEDED, "succeeded"), TRUE;
+        if (step->proof) {
+            if (!awaited(step, &stopped)) {
+                if (stopped) return FALSE;
+                say("the service %s, which it installs, is not there", step->proof);
+            } else {
+                say("the service %s, which it installs, is there", step->proof);
+                return settle(step, SUCCEEDED, "succeeded"), TRUE;
+            }
+        }
     }
     if (!is_due(step)) return settle(step, SKIPPED, "skipped"), TRUE;
     while (step->used < step->attempts) {
@@ -265,11 +320,20 @@ static DWORD give_up(const char *why, const char *detail) {
 }
 
 static DWORD finish(DWORD restarts) {
-    DWORD count[4] = {0, 0, 0, 0}, at;
+    DWORD count[4] = {0, 0, 0, 0}, in_vain = 0, at;
     BOOL removed;
-    for (at = 0; at < list.count; at++) count[list.steps[at].status]++;
+    for (at = 0; at < list.count; at++) {
+        const struct step *step = &list.steps[at];
+        if (step->status == FAILED && step->optional) in_vain++;
+        else count[step->status]++;
+    }
     removed = remove_all(count[FAILED] > 0);
-    say("finished: %u succeeded, %u failed, %u skipped", count[SUCCEEDED], count[FAILED], count[SKIPPED]);
+    if (in_vain) {
+        say("finished: %u succeeded, %u failed, %u skipped, %u tried in vain", count[SUCCEEDED], count[FAILED],
+            count[SKIPPED], in_vain);
+    } else {
+        say("finished: %u succeeded, %u failed, %u skipped", count[SUCCEEDED], count[FAILED], count[SKIPPED]);
+    }
     if (restart_wanted && removed && restarts < list.restarts && record("restarting", "")) {
         say("restarts Windows once, as a step asked for");
         if (!restart_machine()) say("Windows does not restart: Windows error %u", GetLastError());
@@ -283,11 +347,14 @@ static DWORD finish(DWORD restarts) {
 static DWORD work(void) {
     DWORD length = 0, starts, restarts, at;
     const char *wrong = "it cannot be read";
-    BOOL counted = record("start", "");
     char *bytes = read_file(beside(L"\\firstboot.steps"), MOST_LIST, &length);
     if (bytes) wrong = list_read(&list, bytes, length);
-    if (!counted) return give_up("its starts cannot be counted", "");
     if (wrong) return give_up("firstboot.steps is damaged, none of its steps is run: ", wrong);
+    if (!state_is_ours()) {
+        say("begins anew: there is no state of this list of steps");
+        if (!state_begin()) return give_up("its starts cannot be counted", "");
+    }
+    if (!record("start", "")) return give_up("its starts cannot be counted", "");
     if (!recall(&starts, &restarts)) return give_up("its state cannot be read", "");
     say("start %u of %u, %u steps", starts, list.starts, list.count);
     if (starts > list.starts) return give_up("it was started too often", "");

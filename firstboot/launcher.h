@@ -53,12 +53,14 @@ struct step {
     const char *when;    /* NULL, "all-succeeded", or "succeeded NAME" */
     DWORD timeout, attempts, pause; /* seconds, count, seconds */
     DWORD codes[MOST_CODES], codes_count;
-    BOOL restarts; /* the step is expected to restart the machine by itself */
+    const char *proof; /* NULL, or the service that is there once it worked: it may restart the machine itself */
+    BOOL optional; /* its failure is none of the first boot's */
     enum status status;
     DWORD used; /* attempts that began */
 };
 struct list {
     DWORD starts, restarts; /* most starts of this service, most restarts by it */
+    DWORD crc;              /* its checksum, which tells it from other lists */
     struct step steps[MOST_STEPS];
     DWORD count;
 };
@@ -84,6 +86,8 @@ DWORD adapters(const char *mac, DWORD *indexes);
 DWORD products(const char *name, WCHAR codes[MOST_PRODUCTS][GUID_LENGTH + 1]);
 /* Brings all disks online, writable. False when one refused. */
 BOOL disks_online(void);
+/* Whether a service or driver is registered, and not disabled. */
+BOOL service_is_there(const char *name);
 BOOL restart_machine(void);
 BOOL remove_service(const WCHAR *name);
 

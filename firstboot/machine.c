@@ -184,6 +184,24 @@ BOOL disks_online(void) {
     return all;
 }
 
+BOOL service_is_there(const char *name) {
+    static WCHAR path[320];
+    struct wide wide;
+    HKEY key;
+    DWORD type, start, size = sizeof start;
+    BOOL there;
+    wide_start(&wide, path, ARRAYSIZE(path));
+    wide_add(&wide, L"SYSTEM\\CurrentControlSet\\Services\\");
+    wide_add_bytes(&wide, CP_UTF8, name, length_of(name));
+    if (wide.cut || RegOpenKeyExW(HKEY_LOCAL_MACHINE, path, 0, KEY_READ | KEY_WOW64_64KEY, &key) != ERROR_SUCCESS) {
+        return FALSE;
+    }
+    there = RegQueryValueExW(key, L"Start", NULL, &type, (BYTE *)&start, &size) == ERROR_SUCCESS && type == REG_DWORD
+            && start < SERVICE_DISABLED;
+    RegCloseKey(key);
+    return there;
+}
+
 BOOL restart_machine(void) {
     HANDLE token;
     TOKEN_PRIVILEGES privileges;

@@ -11,6 +11,12 @@
  *     pause = 10
  *     success = 0 259 3010
  *
+ *     [install AWSPVDriverSetup.msi]
+ *     …
+ *     restart = service xennet      it may restart Windows by itself, and worked when this service is there
+ *     optional = yes                its failure is none of the first boot's
+ *     when = all-succeeded          or: succeeded NAME
+ *
  *     crc32 = 0123abcd
  *
  * UTF-8, no comments; the last line is the CRC-32 of all bytes before it. */
@@ -30,7 +36,7 @@ static char *next_line(char **at) {
 }
 
 /* The last line's checksum, when it is right. */
-static BOOL intact(char *bytes, DWORD length) {
+static BOOL intact(char *bytes, DWORD length, DWORD *checksum) {
     DWORD end = length, start, crc = 0, digits = 0;
     const char *text;
     while (end && (bytes[end - 1] == '\n' || bytes[end - 1] == '\r')) end--;
@@ -46,6 +52,7 @@ static BOOL intact(char *bytes, DWORD length) {
     }
     if (digits != 8 || crc != crc32_of(bytes, start)) return FALSE;
     bytes[start] = 0;
+    *checksum = crc;
     return TRUE;
 }
 
@@ -95,7 +102,8 @@ static BOOL step_value(struct list *list, struct step *step, const char *key, co
     if (same(key, "attempts")) return number_is(value, MOST_ATTEMPTS, &step->attempts) && step->attempts;
     if (same(key, "pause")) return number_is(value, MOST_SECONDS, &step->pause);
     if (same(key, "success")) return step->codes_count == 0 && codes(step, value);
-    if (same(key, "restart")) return step->restarts = same(value, "expected");
+    if (same(key, "restart")) return (step->proof = after(value, "service ")) && *step->proof;
+    if (same(key, "optional")) return step->optional = same(value, "yes");
     if (same(key, "when")) {
         step->when = value;
         name = after(value, "succeeded ");
@@ -130,7 +138,7 @@ const char *list_read(struct list *list, char *bytes, DWORD length) {
     DWORD step;
     memset(list, 0, sizeof *list);
     if (length_of(bytes) != length) return "it holds a NUL";
-    if (!intact(bytes, length)) return "its checksum is missing or wrong";
+    if (!intact(bytes, length, &list->crc)) return "its checksum is missing or wrong";
     if (!(line = next_line(&at)) || !same(line, "replant-firstboot 1")) return "it is of another version";
     while ((line = next_line(&at))) {
         char *equals = line;

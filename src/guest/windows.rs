@@ -16,6 +16,7 @@ pub mod inject;
 pub mod look;
 mod mount;
 pub mod pe;
+mod programs;
 mod recipe;
 mod reg;
 pub mod registry;

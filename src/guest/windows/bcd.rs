@@ -1,6 +1,7 @@
 //! The boot configuration data: a hive of objects by GUID, with elements by number (facts on real
 //! BCDs; element numbers after Microsoft's "BCD reference").
 
+use super::firstboot::Ems;
 use super::hive::{Data, Hive, HiveEdit, HiveError};
 use super::registry::Planned;
 
@@ -32,31 +33,47 @@ fn set(object: &str, number: &str, bytes: Vec<u8>) -> Planned {
     Planned { edit, purpose: PURPOSE }
 }
 
-/// The edits that turn the serial console on; none when the hive has no default loader.
+/// The serial console in a boot configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Console {
+    /// The switches that are off.
+    pub off: Ems,
+    /// The edits that turn it on.
+    pub edits: Vec<Planned>,
+    /// What lets the loader draw on the screen that UEFI gives it, where it is forbidden.
+    pub graphics: Option<Planned>,
+}
+
+fn is_on(bcd: &Hive<'_>, object: &str, number: &str) -> Result<bool, HiveError> {
+    let value = match bcd.key(&element(object, number))? {
+        Some(key) => key.value("Element")?,
+        None => None,
+    };
+    Ok(value.is_some_and(|value| value.data() == Data::Binary(vec![1])))
+}
+
+/// How the consoles of the loader stand; `None` when the hive has no default loader.
 ///
 /// # Errors
 /// When the hive is damaged there.
-pub fn console(bcd: &Hive<'_>) -> Result<Vec<Planned>, HiveError> {
-    let Some(loader) = loader(bcd)? else { return Ok(Vec::new()) };
+pub fn console(bcd: &Hive<'_>) -> Result<Option<Console>, HiveError> {
+    let Some(loader) = loader(bcd)? else { return Ok(None) };
+    let mut off = Ems { loader: !is_on(bcd, &loader, LOADER_EMS)?, manager: false };
     let mut edits = vec![set(&loader, LOADER_EMS, vec![1])];
     // Part of every BCD that Windows' setup made; one without it has other settings to inherit.
     if bcd.key(&format!("Objects\\{EMS_SETTINGS}"))?.is_some() {
+        off.manager = !is_on(bcd, EMS_SETTINGS, BOOTMGR_EMS)?;
         edits.push(set(EMS_SETTINGS, BOOTMGR_EMS, vec![1]));
         edits.push(set(EMS_SETTINGS, PORT, 1_u64.to_le_bytes().to_vec()));
         edits.push(set(EMS_SETTINGS, SPEED, 115_200_u64.to_le_bytes().to_vec()));
     }
-    Ok(edits)
-}
-
-/// The edit that lets the loader draw on the screen that UEFI gives it; it has no other one, and a guest
-/// whose BIOS had can forbid it (facts from imports of Windows guests).
-///
-/// # Errors
-/// When the hive is damaged there.
-pub fn graphics(bcd: &Hive<'_>) -> Result<Vec<Planned>, HiveError> {
-    let Some(loader) = loader(bcd)? else { return Ok(Vec::new()) };
-    let edit = HiveEdit::DeleteKey { key: element(&loader, NO_GRAPHICS) };
-    Ok(vec![Planned { edit, purpose: "let Windows draw on the screen that UEFI gives it" }])
+    // UEFI has no other screen; a guest whose BIOS had one can forbid it (facts from imports of Windows guests).
+    let no_graphics = element(&loader, NO_GRAPHICS);
+    let graphics = bcd.key(&no_graphics)?.map(|_| Planned {
+        edit: HiveEdit::DeleteKey { key: no_graphics.clone() },
+        purpose: "let Windows draw on the screen that UEFI gives it",
+    });
+    Ok(Some(Console { off, edits, graphics }))
 }
 
 /// The loader that the boot manager starts; `None` when it names none that is there.

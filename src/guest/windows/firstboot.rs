@@ -11,17 +11,19 @@ mod list;
 mod outcome;
 mod script;
 mod service;
+mod settings;
 mod steps;
 mod wanted;
 
 pub use agent::{Agent, Installer};
 pub use command::CommandLine;
 pub use error::FirstBootError;
-pub use list::{Action, Bounds, Step, When, render};
+pub use list::{Action, Bounds, Step, When, fresh_state, render};
 pub use outcome::Outcome;
 pub use script::{Language, Script};
 pub use service::{
-    DIRECTORY, LAUNCHER, LOG, PlacedFile, SERVICE, ServiceData, ServiceValue, directory_descriptor,
-    file_descriptor, service_values,
+    DIRECTORY, LAUNCHER, LOG, PROGRAM, PlacedFile, SERVICE, ServiceData, ServiceValue, directory_descriptor,
+    file_descriptor, program, service_values,
 };
-pub use wanted::{Addressing, Driver, FirstBoot, Nic, Remnant, VMWARE_TOOLS};
+pub use settings::{EC2_LAUNCH_V2, Settings};
+pub use wanted::{Addressing, Driver, Ems, FirstBoot, Nic, Remnant, VMWARE_TOOLS};

@@ -17,7 +17,10 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<bool, HiveError> {
 /// # Errors
 /// When the hive is damaged.
 pub fn console(bcd: &Hive<'_>) -> Result<HivePlan, EditError> {
-    let planned = bcd::console(bcd)?.into_iter().chain(bcd::graphics(bcd)?);
-    let edits: Vec<HiveEdit> = planned.map(|planned| planned.edit).collect();
+    let edits: Vec<HiveEdit> = bcd::console(bcd)?
+        .into_iter()
+        .flat_map(|console| console.edits.into_iter().chain(console.graphics))
+        .map(|planned| planned.edit)
+        .collect();
     HivePlan::new(bcd, &edits)
 }

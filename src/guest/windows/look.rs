@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::drives::{self, Letter};
-use super::firstboot::SERVICE;
+use super::firstboot::{self, Ems, SERVICE};
 use super::hive::{Data, Hive, HiveError, Key};
 use super::remote::Remote;
 use super::services::{Service, service};
@@ -14,8 +14,20 @@ const DRIVERS: [&str; 16] = [
     "stornvme", "AWSNVMe", "ena", "xenvbd", "xennet", "xenbus", "xenfilt", "xeniface", "atapi", "intelide",
     "pciide", "storahci", "partmgr", "vmbus", "storvsc", "fvevol",
 ];
+/// EC2's NVMe controllers by Amazon's ids (EBS volumes, instance store), and all NVMe controllers by their
+/// class.
+pub const AWS_NVME: [&str; 5] =
+    ["VEN_1D0F&DEV_0061", "VEN_1D0F&DEV_0065", "VEN_1D0F&DEV_8061", "VEN_1D0F&DEV_CD00", "VEN_1D0F&DEV_CD01"];
+/// See [`AWS_NVME`].
+pub const ANY_NVME: &str = "CC_010802";
 /// The value of the first boot's service that names the drivers which Replant put in for it.
 pub const INJECTED: &str = "Injected";
+/// Its value that names the switches of the serial console which Replant turned on for it, and the names.
+pub const CONSOLE: &str = "SerialConsole";
+/// See [`CONSOLE`].
+pub const LOADER: &str = "loader";
+/// See [`CONSOLE`].
+pub const MANAGER: &str = "boot manager";
 /// Most services and updates whose names are looked at.
 const MOST_NAMES: usize = 100_000;
 /// Updates that make Windows 7 and Server 2008 R2 take drivers signed under SHA-256.
@@ -55,6 +67,11 @@ pub struct Look {
     pub hostname: Option<String>,
     /// The drivers that matter, those that are there.
     pub drivers: BTreeMap<&'static str, Service>,
+    /// Those of them that are services without a program, and where that should be.
+    pub absent: BTreeMap<&'static str, String>,
+    /// What stands behind `PCI\\` in the ids of EC2's NVMe controllers that lead to a service before
+    /// Windows has its driver store.
+    pub leads: BTreeSet<&'static str>,
     /// Cards with addresses of their own.
     pub cards: Vec<StaticCard>,
     /// Whether Remote Desktop lets anybody in.
@@ -93,8 +110,12 @@ pub struct Look {
     pub services: BTreeSet<String>,
     /// Whether a first boot that Replant prepared has not run yet.
     pub first_boot_waits: bool,
+    /// What the first boot's program is called: a name that no earlier one has deleted.
+    pub program: String,
     /// The drivers that Replant put in for it.
     pub injected: Vec<String>,
+    /// The switches of the serial console that Replant turned on for it.
+    pub ems: Ems,
     /// Where Windows looks for drivers (`DevicePath`).
     pub device_path: Option<Data>,
     /// Whether an update for SHA-256 signatures is there, which only old versions need.
@@ -190,6 +211,8 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<Option<Look>, Hive
             .unwrap_or_default(),
         hostname: system.text(&format!("{control}\\ComputerName\\ComputerName"), "ComputerName")?,
         drivers,
+        absent: BTreeMap::new(),
+        leads: leads(&system, &set, build)?,
         cards: cards(&system, &set)?,
         remote: Remote::read(system.hive, software.hive, &set)?,
         clock_is_utc: system.number(&format!("{control}\\TimeZoneInformation"), "RealTimeIsUniversal")?
@@ -207,12 +230,18 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<Option<Look>, Hive
         vmware_tools: services.contains("VMTOOLS"),
         drive: drive(software.text(WINDOWS, "SystemRoot")?.as_deref()),
         first_boot_waits: first_boot.is_some(),
-        injected: match first_boot.map(|key| key.value(INJECTED)).transpose()?.flatten() {
-            Some(value) => match value.data() {
-                Data::List(names) => names,
-                _ => Vec::new(),
-            },
-            None => Vec::new(),
+        program: match system.key(&format!("{control}\\Session Manager"))? {
+            Some(key) => {
+                let deletions = key.value("PendingFileRenameOperations")?;
+                firstboot::program(&deletions.map(|value| value.bytes).unwrap_or_default())
+            }
+            None => firstboot::PROGRAM.to_owned(),
+        },
+        injected: names(first_boot, INJECTED)?,
+        ems: {
+            let on = names(first_boot, CONSOLE)?;
+            let is_on = |switch: &str| on.iter().any(|name| name == switch);
+            Ems { loader: is_on(LOADER), manager: is_on(MANAGER) }
         },
         device_path: match software.key("Microsoft\\Windows\\CurrentVersion")? {
             Some(key) => key.value("DevicePath")?.map(|value| value.data()),
@@ -229,6 +258,34 @@ pub fn look(system: &Hive<'_>, software: &Hive<'_>) -> Result<Option<Look>, Hive
         services,
         set,
     }))
+}
+
+/// A list of names in a key that may be there.
+fn names(key: Option<Key<'_>>, value: &str) -> Result<Vec<String>, HiveError> {
+    Ok(match key.map(|key| key.value(value)).transpose()?.flatten().map(|value| value.data()) {
+        Some(Data::List(names)) => names,
+        _ => Vec::new(),
+    })
+}
+
+/// Which NVMe controllers lead to a service: in `CriticalDeviceDatabase`, in `DriverDatabase` later.
+fn leads(system: &Reader<'_>, set: &str, build: u32) -> Result<BTreeSet<&'static str>, HiveError> {
+    let mut leads = BTreeSet::new();
+    for device in AWS_NVME.into_iter().chain([ANY_NVME]) {
+        let leads_on = if build < WINDOWS_8 {
+            let key = format!("{set}\\Control\\CriticalDeviceDatabase\\PCI#{device}");
+            system.text(&key, "Service")?.is_some()
+        } else {
+            match system.key(&format!("DriverDatabase\\DeviceIds\\PCI\\{device}"))? {
+                Some(key) => key.values()?.next().is_some(),
+                None => false,
+            }
+        };
+        if leads_on {
+            leads.insert(device);
+        }
+    }
+    Ok(leads)
 }
 
 /// The drive of `C:\\Windows`.

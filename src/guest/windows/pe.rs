@@ -11,4 +11,4 @@ mod tests;
 mod version;
 
 pub use image::{Machine, Pe, PeError};
-pub use signature::{DigestAlgorithm, Signature, detached};
+pub use signature::{DigestAlgorithm, Publisher, Signature, detached, publisher};

@@ -1,13 +1,18 @@
 //! The registry edits that make a Windows guest boot on EC2 from what it has.
 
 use super::hive::{Data, HiveEdit};
-use super::look::Look;
+use super::look::{ANY_NVME, AWS_NVME, Look};
 use super::registry::Planned;
-use super::services::BOOT;
+use super::services::{BOOT, DISABLED};
+use super::version::WINDOWS_8;
 
 /// Drivers that find the root disk: NVMe on Nitro-based types, the emulated IDE disk and PV on
 /// Xen-based ones.
 const STORAGE: [&str; 7] = ["stornvme", "AWSNVMe", "atapi", "intelide", "pciide", "xenbus", "xenvbd"];
+/// Services of VMware Tools, which nothing else needs. Their drivers stay: filters of other devices.
+const VMWARE: [&str; 3] = ["VMTools", "VGAuthService", "vm3dservice"];
+/// The class of disk controllers (`SCSIAdapter`).
+pub const DISK_CONTROLLERS: &str = "{4D36E97B-E325-11CE-BFC1-08002BE10318}";
 /// `SanPolicy`: every disk that appears is brought online (`VDS_SP_ONLINE`).
 const ONLINE_ALL: u32 = 1;
 
@@ -28,11 +33,12 @@ pub fn system(look: &Look) -> Vec<Planned> {
         if driver.start != BOOT {
             edits.push(set(key.clone(), "Start", Data::Number(BOOT), PURPOSE));
         }
-        if driver.overridden.is_some() {
+        if driver.has_overrides {
             let edit = HiveEdit::DeleteKey { key: format!("{key}\\StartOverride") };
             edits.push(Planned { edit, purpose: PURPOSE });
         }
     }
+    edits.extend(devices(look));
     edits.push(set(
         format!("{control_set}\\Control\\TimeZoneInformation"),
         "RealTimeIsUniversal",
@@ -51,6 +57,14 @@ pub fn system(look: &Look) -> Vec<Planned> {
         Data::Number(ONLINE_ALL),
         "bring data disks online",
     ));
+    for name in VMWARE.into_iter().filter(|name| look.has_service(name)) {
+        edits.push(set(
+            format!("{control_set}\\Services\\{name}"),
+            "Start",
+            Data::Number(DISABLED),
+            "keep VMware's services from starting where there is no VMware",
+        ));
+    }
     for card in &look.cards {
         let key = format!("{control_set}\\Services\\Tcpip\\Parameters\\Interfaces\\{}", card.id);
         const PURPOSE: &str = "ask DHCP, which hands out the instance's address";
@@ -58,6 +72,27 @@ pub fn system(look: &Look) -> Vec<Planned> {
         for name in ["IPAddress", "SubnetMask", "DefaultGateway", "DefaultGatewayMetric", "NameServer"] {
             let edit = HiveEdit::DeleteValue { key: key.clone(), name: name.to_owned() };
             edits.push(Planned { edit, purpose: PURPOSE });
+        }
+    }
+    edits
+}
+
+/// What leads from NVMe disks to a driver that is there, before Windows 8: a driver that was installed on
+/// a machine without such a disk has no entry (seen in a Windows 7).
+fn devices(look: &Look) -> Vec<Planned> {
+    let mut edits = Vec::new();
+    if look.version.build >= WINDOWS_8 {
+        return edits;
+    }
+    for (service, devices) in [("AWSNVMe", AWS_NVME.as_slice()), ("stornvme", &[ANY_NVME])] {
+        if !look.drivers.contains_key(service) || look.is_injected(service) {
+            continue;
+        }
+        for device in devices.iter().filter(|device| !look.leads.contains(*device)) {
+            let key = format!("{}\\Control\\CriticalDeviceDatabase\\PCI#{device}", look.set);
+            const PURPOSE: &str = "lead from EC2's disks to the driver that is there";
+            edits.push(set(key.clone(), "Service", Data::Text(service.to_owned()), PURPOSE));
+            edits.push(set(key, "ClassGUID", Data::Text(DISK_CONTROLLERS.to_owned()), PURPOSE));
         }
     }
     edits

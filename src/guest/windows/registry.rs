@@ -26,7 +26,7 @@ pub enum RegistryError {
     #[error(transparent)]
     File(#[from] TreeError),
     /// It is damaged, or was caught while it was written.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be used")]
     Hive {
         /// Its path as people write it.
         path: String,
@@ -159,6 +159,17 @@ impl HiveFile {
     /// When it is damaged.
     pub fn hive(&self) -> Result<Hive<'_>, RegistryError> {
         Hive::read(&self.bytes).map_err(|source| RegistryError::Hive { path: self.shown.clone(), source })
+    }
+
+    /// Whether edits change anything.
+    ///
+    /// # Errors
+    /// When the hive is damaged, or the edits exclude each other.
+    pub fn differs(&self, planned: &[Planned]) -> Result<bool, RegistryError> {
+        let edits: Vec<HiveEdit> = planned.iter().map(|planned| planned.edit.clone()).collect();
+        let plan = HivePlan::new(&self.hive()?, &edits)
+            .map_err(|source| RegistryError::Edit { path: self.shown.clone(), source })?;
+        Ok(!plan.is_empty())
     }
 
     /// Makes edits, each for a purpose; only works out what they are unless `write`.

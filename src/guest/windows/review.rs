@@ -169,7 +169,7 @@ fn drivers(look: &Look, hypervisor: Hypervisor, findings: &mut Findings) {
     if hypervisor == Hypervisor::Xen && !is_there("xenvbd") && !is_there("atapi") {
         findings.push(
             blocks("windows_disk_driver_missing", "Windows has no driver for the disks of a Xen-based type")
-                .seen("neither atapi nor xenvbd is installed")
+                .seen("neither atapi nor xenvbd is installed with its program")
                 .advice("Install the AWS PV drivers in the source machine and make a new backup, or choose a Nitro-based instance type."),
         );
     }
@@ -313,7 +313,7 @@ fn surroundings(look: &Look, free: u64, findings: &mut Findings) {
         findings.push(
             informs("windows_vmware_tools", "VMware Tools are installed, and do nothing on EC2")
                 .seen("Services\\VMTools")
-                .remedy("they are removed at the first boot"),
+                .remedy("their services are disabled, and the first boot tries to remove them: it tries once, since their uninstaller is known to fail without VMware, and goes on without"),
         );
     }
     findings.push(informs(

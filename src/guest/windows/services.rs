@@ -12,18 +12,20 @@ pub const DISABLED: u32 = 4;
 pub struct Service {
     /// When it is started.
     pub start: u32,
-    /// What overrides that on this hardware: the value `0` of its `StartOverride` key, which Windows 8
-    /// and later write when a boot driver was not needed.
+    /// Whether it has a `StartOverride` key, which Windows 8 and later write when a boot driver was not
+    /// needed: its values override the start on this hardware.
+    pub has_overrides: bool,
+    /// The key's value `0`.
     pub overridden: Option<u32>,
     /// Its program, as it stands there.
     pub image: Option<String>,
 }
 
 impl Service {
-    /// Whether it is started before the root filesystem is there.
+    /// Whether it is started before the root filesystem is there, whatever the hardware is.
     #[must_use]
     pub fn starts_at_boot(&self) -> bool {
-        self.start == BOOT && self.overridden.is_none_or(|start| start == BOOT)
+        self.start == BOOT && !self.has_overrides
     }
 }
 
@@ -38,10 +40,12 @@ pub fn service(system: &Hive<'_>, set: &str, name: &str) -> Result<Option<Servic
 
 fn read(key: Key<'_>) -> Result<Option<Service>, HiveError> {
     let Some(start) = key.value("Start")?.and_then(|value| value.number()) else { return Ok(None) };
-    let overridden = match key.subkey("StartOverride")? {
+    let overrides = key.subkey("StartOverride")?;
+    let has_overrides = overrides.is_some();
+    let overridden = match overrides {
         Some(overrides) => overrides.value("0")?.and_then(|value| value.number()),
         None => None,
     };
     let image = key.value("ImagePath")?.and_then(|value| value.text());
-    Ok(Some(Service { start, overridden, image }))
+    Ok(Some(Service { start, has_overrides, overridden, image }))
 }

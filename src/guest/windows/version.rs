@@ -17,6 +17,8 @@ pub struct Version {
 pub const WINDOWS_2008_R2: u32 = 7600;
 /// Windows 8 and Server 2012: the first with `DriverDatabase`.
 pub const WINDOWS_8: u32 = 9200;
+/// Windows 8.1 and Server 2012 R2: the first whose own NVMe driver is in the database as they are installed.
+pub const WINDOWS_8_1: u32 = 9600;
 /// Windows Server 2016's.
 pub const WINDOWS_2016: u32 = 14_393;
 

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use super::boot::{BCD_BIOS, BCD_UEFI, BootVolume, prepare_boot};
+use super::boot::{BCD_BIOS, BCD_UEFI, BootVolume, Wanted, prepare_boot, review_boot};
+use super::components::Edited;
 use super::describe;
 use super::facts::{damaged, grown, logs, report, unknown};
 use super::way::Way;
@@ -16,6 +17,7 @@ use crate::guest::windows::components::Inventory;
 use crate::guest::windows::files::Files;
 use crate::guest::windows::look::{self, Look};
 use crate::guest::windows::mount::{self, Gate, Ntfs};
+use crate::guest::windows::programs;
 use crate::guest::windows::recipe;
 use crate::guest::windows::registry::{HiveFile, Outcome, RegistryError};
 use crate::guest::windows::review;
@@ -183,6 +185,7 @@ fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Resul
         return Ok(());
     };
     drop(software);
+    programs::take_out(&files, &mut look)?;
     let free = files.tree().space("/")?.free;
     made.free = free;
     look.files_pending = files.is_file(PENDING);
@@ -190,10 +193,12 @@ fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Resul
     review::drives(&look, layout, findings);
     grown(&look, layout, findings);
     look.first_launch = files.is_file(FIRST_LAUNCH);
-    let injection = super::components::injection(&look, &job.inputs, components, layout, findings);
+    let mut planned = recipe::system(&look);
+    let edited = Edited { registry: system.differs(&planned)?, ems: boot.and_then(BootVolume::off) };
+    let injection = super::components::injection(&look, &job.inputs, components, layout, edited, findings);
     let write = is_open && job.prepare;
     let changes = changes::look(&files, &system, &look, &job.inputs.changes, findings)?;
-    let mut planned = recipe::system(&look);
+    let is_ours = look.ems.is_any();
     made.look = Some(look);
     let Some(injection) = injection.filter(|_| is_open) else { return Ok(()) };
     // All at once, so that its room is counted together.
@@ -219,11 +224,15 @@ fn prepare(given: &Given<'_>, made: &mut Made, findings: &mut Findings) -> Resul
         made.add(software.change(&files, &injection.software, write)?);
     }
     match boot {
-        Some(boot) => prepare_boot(boot, &files, job.inputs.give_up, write, made, findings)?,
+        Some(boot) => {
+            review_boot(boot, layout, injection.console, is_ours, findings);
+            let wanted = Wanted { give_up: job.inputs.give_up, console: injection.console, write };
+            prepare_boot(boot, &files, wanted, made, findings)?;
+        }
         None => findings.push(
-            blocks("windows_boot_missing", "No boot configuration of Windows was found on the disk it is on")
-                .seen(format!("looked for {BCD_UEFI} on the EFI system partition, and for {BCD_BIOS}"))
-                .advice("Restore all disks of the machine together, the one that boots first."),
+            blocks("windows_boot_missing", "No boot configuration of Windows was found on any of the disks")
+                .seen(format!("looked for {BCD_UEFI} on EFI system partitions, and for {BCD_BIOS}"))
+                .advice("Restore all disks of the machine together, the one that it is started from first."),
         ),
     }
     Ok(())

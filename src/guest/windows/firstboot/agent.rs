@@ -1,5 +1,7 @@
 //! Agents that are installed at the first boot.
 
+use super::Settings;
+
 /// How an installer is run without questions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Installer {
@@ -18,8 +20,11 @@ pub struct Agent {
     pub file: String,
     /// How it is run.
     pub installer: Installer,
-    /// Whether it restarts Windows by itself, at the end of the first boot then.
-    pub restarts: bool,
+    /// For one that restarts Windows by itself, at the end of the first boot then: the service that is
+    /// there when it has worked.
+    pub restarts: Option<&'static str>,
+    /// What it is told beside being installed.
+    pub settings: Option<Settings>,
 }
 
 impl Agent {
@@ -40,6 +45,13 @@ impl Agent {
             other if other.ends_with(".msi") => Installer::Msi,
             _ => return None,
         };
-        Some(Self { file: file.to_owned(), installer, restarts: name == "awspvdriversetup.msi" })
+        let restarts = (name == "awspvdriversetup.msi").then_some("xennet");
+        let settings = match name.as_str() {
+            "amazonec2launch.msi" => Some(Settings::Ec2LaunchV2),
+            "install.ps1" => Some(Settings::Ec2Launch),
+            "ec2install.exe" => Some(Settings::Ec2Config),
+            _ => None,
+        };
+        Some(Self { file: file.to_owned(), installer, restarts, settings })
     }
 }

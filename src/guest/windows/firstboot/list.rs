@@ -62,8 +62,11 @@ pub struct Step {
     pub bounds: Bounds,
     /// Exit codes that are success; 3010 and 1641 ask for a restart of Windows too.
     pub success: &'static [u32],
-    /// Whether it is known to restart Windows by itself: then it has succeeded when that happens.
-    pub restarts: bool,
+    /// For one that restarts Windows by itself: the service that is there, and not disabled, when it has
+    /// worked.
+    pub restarts: Option<&'static str>,
+    /// Whether it is only tried: that it fails is no failure of the first boot.
+    pub optional: bool,
 }
 
 /// A name for a step that no other of these steps has, from one that others chose.
@@ -117,8 +120,11 @@ pub fn render(steps: &[Step], starts: u32, may_restart: bool) -> Result<Vec<u8>,
             }
             When::AllSucceeded => text.push_str("when = all-succeeded\n"),
         }
-        if step.restarts {
-            text.push_str("restart = expected\n");
+        if let Some(service) = step.restarts {
+            let _ = writeln!(text, "restart = service {service}");
+        }
+        if step.optional {
+            text.push_str("optional = yes\n");
         }
     }
     text.push('\n');
@@ -126,4 +132,14 @@ pub fn render(steps: &[Step], starts: u32, may_restart: bool) -> Result<Vec<u8>,
     let checksum = crc32fast::hash(&bytes);
     bytes.extend(format!("crc32 = {checksum:08x}\r\n").into_bytes());
     Ok(bytes)
+}
+
+/// The state of a first boot of which nothing is done yet: the reader believes a state only when its first
+/// line is this list's.
+#[must_use]
+pub fn fresh_state(list: &[u8]) -> Vec<u8> {
+    // A list ends in its checksum, `crc32 = 0123abcd`.
+    let text = String::from_utf8_lossy(list);
+    let checksum = text.trim_end().rsplit(' ').next().unwrap_or_default();
+    format!("list {checksum}\r\n").into_bytes()
 }

@@ -1,11 +1,17 @@
 //! The service: its program, its files, and the registry values that register it offline.
 
+use std::collections::BTreeSet;
+
+use crate::guest::windows::bytes::utf16;
+
 /// The program: `firstboot/build` makes the same bytes from the sources beside it.
 pub const LAUNCHER: &[u8] = include_bytes!("../../../../firstboot/launcher.exe");
 /// The service's name: its key is `Services\ReplantFirstBoot` below the current control set.
 pub const SERVICE: &str = "ReplantFirstBoot";
 /// The directory of the first boot's files, on the volume that Windows is on.
 pub const DIRECTORY: &str = "Replant";
+/// The program's name in that directory, see [`program`].
+pub const PROGRAM: &str = "firstboot.exe";
 /// The log, in that directory. It stays.
 pub const LOG: &str = "firstboot.log";
 
@@ -38,10 +44,23 @@ pub struct ServiceValue {
     pub data: ServiceData,
 }
 
-/// The values of the service's key, when Windows itself is on this drive (`C`). Of its own process
-/// (0x10), started at boot (2), logged and not fatal when it cannot be (1), as LocalSystem.
+/// A name for the program that Windows will not delete before it runs: an earlier first boot has its own
+/// program deleted at the next start of Windows (`PendingFileRenameOperations`, UTF-16), and a backup that
+/// was made before that start brings the order along.
 #[must_use]
-pub fn service_values(drive: char) -> Vec<ServiceValue> {
+pub fn program(deletions: &[u8]) -> String {
+    let text = utf16(deletions, u16::from_le_bytes);
+    let names = text.split('\0').filter_map(|path| path.rsplit_once('\\'));
+    let doomed: BTreeSet<String> = names.map(|(_, name)| name.to_ascii_lowercase()).collect();
+    let is_free = |name: &String| !doomed.contains(name);
+    let numbered = (2..1000).map(|number| format!("firstboot-{number}.exe"));
+    std::iter::once(PROGRAM.to_owned()).chain(numbered).find(is_free).unwrap_or_else(|| PROGRAM.to_owned())
+}
+
+/// The values of the service's key, when Windows itself is on this drive (`C`) and the program has this
+/// name. Of its own process (0x10), started at boot (2), logged and not fatal when it cannot be (1), as LocalSystem.
+#[must_use]
+pub fn service_values(drive: char, program: &str) -> Vec<ServiceValue> {
     let text = |text: &str| ServiceData::Text(text.to_owned());
     vec![
         ServiceValue { name: "Type", data: ServiceData::Number(0x10) },
@@ -49,7 +68,7 @@ pub fn service_values(drive: char) -> Vec<ServiceValue> {
         ServiceValue { name: "ErrorControl", data: ServiceData::Number(1) },
         ServiceValue {
             name: "ImagePath",
-            data: ServiceData::Expand(format!(r#""{drive}:\{DIRECTORY}\firstboot.exe""#)),
+            data: ServiceData::Expand(format!(r#""{drive}:\{DIRECTORY}\{program}""#)),
         },
         ServiceValue { name: "ObjectName", data: text("LocalSystem") },
         ServiceValue { name: "DisplayName", data: text("Replant first boot") },
@@ -97,4 +116,23 @@ pub fn directory_descriptor() -> Vec<u8> {
 #[must_use]
 pub fn file_descriptor() -> Vec<u8> {
     descriptor(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_to_be_deleted_is_not_used_again() {
+        let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        assert_eq!(program(&[]), "firstboot.exe");
+        assert_eq!(program(&wide("\\??\\C:\\Windows\\Temp\\x.tmp\0\0\0")), "firstboot.exe");
+        let order = "\\??\\C:\\a\0!\\??\\C:\\b\0\\??\\C:\\Replant\\FirstBoot.exe\0\0";
+        assert_eq!(program(&wide(&format!("{order}\0"))), "firstboot-2.exe");
+        assert_eq!(
+            program(&wide(&format!("{order}\\??\\C:\\Replant\\firstboot-2.exe\0\0\0"))),
+            "firstboot-3.exe"
+        );
+        assert_eq!(program(b"\x00\xd8odd"), "firstboot.exe");
+    }
 }

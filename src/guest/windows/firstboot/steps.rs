@@ -7,7 +7,7 @@ use super::list::{self, Action, Bounds, Step, When};
 use super::{
     Addressing, Agent, CommandLine, Driver, FirstBoot, FirstBootError, Installer, Language, Remnant,
 };
-use super::{LAUNCHER, Nic, PlacedFile, Script};
+use super::{LAUNCHER, Nic, PROGRAM, PlacedFile, Script, Settings};
 
 /// From Server 2016 (Windows 10 1607) on pnputil has words for what it does.
 const WORDY_PNPUTIL: u32 = 14_393;
@@ -21,7 +21,7 @@ const INSTALLER: &[u32] = &[0, 1638, 1641, 3010];
 /// Windows Installer's: it is not there (1605), restart begun or needed.
 const UNINSTALLER: &[u32] = &[0, 1605, 1641, 3010];
 /// What programs of others answer.
-const PROGRAM: &[u32] = &[0, 1641, 3010];
+const OTHERS: &[u32] = &[0, 1641, 3010];
 const DONE: &[u32] = &[0];
 /// `netsh` answers 1 when DHCP is on already, as it does when something is wrong: the log has its words.
 const NETSH_DHCP: &[u32] = &[0, 1];
@@ -32,6 +32,10 @@ const DRIVER: Bounds = Bounds { timeout: 600, attempts: 2, pause: 20 };
 const NETWORK: Bounds = Bounds { timeout: 60, attempts: 6, pause: 10 };
 /// Another installation may be running (1618).
 const INSTALL: Bounds = Bounds { timeout: 1800, attempts: 3, pause: 60 };
+/// What restarts Windows in its midst gets a second attempt, and its service two minutes to appear.
+const RESTARTING: Bounds = Bounds { timeout: 1800, attempts: 2, pause: 120 };
+/// VMware's uninstaller is known to fail and to hang (virt-v2v's issues).
+const REMOVE: Bounds = Bounds { timeout: 600, attempts: 1, pause: 0 };
 const QUICK: Bounds = Bounds { timeout: 120, attempts: 3, pause: 5 };
 
 /// A disk that came online a moment ago may still be looked through.
@@ -53,7 +57,8 @@ impl Steps {
         when: When,
     ) -> String {
         let name = list::name(name, &self.0);
-        self.0.push(Step { name: name.clone(), action, when, bounds, success, restarts: false });
+        let (restarts, optional) = (None, false);
+        self.0.push(Step { name: name.clone(), action, when, bounds, success, restarts, optional });
         name
     }
 
@@ -109,22 +114,50 @@ impl Steps {
             Installer::Msi => {
                 let log = format!("{}.log", plain_name(file));
                 let command = CommandLine::of_system("msiexec.exe").words("/i").staged(&agent.file)?;
-                (command.words("/qn /norestart /l*v").staged(&log)?, INSTALLER)
+                let command = command.words("/qn /norestart /l*v").staged(&log)?;
+                // Without its feature `Clean` it keeps the settings that are there.
+                let keeps = agent.settings == Some(Settings::Ec2LaunchV2);
+                (if keeps { command.words("ADDLOCAL=Basic") } else { command }, INSTALLER)
             }
             Installer::Program(arguments) => {
                 let command = CommandLine::of_staged(&agent.file)?;
-                (arguments.iter().try_fold(command, |command, text| command.argument(text))?, PROGRAM)
+                (arguments.iter().try_fold(command, |command, text| command.argument(text))?, OTHERS)
             }
             Installer::PowerShell => {
-                (CommandLine::of_system(POWERSHELL).words(POWERSHELL_FILE).staged(&agent.file)?, PROGRAM)
+                (CommandLine::of_system(POWERSHELL).words(POWERSHELL_FILE).staged(&agent.file)?, OTHERS)
             }
         };
-        let bounds = if agent.restarts { Bounds { attempts: 1, ..INSTALL } } else { INSTALL };
-        self.run(&format!("install {file}"), command, bounds, success);
+        let bounds = if agent.restarts.is_some() { RESTARTING } else { INSTALL };
+        let installed = self.run(&format!("install {file}"), command, bounds, success);
         if let Some(step) = self.0.last_mut() {
             step.restarts = agent.restarts;
         }
+        if let Some(settings) = agent.settings {
+            self.settings(settings, &installed);
+        }
         Ok(())
+    }
+
+    fn settings(&mut self, settings: Settings, installed: &str) {
+        let when = || When::Succeeded(installed.to_owned());
+        let powershell = |words| Action::Run(CommandLine::of_system(POWERSHELL).words(words));
+        match settings {
+            // They are in their place.
+            Settings::Ec2LaunchV2 => {}
+            Settings::Ec2Launch => {
+                let copy = r#"/d /s /c "copy /y "{here}\agents\LaunchConfig.json" "%ProgramData%\Amazon\EC2-Windows\Launch\Config\LaunchConfig.json"""#;
+                let copy = Action::Run(CommandLine::of_system("cmd.exe").words(copy));
+                let told = self.add("settings of EC2Launch", copy, QUICK, DONE, when());
+                // It runs when Windows starts next, and only when it is scheduled.
+                let schedule = r#"-NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -Command "& ($env:ProgramData + '\Amazon\EC2-Windows\Launch\Scripts\InitializeInstance.ps1') -Schedule""#;
+                let when = When::Succeeded(told);
+                self.add("schedule EC2Launch", powershell(schedule), QUICK, DONE, when);
+            }
+            Settings::Ec2Config => {
+                let script = r#"-NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -File "{here}\agents\ec2config.ps1""#;
+                self.add("settings of EC2Config", powershell(script), QUICK, DONE, when());
+            }
+        }
     }
 
     fn script(&mut self, script: &Script) -> Result<(), FirstBootError> {
@@ -138,7 +171,7 @@ impl Steps {
         };
         // It is the user's, who knows whether it can be repeated.
         let bounds = Bounds { timeout: script.timeout.max(1), attempts: 1, pause: 0 };
-        self.run("first_boot script", command, bounds, PROGRAM);
+        self.run("first_boot script", command, bounds, OTHERS);
         Ok(())
     }
 
@@ -216,12 +249,15 @@ impl FirstBoot {
         for nic in &self.network {
             steps.network(nic)?;
         }
-        for agent in self.agents.iter().filter(|agent| !agent.restarts) {
+        for agent in self.agents.iter().filter(|agent| agent.restarts.is_none()) {
             steps.agent(agent)?;
         }
         for product in &self.remove {
             let action = Action::Uninstall(product);
-            steps.add(&format!("remove {product}"), action, INSTALL, UNINSTALLER, When::Always);
+            steps.add(&format!("remove {product}"), action, REMOVE, UNINSTALLER, When::Always);
+            if let Some(step) = steps.0.last_mut() {
+                step.optional = true;
+            }
         }
         if self.disks_online {
             steps.add("disks online", Action::DisksOnline, QUICK, DONE, When::Always);
@@ -237,8 +273,18 @@ impl FirstBoot {
                 steps.remnant(remnant, name)?;
             }
         }
-        for agent in self.agents.iter().filter(|agent| agent.restarts) {
+        for agent in self.agents.iter().filter(|agent| agent.restarts.is_some()) {
             steps.agent(agent)?;
+        }
+        // While Windows' own console has the port, Amazon's agents have not, and some of them do without.
+        let bcdedit = |words| Action::Run(CommandLine::of_system("bcdedit.exe").words(words));
+        if self.ems.loader {
+            let off = bcdedit("/ems {{current} off");
+            steps.add("serial console off", off, QUICK, DONE, When::Always);
+        }
+        if self.ems.manager {
+            let off = bcdedit("/set {{emssettings} bootems no");
+            steps.add("serial console of the boot manager off", off, QUICK, DONE, When::Always);
         }
         let tidy = r#"/d /s /c "for %i in (drivers agents) do if exist "{here}\%i" rmdir /s /q "{here}\%i"""#;
         let tidy = Action::Run(CommandLine::of_system("cmd.exe").words(tidy));
@@ -255,7 +301,9 @@ impl FirstBoot {
     pub fn files(&self) -> Result<Vec<PlacedFile>, FirstBootError> {
         let list = list::render(&self.steps()?, STARTS, self.may_restart)?;
         let mut files = vec![
-            PlacedFile { name: "firstboot.exe".to_owned(), content: LAUNCHER.to_vec() },
+            PlacedFile { name: PROGRAM.to_owned(), content: LAUNCHER.to_vec() },
+            // In the place of one that a backup of a restored guest brought along.
+            PlacedFile { name: "firstboot.state".to_owned(), content: list::fresh_state(&list) },
             PlacedFile { name: "firstboot.steps".to_owned(), content: list },
         ];
         // diskpart takes its commands from a file alone (learn.microsoft.com, "diskpart scripts").
@@ -263,6 +311,13 @@ impl FirstBoot {
             name: extend_file(*drive),
             content: format!("rescan\r\nselect volume {drive}\r\nextend\r\n").into_bytes(),
         }));
+        for settings in self.agents.iter().filter_map(|agent| agent.settings) {
+            // Its settings do not lie with the first boot's files.
+            if settings != Settings::Ec2LaunchV2 {
+                let (name, text) = settings.file();
+                files.push(PlacedFile { name: name.to_owned(), content: text.as_bytes().to_vec() });
+            }
+        }
         if let Some(script) = &self.script {
             files.push(PlacedFile { name: script.file().to_owned(), content: script.content.clone() });
         }

@@ -28,10 +28,35 @@ pub struct FirstBoot {
     pub disks_online: bool,
     /// Drives that are extended over the free space behind them.
     pub extend: Vec<char>,
+    /// Where the serial console is on for the first boot alone, and turned off again at its end.
+    pub ems: Ems,
     /// The user's own script.
     pub script: Option<Script>,
     /// Whether Windows may be restarted, once, at the end when a step asks for it.
     pub may_restart: bool,
+}
+
+/// Switches of the serial console (Emergency Management Services) in the boot configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ems {
+    /// Windows' own (`bcdedit /ems`).
+    pub loader: bool,
+    /// The boot manager's (`bootems`).
+    pub manager: bool,
+}
+
+impl Ems {
+    /// Whether it is one of them at least.
+    #[must_use]
+    pub fn is_any(self) -> bool {
+        self.loader || self.manager
+    }
+
+    /// Those of either.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { loader: self.loader || other.loader, manager: self.manager || other.manager }
+    }
 }
 
 /// A driver's package.

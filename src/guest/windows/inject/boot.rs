@@ -7,6 +7,7 @@ use crate::guest::windows::firstboot::Remnant;
 use crate::guest::windows::hive::{Data, HiveEdit};
 use crate::guest::windows::inf::{RegistryData, RegistryValue, Service};
 use crate::guest::windows::look::Look;
+use crate::guest::windows::recipe::DISK_CONTROLLERS;
 use crate::guest::windows::registry::Planned;
 use crate::guest::windows::services;
 use crate::guest::windows::stage::{Access, Staged, StagedContent};
@@ -14,8 +15,6 @@ use crate::guest::windows::version::WINDOWS_8;
 
 /// What each edit is for.
 pub(super) const PURPOSE: &str = "start AWS's NVMe driver with Windows: its disks are NVMe";
-/// The class of disk controllers, when a setup information file names none (`SCSIAdapter`).
-const CLASS: &str = "{4D36E97B-E325-11CE-BFC1-08002BE10318}";
 /// The load order group of disk controllers, when a setup information file names none.
 const GROUP: &str = "SCSI miniport";
 /// Longest name of a key, in characters (Microsoft, "Registry element size limits").
@@ -86,7 +85,8 @@ fn devices(driver: &Driver) -> Vec<String> {
 /// The class's GUID, upper case in braces.
 pub(super) fn class(driver: &Driver) -> &str {
     match driver.version.class_guid.as_str() {
-        "" => CLASS,
+        // When a setup information file names none.
+        "" => DISK_CONTROLLERS,
         named => named,
     }
 }
@@ -104,11 +104,17 @@ pub fn boot_driver(driver: &Driver, look: &Look) -> Result<BootDriver, InjectErr
     if devices.is_empty() {
         return Err(none());
     }
-    if look.has_service(name) && !look.is_injected(name) {
+    // One of Amazon's without a program, or that no device leads to, is put in anew.
+    let is_amazons = name.eq_ignore_ascii_case("AWSNVMe");
+    if look.has_service(name) && !look.is_injected(name) && !is_amazons {
         return Err(InjectError::Taken { place: driver.place.clone(), name: name.to_owned() });
     }
     let mut system =
         service_values(&format!("{}\\Services\\{name}", look.set), service, part(driver, program)?);
+    if look.has_service(name) {
+        let key = format!("{}\\Services\\{name}\\StartOverride", look.set);
+        system.push(Planned { edit: HiveEdit::DeleteKey { key }, purpose: PURPOSE });
+    }
     let mut remnants = Vec::new();
     if look.version.build < WINDOWS_8 {
         for device in &devices {

@@ -6,7 +6,7 @@ use crate::guest::windows::components::{
 use crate::guest::windows::inf::{Product, Target};
 use crate::guest::windows::look::Look;
 use crate::guest::windows::services::DISABLED;
-use crate::guest::windows::version::WINDOWS_2008_R2;
+use crate::guest::windows::version::{WINDOWS_8, WINDOWS_8_1, WINDOWS_2008_R2};
 use crate::model::Hypervisor;
 
 /// What a guest gets, and what it lacks.
@@ -24,6 +24,8 @@ pub struct Choice {
     pub notes: Vec<Note>,
     /// Files that could not be taken.
     pub refused: Vec<Refused>,
+    /// Installers that are not run in this guest.
+    pub withheld: Vec<Installer>,
 }
 
 impl Choice {
@@ -53,7 +55,7 @@ impl Choice {
 pub fn has(look: &Look, kind: Kind) -> bool {
     let is_enabled = |name: &str| look.drivers.get(name).is_some_and(|driver| driver.start != DISABLED);
     match kind {
-        Kind::Nvme => look.drivers.contains_key("AWSNVMe") && !look.is_injected("AWSNVMe"),
+        Kind::Nvme => look.drivers.contains_key("AWSNVMe") && !look.is_injected("AWSNVMe") && is_led_to(look),
         Kind::Ena => is_enabled("ena"),
         Kind::Pv => is_enabled("xennet"),
         Kind::Ec2Config | Kind::Ec2Launch | Kind::Ec2LaunchV2 => {
@@ -66,7 +68,14 @@ pub fn has(look: &Look, kind: Kind) -> bool {
 /// Whether Windows' own driver finds NVMe disks, however it is started now.
 #[must_use]
 pub fn has_own_nvme(look: &Look) -> bool {
-    look.drivers.contains_key("stornvme")
+    look.drivers.contains_key("stornvme") && is_led_to(look)
+}
+
+/// Whether a driver for NVMe disks that is there is found by its devices. Before Windows 8 the recipe sees to
+/// that; Windows 8.1 and later have it in their own installation.
+#[must_use]
+pub fn is_led_to(look: &Look) -> bool {
+    !(WINDOWS_8..WINDOWS_8_1).contains(&look.version.build) || !look.leads.is_empty()
 }
 
 /// Chooses for a guest that comes up on an instance family.
@@ -98,10 +107,19 @@ pub fn choose(
         missing: selected.missing,
         notes: selected.notes,
         refused: inventory.map(|inventory| inventory.refused.clone()).unwrap_or_default(),
+        withheld: Vec::new(),
     };
     choice.drivers.retain(|driver| !has(look, driver.kind));
     choice.installers.retain(|installer| !has(look, installer.kind));
     choice.missing.retain(|missing| !has(look, missing.kind));
+    // Its setup starts it before it can be told to leave Administrator's password alone, and there that
+    // is the domain's.
+    if look.is_domain_controller() {
+        let is_kept = |installer: &Installer| installer.kind != Kind::Ec2Config;
+        let (kept, withheld) = choice.installers.into_iter().partition(is_kept);
+        (choice.installers, choice.withheld) = (kept, withheld);
+        choice.missing.retain(|missing| missing.kind != Kind::Ec2Config);
+    }
     choice.notes.retain(|note| !has(look, note.kind));
     // By what is there, not by the version: an update brings Windows 7 one, and images can lack theirs.
     for missing in choice.missing.iter_mut().filter(|missing| missing.kind == Kind::Nvme) {

@@ -1,6 +1,6 @@
 //! What a guest lacks, and what Replant does about it, as a person wants to read it.
 
-use super::choice::{Choice, has, has_own_nvme};
+use super::choice::{Choice, has, has_own_nvme, is_led_to};
 use super::error::InjectError;
 use super::injection::Injection;
 use crate::diagnostic::chain;
@@ -15,7 +15,28 @@ struct Necessity {
     kind: Kind,
     code: &'static str,
     summary: &'static str,
-    seen: &'static str,
+    seen: Vec<String>,
+}
+
+/// Why a driver does not count as there.
+fn seen(look: &Look, services: &[&str], otherwise: &str) -> Vec<String> {
+    let absent = services.iter().filter_map(|name| {
+        let path = look.absent.get(name)?;
+        Some(format!("Services\\{name} is there, and its program is not: {path}"))
+    });
+    let mut seen: Vec<String> = absent.collect();
+    let unled = |name: &&&str| matches!(**name, "stornvme" | "AWSNVMe") && look.drivers.contains_key(**name);
+    if !is_led_to(look) {
+        seen.extend(services.iter().filter(unled).map(|name| {
+            format!(
+                "Services\\{name} is there, and nothing in DriverDatabase\\DeviceIds leads from a disk to it"
+            )
+        }));
+    }
+    if seen.is_empty() {
+        seen.push(otherwise.to_owned());
+    }
+    seen
 }
 
 fn necessities(look: &Look, hypervisor: Hypervisor) -> Vec<Necessity> {
@@ -23,19 +44,23 @@ fn necessities(look: &Look, hypervisor: Hypervisor) -> Vec<Necessity> {
         kind: Kind::Nvme,
         code: "windows_nvme_missing",
         summary: "Windows has no NVMe driver: on a Nitro-based type it would stop with INACCESSIBLE_BOOT_DEVICE (0x7B)",
-        seen: "neither Services\\stornvme nor Services\\AWSNVMe is there",
+        seen: seen(
+            look,
+            &["stornvme", "AWSNVMe"],
+            "neither Services\\stornvme nor Services\\AWSNVMe is there",
+        ),
     };
     let ena = Necessity {
         kind: Kind::Ena,
         code: "windows_ena_missing",
         summary: "Windows has no ENA driver: on a Nitro-based type it would start, but nobody could reach it",
-        seen: "Services\\ena is not there or disabled",
+        seen: seen(look, &["ena"], "Services\\ena is not there or disabled"),
     };
     let pv = Necessity {
         kind: Kind::Pv,
         code: "windows_pv_missing",
         summary: "Windows has no PV network driver: on a Xen-based type nobody could reach it",
-        seen: "Services\\xennet is not there or disabled",
+        seen: seen(look, &["xennet"], "Services\\xennet is not there or disabled"),
     };
     let all = match hypervisor {
         Hypervisor::Nitro => vec![nvme, ena],
@@ -73,6 +98,7 @@ pub fn chosen(
     if !installed.evidence.is_empty() {
         findings.push(installed);
     }
+    agents(choice, findings);
     recommended(choice, findings);
     for note in &choice.notes {
         findings.push(noted(look, choice, note));
@@ -85,16 +111,53 @@ pub fn chosen(
     }
 }
 
+/// What launch agents would do to accounts and names.
+fn agents(choice: &Choice, findings: &mut Findings) {
+    let is_told = |kind: &Kind| matches!(kind, Kind::Ec2Launch | Kind::Ec2LaunchV2);
+    let told: Vec<Kind> = choice.kinds().filter(is_told).collect();
+    if !told.is_empty() {
+        let mut found = informs(
+            "windows_agent_settings",
+            "A launch agent is installed, which by its own settings gives Administrator a new password",
+        );
+        for kind in told {
+            found = found.seen(kind.name());
+        }
+        findings.push(found.remedy(
+            "it gets settings that leave accounts, the computer's name, the wallpaper and disks as they are",
+        ));
+    }
+    if choice.kinds().any(|kind| kind == Kind::Ec2Config) {
+        findings.push(
+            warns(
+                "windows_agent_settings",
+                "EC2Config may give Administrator a new password: its setup starts it with Amazon's settings",
+            )
+            .seen(Kind::Ec2Config.name())
+            .remedy("the first boot turns these settings off as soon as the setup has ended")
+            .advice("Take EC2Install out of the components when that is not wanted, or know another account of that machine."),
+        );
+    }
+    for installer in &choice.withheld {
+        findings.push(
+            warns("windows_agent_withheld", "A launch agent is not installed on a domain controller")
+                .seen(format!("{}: {}", installer.kind.name(), installer.file.path))
+                .advice("Its setup starts it with Amazon's settings, which give Administrator a new password; here that is the domain's account. Install it by hand when it is wanted, with Ec2SetPassword disabled."),
+        );
+    }
+}
+
 fn needed(necessity: &Necessity, choice: &Choice) -> Finding {
-    let Necessity { kind, code, summary, seen } = *necessity;
+    let Necessity { kind, code, summary, ref seen } = *necessity;
+    let with_seen = |finding: Finding| seen.iter().fold(finding, |finding, line| finding.seen(line.clone()));
     if let Some(text) = choice.shown(kind) {
         let remedy = match kind {
             Kind::Nvme => "it is put in, so that Windows starts with it, and is installed at the first boot",
             _ => "it is installed at the first boot",
         };
-        return informs(code, summary).seen(seen).seen(text).remedy(remedy);
+        return with_seen(informs(code, summary)).seen(text).remedy(remedy);
     }
-    let found = blocks(code, summary).seen(seen);
+    let found = with_seen(blocks(code, summary));
     match choice.missing.iter().find(|missing| missing.kind == kind) {
         Some(missing) => {
             let found = files(found, missing);

@@ -229,17 +229,54 @@ impl<'a> Signed<'a> {
 
     /// The common name in the signer's certificate.
     fn signer(&self) -> Option<String> {
-        self.certificates?.inside().find_map(|certificate| {
-            let mut body = certificate.inside().one(SEQUENCE)?.inside();
-            body.optional(CONTEXT_0);
-            let number = body.one(INTEGER)?.content;
-            body.one(SEQUENCE)?;
-            let issuer = body.one(SEQUENCE)?.whole;
-            body.one(SEQUENCE)?;
-            let subject = body.one(SEQUENCE)?;
-            ((number, issuer) == (self.number, self.issuer)).then(|| common_name(subject))?
-        })
+        common_name(certificate(self.certificates?, self.issuer, self.number)?.1)
     }
+}
+
+/// The certificate with this issuer and number, and its subject.
+fn certificate<'a>(all: Value<'a>, issuer: &[u8], number: &[u8]) -> Option<(Value<'a>, Value<'a>)> {
+    all.inside().find_map(|certificate| {
+        let mut body = certificate.inside().one(SEQUENCE)?.inside();
+        body.optional(CONTEXT_0);
+        let its_number = body.one(INTEGER)?.content;
+        body.one(SEQUENCE)?;
+        let its_issuer = body.one(SEQUENCE)?.whole;
+        body.one(SEQUENCE)?;
+        let subject = body.one(SEQUENCE)?;
+        ((its_number, its_issuer) == (number, issuer)).then_some((certificate, subject))
+    })
+}
+
+/// Who signed a catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publisher {
+    /// The signer's certificate, as a `.cer` file holds it (DER).
+    pub certificate: Vec<u8>,
+    /// Its common name.
+    pub name: Option<String>,
+}
+
+/// The first signer of PKCS #7 signed data, whatever it says; `None` when that, or the certificate, is not
+/// there. Nothing is proved: Windows checks the signature when it installs what the catalog lists.
+#[must_use]
+pub fn publisher(content: &[u8]) -> Option<Publisher> {
+    let mut outer = Reader(content).one(SEQUENCE)?.inside();
+    if outer.one(OBJECT)?.content != SIGNED_DATA {
+        return None;
+    }
+    let mut signed = outer.one(CONTEXT_0)?.inside().one(SEQUENCE)?.inside();
+    signed.one(INTEGER)?;
+    signed.one(SET)?;
+    signed.one(SEQUENCE)?;
+    let certificates = signed.optional(CONTEXT_0)?;
+    signed.optional(CONTEXT_1);
+    let mut signer = signed.one(SET)?.inside().one(SEQUENCE)?.inside();
+    signer.one(INTEGER)?;
+    let mut identity = signer.one(SEQUENCE)?.inside();
+    let issuer = identity.one(SEQUENCE)?.whole;
+    let number = identity.one(INTEGER)?.content;
+    let (certificate, subject) = certificate(certificates, issuer, number)?;
+    Some(Publisher { certificate: certificate.whole.to_vec(), name: common_name(subject) })
 }
 
 /// The values of the attributes of a kind.

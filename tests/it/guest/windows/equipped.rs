@@ -75,6 +75,7 @@ fn a_2008_r2_gets_the_driver_it_boots_from() {
     assert_eq!(output.code, 0, "{}", output.both());
     let found = about_components(&inspection).replace(&folder.path().display().to_string(), "FOLDER");
     insta::assert_snapshot!("2008r2_with", found);
+    assert!(codes(&inspection).contains(&"warns guest::windows_agent_settings".to_owned()), "{inspection:#}");
     let diff = prepared(&disk, &given);
     insta::assert_snapshot!("2008r2_equipped", diff);
 
@@ -153,6 +154,7 @@ fn a_domain_controller_on_a_xen_based_type_gets_its_pv_drivers() {
     assert_eq!(output.code, 0, "{}", output.both());
     let found = about_components(&inspection).replace(&folder.path().display().to_string(), "FOLDER");
     insta::assert_snapshot!("2012r2_xen", found);
+    assert!(codes(&inspection).contains(&"warns guest::windows_agent_withheld".to_owned()), "{inspection:#}");
     prepared(&disk, &given);
     let after = copied(&disk.directory.path().join("out.raw"), "bios");
     let software = regipy(&after.path().join("windows/WINDOWS/System32/config/SOFTWARE"));

@@ -56,6 +56,7 @@ fn a_server_that_needs_a_look() {
             "guest::windows_auto_reboot",
             "guest::windows_vmware_tools",
             "guest::windows_activation",
+            "guest::windows_serial_console",
             "guest::windows_ena_missing",
         ],
     );
@@ -155,4 +156,83 @@ fn a_full_system_partition_leaves_no_half_edit() {
         assert!(prepared.both().contains("WIN-APP01"), "{}", prepared.both());
         assert!(!disk.directory.path().join("out.raw").exists());
     }
+}
+
+#[test]
+fn a_driver_without_its_program_or_its_device_is_none() {
+    let evidence = |inspection: &Value| {
+        let findings = inspection["report"]["findings"].as_array().unwrap();
+        let found = findings.iter().find(|finding| finding["code"] == "guest::windows_nvme_missing").unwrap();
+        assert_eq!(found["severity"], "blocks");
+        found["evidence"].to_string()
+    };
+    // A service that starts at boot, and nothing to start.
+    let system = Box::leak(
+        format!("[-{SET}\\Services\\AWSNVMe]\n\n[{SET}\\Services\\stornvme]\n\"Type\"=dword:00000001\n\"Start\"=dword:00000000\n\"ImagePath\"=\"\\\\SystemRoot\\\\System32\\\\drivers\\\\gone.sys\"\n\n")
+            .into_boxed_str(),
+    );
+    let disk = make("bios", &Guest { system, ..guest("2008r2") });
+    let seen = evidence(&assert_found(&disk, &[], &["guest::windows_nvme_missing"]));
+    assert!(seen.contains(r"Services\\stornvme is there, and its program is not"), "{seen}");
+    assert!(seen.contains("gone.sys"), "{seen}");
+    // With its program, and no device that leads to it.
+    let system = "[-HKEY_LOCAL_MACHINE\\SYSTEM\\DriverDatabase\\DeviceIds\\PCI\\VEN_1D0F&DEV_8061]\n\n";
+    let disk = make("bios", &Guest { system, ..guest("2012") });
+    let seen = evidence(&assert_found(&disk, &[], &["guest::windows_nvme_missing"]));
+    assert!(seen.contains("DeviceIds"), "{seen}");
+}
+
+#[test]
+fn the_boot_configuration_is_found_on_another_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let guest = guest("2016");
+    for name in ["empty", "c", "s"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    fs::write(at("empty/x"), "x").unwrap();
+    let hive = |text: &str, name: &str| kit::hive(name, text);
+    trees::windows(
+        &at("c"),
+        &hive(&trees::system(&guest), "SYSTEM"),
+        &hive(&trees::software(&guest), "SOFTWARE"),
+    );
+    trees::boot(&at("s"), "bios", &hive(&trees::bcd(), "BCD00000000"));
+    let first = kit::disk("bios", &at("empty"), &at("s"));
+    let second = kit::disk("bios", &at("c"), &at("empty"));
+    let of = |disks: [&Disk; 2]| {
+        let images = disks.map(|disk| disk.image.to_str().unwrap());
+        let output = replant(directory.path(), [&["inspect", "--json"][..], &images].concat());
+        let inspection: Value = serde_json::from_str(&output.stdout).unwrap();
+        let findings = inspection["report"]["findings"].as_array().unwrap();
+        let codes: Vec<String> =
+            findings.iter().map(|found| found["code"].as_str().unwrap().to_owned()).collect();
+        (codes, inspection["report"]["recipe"].to_string())
+    };
+    let (codes, recipe) = of([&first, &second]);
+    assert!(!codes.iter().any(|code| code.starts_with("guest::windows_boot_")), "{codes:?}");
+    assert!(recipe.contains("BCD"), "{recipe}");
+    // Not the first: an instance would not start from it.
+    let (codes, _) = of([&second, &first]);
+    assert!(codes.contains(&"guest::windows_boot_disk".to_owned()), "{codes:?}");
+}
+
+#[test]
+fn a_boot_configuration_that_cannot_be_read_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (c, boot) = (directory.path().join("c"), directory.path().join("s"));
+    let guest = guest("2016");
+    let hive = |text: &str, name: &str| kit::hive(name, text);
+    trees::windows(&c, &hive(&trees::system(&guest), "SYSTEM"), &hive(&trees::software(&guest), "SOFTWARE"));
+    let newest = hive(&trees::bcd(), "BCD00000000");
+    let old = hive(&trees::bcd().replace("hex:00", "hex:01"), "BCD00000000");
+    // What was to be written is in a log that is not there.
+    trees::boot(&boot, "bios", &kit::entries(&[old, newest], 1).hive);
+    let disk = kit::disk("bios", &c, &boot);
+    let inspection = assert_found(&disk, &[], &["guest::windows_console"]);
+    let recipe = inspection["report"]["recipe"].to_string();
+    assert!(recipe.contains("RealTimeIsUniversal") || recipe.contains("TimeZoneInformation"), "{recipe}");
+    assert!(!recipe.contains("BCD"), "{recipe}");
+    let prepared = replant(disk.directory.path(), ["prepare", "disk.raw", "--write", "out.raw"]);
+    assert_eq!(prepared.code, 0, "{}", prepared.both());
 }

@@ -19,7 +19,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use replant::guest::windows::firstboot::{
     Action, Bounds, CommandLine, LAUNCHER, Outcome, Step, VMWARE_TOOLS, When, directory_descriptor,
-    file_descriptor, render,
+    file_descriptor, fresh_state, render,
 };
 
 use wine::{Wine, compile};
@@ -79,7 +79,15 @@ fn the_launcher_is_what_its_sources_make_and_starts_on_2008_r2() {
 
 fn step(name: &str, action: Action) -> Step {
     let bounds = Bounds { timeout: 20, attempts: 1, pause: 0 };
-    Step { name: name.into(), action, when: When::Always, bounds, success: &[0, 3010], restarts: false }
+    Step {
+        name: name.into(),
+        action,
+        when: When::Always,
+        bounds,
+        success: &[0, 3010],
+        restarts: None,
+        optional: false,
+    }
 }
 
 fn helper(arguments: &[&str]) -> CommandLine {
@@ -121,7 +129,7 @@ fn every_kind() -> Vec<Step> {
         run("prints", &["print", r#"a "b" \"#, "{here} %PATH% & ^ é", "", r"C:\x\"]),
         bounded(run("third time", &["count", "count.txt", "3"]), 20, 4),
         bounded(run("hangs", &["hang", "beat.txt"]), 2, 1),
-        bounded(run("floods", &["flood"]), 1, 1),
+        bounded(run("floods", &["flood"]), 5, 1),
         run("wants a restart", &["exit", "3010"]),
         when(run("after success", &["exit", "0"]), When::Succeeded("third time".into())),
         when(run("after failure", &["exit", "0"]), When::Succeeded("hangs".into())),
@@ -133,6 +141,7 @@ fn every_kind() -> Vec<Step> {
         ),
         step("nothing to remove", Action::Uninstall("Nothing of this name")),
         step("removes", Action::Uninstall(VMWARE_TOOLS)),
+        Step { optional: true, ..run("is tried", &["exit", "6"]) },
         when(run("not tidied up", &["exit", "0"]), When::AllSucceeded),
     ];
     steps.extend(ethernet().map(|mac| step("adapter", on(mac))));
@@ -168,6 +177,7 @@ fn check_every_kind(log: &str, directory: &Path, console: &str) {
         r#"system32\msiexec.exe" /x {0A1B2C3D-1111-2222-3333-0123456789AB} /quiet /norestart /l*v "C:\Replant\"#,
         // Windows Installer knows no such product: 1605.
         "exit code 1605 after",
+        "step [is tried] failed",
         "step [not tidied up] skipped",
         "restarts Windows once, as a step asked for",
     ] {
@@ -180,7 +190,11 @@ fn check_every_kind(log: &str, directory: &Path, console: &str) {
     } else {
         5
     };
-    assert_eq!(Outcome::in_log(log), Some(Outcome::Finished { succeeded, failed: 6, skipped: 2 }), "{log}");
+    assert_eq!(
+        Outcome::in_log(log),
+        Some(Outcome::Finished { succeeded, failed: 6, skipped: 2, in_vain: 1 }),
+        "{log}"
+    );
     // The child of what hung is dead too.
     let beats = || fs::metadata(directory.join("beat.txt")).unwrap().len();
     let before = beats();
@@ -215,22 +229,38 @@ fn under_wine() {
     wine.product("{0A1B2C3D-1111-2222-3333-0123456789AB}", VMWARE_TOOLS);
 
     let list = |steps: &[Step]| render(steps, 5, true).unwrap();
+    let begun = |list: &[u8], state: &[u8]| [&fresh_state(list), state].concat();
     wine.service("Replant", &list(&every_kind()), b"");
     let one = [run("one", &["count", "count.txt", "1"])];
     let mut damaged = list(&one);
     damaged[80] ^= 1;
     wine.service("Damaged", &damaged, b"");
     wine.service("Short", &list(&one)[..60], b"");
-    wine.service("TooOften", &list(&one), &b"start\r\n".repeat(5));
+    wine.service("TooOften", &list(&one), &begun(&list(&one), &b"start\r\n".repeat(5)));
+    // A backup of a guest that was restored before: its first boot failed, and kept its state and its log.
+    let tried = Step { optional: true, ..run("tried", &["exit", "6"]) };
+    let tidy = when(run("tidy up", &["count", "tidy.txt", "1"]), When::AllSucceeded);
+    let again = [one[0].clone(), tried, tidy];
+    let old = b"start\r\nbegan one\r\nfailed one\r\n".repeat(5);
+    wine.service("Again", &list(&again), &begun(&list(&every_kind()), &old));
+    let old = "x Replant first boot: finished: 0 succeeded, 1 failed, 0 skipped\r\n";
+    fs::write(wine.drive().join("Again/firstboot.log"), old).unwrap();
     // What crashes left: cut lines, NULs, names of no step. The step that took the machine down has no
-    // attempt left, the one that is expected to do so has succeeded, the third goes on where it was.
-    let mut expected = run("restarts", &["count", "count.txt", "1"]);
-    expected.restarts = true;
-    let cut =
-        [run("crashed", &["count", "count.txt", "1"]), expected, run("done", &["exit", "1"]), one[0].clone()];
-    let state =
-        b"start\r\n\r\nbegan crashed\r\nbegan restarts\r\nsucceeded done\r\nbegan none\r\n\0\0\xff\xfesuccee";
-    wine.service("Cut", &list(&cut), state);
+    // attempt left, one that restarts Windows has succeeded when its service is there, and is tried again
+    // when it is not; the last goes on where it was.
+    let restarts = |name, service| Step {
+        restarts: Some(service),
+        ..bounded(run(name, &["count", "count.txt", "1"]), 20, 2)
+    };
+    let cut = [
+        run("crashed", &["count", "count.txt", "1"]),
+        restarts("restarts", "Stopped"),
+        restarts("was cut short", "Absent"),
+        run("done", &["exit", "1"]),
+        one[0].clone(),
+    ];
+    let state = b"start\r\n\r\nbegan crashed\r\nbegan restarts\r\nbegan was cut short\r\nsucceeded done\r\nbegan none\r\n\0\0\xff\xfesuccee";
+    wine.service("Cut", &list(&cut), &begun(&list(&cut), state));
     // Its starts cannot be counted: a directory is in the way.
     wine.service("Uncounted", &list(&one), b"");
     let uncounted = wine.drive().join("Uncounted/firstboot.state");
@@ -269,12 +299,22 @@ fn under_wine() {
     let log = wine.wait_for("Cut", ended);
     assert_eq!(
         Outcome::in_log(&log),
-        Some(Outcome::Finished { succeeded: 3, failed: 1, skipped: 0 }),
+        Some(Outcome::Finished { succeeded: 4, failed: 1, skipped: 0, in_vain: 0 }),
         "{log}"
     );
-    assert!(log.contains("start 2 of 5, 4 steps"), "{log}");
+    assert!(log.contains("start 2 of 5, 5 steps"), "{log}");
     assert!(!log.contains("step [crashed] begins") && !log.contains("step [restarts] begins"), "{log}");
-    assert_eq!(fs::read(wine.drive().join("Cut/count.txt")).unwrap(), b"x");
+    assert!(log.contains("the service Absent, which it installs, is not there"), "{log}");
+    assert!(log.contains("step [was cut short] begins, attempt 2 of 2"), "{log}");
+    assert_eq!(fs::read(wine.drive().join("Cut/count.txt")).unwrap(), b"xx");
+
+    // Its log begins with the end of the other one.
+    let log = wine.wait_for("Again", |log| log.contains("start 1 of 5") && ended(log));
+    let all = Outcome::Finished { succeeded: 2, failed: 0, skipped: 0, in_vain: 1 };
+    assert_eq!(Outcome::in_log(&log), Some(all), "{log}");
+    assert!(log.starts_with(old) && log.contains("begins anew") && log.contains("start 1 of 5"), "{log}");
+    assert_eq!(fs::read(wine.drive().join("Again/count.txt")).unwrap(), b"x");
+    assert!(!wine.drive().join("Again/firstboot.state").exists());
 
     let log = wine.wait_for("Replant", |log| log.contains("restarts Windows once"));
     let console = wine.console("restarts Windows once");
@@ -291,7 +331,7 @@ fn under_wine() {
 
     // Services that ended are gone; the one that was stopped starts again, and its attempt is used up.
     let registry = wine.stop();
-    for service in ["Replant", "Damaged", "Short", "TooOften", "Cut", "Uncounted"] {
+    for service in ["Replant", "Damaged", "Short", "TooOften", "Again", "Cut", "Uncounted"] {
         assert!(!registry.contains(&format!(r"\\Services\\{service}]")), "{service} is still there");
     }
     assert!(registry.contains(r"\\Services\\Stopped]"));
@@ -304,7 +344,7 @@ fn under_wine() {
     );
     assert_eq!(
         Outcome::in_log(&log),
-        Some(Outcome::Finished { succeeded: 0, failed: 1, skipped: 0 }),
+        Some(Outcome::Finished { succeeded: 0, failed: 1, skipped: 0, in_vain: 0 }),
         "{log}"
     );
     wine.stop();

@@ -5,16 +5,17 @@ use std::path::Path;
 use std::process::Command;
 
 use replant::guest::windows::components::{Inventory, Kind};
-use replant::guest::windows::firstboot::{Language, Script};
+use replant::guest::windows::firstboot::{EC2_LAUNCH_V2, Ems, Language, Script};
 use replant::guest::windows::hive::{Hive, HiveEdit, HivePlan, edit};
 use replant::guest::windows::inject::{Choice, InjectError, Injection, Wishes, choose, inject, unreadable};
 use replant::guest::windows::look::{Look, look};
 use replant::guest::windows::registry::Planned;
-use replant::guest::windows::stage::Staged;
+use replant::guest::windows::stage::{Staged, StagedContent};
 use replant::model::Hypervisor;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::super::fixtures::shell;
 use super::drivers::programs::PROGRAMS;
 use super::kit::{hive, msi, regipy, run};
 use super::trees::{self, Guest, guest};
@@ -202,7 +203,9 @@ fn a_domain_controller_gets_its_pv_drivers() {
     });
     let look = hives.look();
     let choice = chosen(&look, folder.path(), Hypervisor::Xen);
-    assert_eq!(choice.kinds().collect::<Vec<_>>(), [Kind::Ena, Kind::Pv, Kind::Ec2Config]);
+    // EC2Config would change the domain's Administrator.
+    assert_eq!(choice.kinds().collect::<Vec<_>>(), [Kind::Ena, Kind::Pv]);
+    assert_eq!(choice.withheld.len(), 1, "{:?}", choice.withheld);
     let injection = inject(&look, &choice, Wishes::default()).unwrap();
     let after = hives.edited(&injection);
     let differ = difference(&hives.software, &after.software);
@@ -233,4 +236,125 @@ fn a_package_that_would_take_anothers_place_is_refused() {
     let named = refused(NVME.replace("AddService = AWSNVMe", "AddService = \"a\\..\\b\""));
     assert!(matches!(named, InjectError::Name { .. }), "{named}");
     assert_eq!(unreadable(&named).code, "guest::windows_component_unusable");
+}
+
+/// The bytes that are staged at a path.
+fn bytes<'i>(injection: &'i Injection, wanted: &str) -> Option<&'i [u8]> {
+    injection.staged.iter().find_map(|staged| match staged {
+        Staged::File { path, content: StagedContent::Bytes(bytes), .. } if path == wanted => Some(&bytes[..]),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_serial_console_is_on_for_a_first_boot_alone() {
+    let system = "[-HKEY_LOCAL_MACHINE\\SYSTEM\\ControlSet001\\Services\\VMTools]\n\n";
+    let hives = Hives::of(&Guest { system, ..guest("2022") });
+    let look = hives.look();
+    let ems = Some(Ems { loader: true, manager: true });
+    // Nothing else is to be done: so nothing is.
+    let wishes = Wishes { ems, ..Wishes::default() };
+    let none = inject(&look, &Choice::default(), wishes).unwrap();
+    assert!(!none.console && none.first_boot.is_none() && none.system.is_empty());
+    // The registry is edited: on, and off again by the first boot.
+    let wishes = || Wishes { ems, is_edited: true, ..Wishes::default() };
+    let on = inject(&look, &Choice::default(), wishes()).unwrap();
+    assert!(on.console);
+    let steps = steps(&on);
+    for off in ["bcdedit.exe\" /ems {{current} off", "bcdedit.exe\" /set {{emssettings} bootems no"] {
+        assert!(steps.contains(off), "{steps}");
+    }
+    // While that waits, it is known who turned it on.
+    let after = hives.edited(&on).look();
+    assert!(after.first_boot_waits);
+    assert_eq!(Some(after.ems), ems);
+    // On in the guest itself: it stays so.
+    let kept = Wishes { ems: Some(Ems::default()), is_edited: true, ..Wishes::default() };
+    assert!(inject(&look, &Choice::default(), kept).unwrap().first_boot.is_none());
+}
+
+#[test]
+fn a_program_that_windows_is_about_to_delete_gets_another_name() {
+    let order: Vec<String> = "\\??\\C:\\Replant\\firstboot.exe\0\0\0"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let system = format!(
+        "[HKEY_LOCAL_MACHINE\\SYSTEM\\ControlSet001\\Control\\Session Manager]\n\"PendingFileRenameOperations\"=hex(7):{}\n\n",
+        order.join(",")
+    );
+    let hives = Hives::of(&Guest { system: Box::leak(system.into_boxed_str()), ..guest("2022") });
+    let injection = inject(&hives.look(), &Choice::default(), Wishes::default()).unwrap();
+    assert!(bytes(&injection, "/Replant/firstboot-2.exe").is_some(), "{}", staged(&injection));
+    assert!(bytes(&injection, "/Replant/firstboot.exe").is_none());
+    let differ = difference(&hives.system, &hives.edited(&injection).system);
+    assert!(differ.contains(r"C:\\Replant\\firstboot-2.exe"), "{differ}");
+}
+
+#[test]
+fn launch_agents_leave_accounts_alone() {
+    let folder = components();
+    let of = |name: &str| {
+        let look = Hives::of(&guest(name)).look();
+        let choice = chosen(&look, folder.path(), Hypervisor::Nitro);
+        inject(&look, &choice, Wishes::default()).unwrap()
+    };
+    let new = of("2022");
+    let settings = String::from_utf8(bytes(&new, EC2_LAUNCH_V2).unwrap().to_vec()).unwrap();
+    assert!(settings.contains("stage: preReady") && !settings.contains("setAdminAccount"), "{settings}");
+    // What reads it is no parser of ours.
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python");
+    let file = folder.path().join("agent-config.yml");
+    fs::write(&file, &settings).unwrap();
+    let read = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
+    let read: Value = serde_json::from_str(&run(Command::new(python).args(["-c", read]).arg(&file))).unwrap();
+    assert_eq!(read["config"][0]["tasks"][0]["inputs"]["activation"]["type"], "amazon");
+    assert_eq!(read["config"][1]["tasks"][0]["task"], "startSsm");
+    assert!(steps(&new).contains("AmazonEC2Launch_msi.log\" ADDLOCAL=Basic"), "{}", steps(&new));
+    let old = of("2008r2");
+    assert!(bytes(&old, EC2_LAUNCH_V2).is_none());
+    let script = String::from_utf8(bytes(&old, "/Replant/agents/ec2config.ps1").unwrap().to_vec()).unwrap();
+    assert!(script.contains("'Ec2SetPassword'"), "{script}");
+    let steps = steps(&old);
+    assert!(steps.contains("[settings of EC2Config]"), "{steps}");
+    assert!(steps.contains("when = succeeded install EC2Install.exe"), "{steps}");
+}
+
+#[test]
+fn the_publisher_of_a_driver_is_trusted_where_windows_would_ask() {
+    let folder = components();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display();
+    let catalog = folder.path().join("ena/ena.cat");
+    // Two certificates in it, of which one signed: the kind of content is a catalog's.
+    let sign = |subject: &str| {
+        shell(&format!(
+            "cd {at} && for name in other signer; do \
+               openssl req -x509 -newkey rsa:2048 -nodes -keyout $name.key -out $name.pem -days 30 \
+                 -subj \"/CN={subject} $name\" 2>/dev/null; done && echo list >content && \
+             openssl cms -sign -binary -nodetach -in content -signer signer.pem -inkey signer.key \
+               -certfile other.pem -econtent_type 1.3.6.1.4.1.311.10.1 -outform DER -out {} && \
+             openssl x509 -in signer.pem -outform DER -out signer.cer",
+            catalog.display()
+        ));
+        fs::read(directory.path().join("signer.cer")).unwrap()
+    };
+    let of = |name: &str| {
+        let look = Hives::of(&Guest { ena: false, ..guest(name) }).look();
+        let choice = chosen(&look, folder.path(), Hypervisor::Nitro);
+        inject(&look, &choice, Wishes::default()).unwrap()
+    };
+    let certificate = sign("Amazon");
+    for name in ["2008r2", "2012r2"] {
+        let injection = of(name);
+        assert_eq!(bytes(&injection, "/Replant/drivers/ena.cer"), Some(&certificate[..]), "{name}");
+        let steps = steps(&injection);
+        let trusted = steps.find("-f -addstore TrustedPublisher \"{here}\\drivers\\ena.cer\"").unwrap();
+        assert!(trusted < steps.find("pnputil").unwrap(), "{steps}");
+    }
+    // Later ones do not ask, and nobody asks about Microsoft.
+    assert!(bytes(&of("2016"), "/Replant/drivers/ena.cer").is_none());
+    sign("Microsoft Windows Hardware Compatibility Publisher");
+    assert!(bytes(&of("2012r2"), "/Replant/drivers/ena.cer").is_none());
 }

@@ -109,6 +109,8 @@ fn others_read_what_was_written_and_nothing_else_differs() {
         {
             wanted.push(format!("{service}{name}"));
         }
+        wanted.push(format!("{service}SerialConsole"));
+        wanted.push(format!("{set}\\Services\\VMTools\\Start"));
         wanted.sort();
         assert_eq!(differ.into_iter().cloned().collect::<Vec<_>>(), wanted);
         let bcd = if how == "bios" { "system/Boot/BCD" } else { "system/EFI/Microsoft/Boot/BCD" };
@@ -131,7 +133,10 @@ fn others_read_what_was_written_and_nothing_else_differs() {
         let mut placed: Vec<String> =
             placed.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         placed.sort();
-        assert_eq!(placed, ["firstboot.exe", "firstboot.steps"]);
+        assert_eq!(placed, ["firstboot.exe", "firstboot.state", "firstboot.steps"]);
+        let steps = fs::read_to_string(at(&after, "windows/Replant/firstboot.steps")).unwrap();
+        let off = "bcdedit.exe\" /ems {{current} off";
+        assert!(steps.contains(off), "{steps}");
     }
 }
 

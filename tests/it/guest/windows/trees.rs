@@ -130,6 +130,9 @@ pub fn system(guest: &Guest) -> String {
     } else {
         write!(text, "[{SET}\\Control\\CriticalDeviceDatabase\\PCI#VEN_1000&DEV_0054]\n\"Service\"=\"LSI_SAS\"\n\"ClassGUID\"=\"{CLASS}\"\n\n").unwrap();
         service(&mut text, "AWSNVMe", 3, None);
+        if build >= 9200 {
+            write!(text, "[HKEY_LOCAL_MACHINE\\SYSTEM\\DriverDatabase\\DeviceIds\\PCI\\VEN_1D0F&DEV_8061]\n\"oem5.inf\"=hex:01,ff,00,00\n\n").unwrap();
+        }
     }
     if guest.ena {
         service(&mut text, "ena", 3, None);
@@ -203,8 +206,9 @@ pub fn windows(root: &Path, system: &[u8], software: &[u8]) {
     fs::write(config.join("SOFTWARE"), software).unwrap();
     let drivers = root.join("WINDOWS/System32/drivers");
     fs::create_dir_all(&drivers).unwrap();
-    for name in ["stornvme.sys", "atapi.sys", "ntfs.sys", "ena.sys"] {
-        fs::write(drivers.join(name), format!("MZ {name}")).unwrap();
+    let programs = ["stornvme", "atapi", "intelide", "pciide", "LSI_SAS", "partmgr", "ntfs", "ena"];
+    for name in programs.map(|name| format!("{name}.sys")) {
+        fs::write(drivers.join(&name), format!("MZ {name}")).unwrap();
     }
     fs::create_dir_all(root.join("Users/Public")).unwrap();
     fs::write(root.join("WINDOWS/System32/ntoskrnl.exe"), "MZ kernel").unwrap();
@@ -226,6 +230,11 @@ pub fn make(how: &str, guest: &Guest) -> Disk {
     let directory = tempfile::tempdir().unwrap();
     let (c, system_partition) = (directory.path().join("c"), directory.path().join("s"));
     windows(&c, &hive("SYSTEM", &system(guest)), &hive("SOFTWARE", &software(guest)));
+    if guest.server.build < 9600
+        && !guest.system.contains("[-HKEY_LOCAL_MACHINE\\SYSTEM\\ControlSet001\\Services\\AWSNVMe]")
+    {
+        fs::write(c.join("WINDOWS/System32/drivers/AWSNVMe.sys"), "MZ AWSNVMe.sys").unwrap();
+    }
     boot(&system_partition, how, &hive("BCD00000000", &bcd()));
     disk(how, &c, &system_partition)
 }

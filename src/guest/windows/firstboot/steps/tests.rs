@@ -1,4 +1,5 @@
 use super::*;
+use crate::guest::windows::firstboot::Ems;
 
 fn wanted(build: u32) -> FirstBoot {
     let driver = |inf: &str| Driver { inf: inf.into(), stub: Vec::new() };
@@ -26,6 +27,7 @@ fn wanted(build: u32) -> FirstBoot {
         remove: vec![crate::guest::windows::firstboot::VMWARE_TOOLS],
         disks_online: true,
         extend: Vec::new(),
+        ems: Ems { loader: true, manager: build >= WORDY_PNPUTIL },
         script: None,
         may_restart: true,
     }
@@ -64,7 +66,7 @@ fn network_and_script() {
     };
     insta::assert_snapshot!("network", list(&wanted));
     assert_eq!(
-        wanted.files().unwrap()[2],
+        wanted.files().unwrap()[3],
         PlacedFile { name: "first_boot.cmd".to_owned(), content: b"echo".to_vec() }
     );
     wanted.script = Some(Script { language: Language::PowerShell, content: Vec::new(), timeout: 0 });
@@ -111,11 +113,12 @@ fn only_a_driver_that_windows_has_loses_its_stub() {
 #[test]
 fn what_restarts_windows_comes_last_and_once() {
     let steps = wanted(7601).steps().unwrap();
-    let [.., pv, tidy] = steps.as_slice() else { panic!("too few") };
+    let [.., pv, console, tidy] = steps.as_slice() else { panic!("too few") };
     assert_eq!(
         (pv.name.as_str(), pv.restarts, pv.bounds.attempts),
-        ("install AWSPVDriverSetup.msi", true, 1)
+        ("install AWSPVDriverSetup.msi", Some("xennet"), 2)
     );
+    assert_eq!(console.name, "serial console off");
     assert_eq!((tidy.name.as_str(), &tidy.when), ("tidy up", &When::AllSucceeded));
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use replant::guest::windows::firstboot::{LAUNCHER, ServiceData, service_values};
+use replant::guest::windows::firstboot::{LAUNCHER, PROGRAM, ServiceData, service_values};
 use tempfile::TempDir;
 
 /// How long anything may take under Wine on a busy machine.
@@ -109,7 +109,7 @@ impl Wine {
         fs::write(directory.join("firstboot.state"), state).unwrap();
         fs::copy(self.drive().join("step.exe"), directory.join("step.exe")).unwrap();
         let _ = write!(self.registry, "\n[System\\\\CurrentControlSet\\\\Services\\\\{name}] 1\n");
-        for value in service_values('C') {
+        for value in service_values('C', PROGRAM) {
             let data = match &value.data {
                 ServiceData::Number(number) => format!("dword:{number:08x}"),
                 ServiceData::Text(text) => quoted(text),
