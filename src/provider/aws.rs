@@ -12,6 +12,7 @@
 //! | `preflight` | everything that is known to stand in a plan's way before anything is made |
 //! | `signed` | calls of services whose SDK would cost minutes to build: KMS |
 //! | `device` | the proof that a device is a volume (promise 1) |
+//! | `udev` | that nothing else on the access node puts a guest's disk to use |
 //! | `views` | the SDK's shapes as the trait's |
 //!
 //! Nothing but this module names the SDK. It keeps no state that a later process would need: what
@@ -40,6 +41,7 @@ mod signed;
 mod snapshots;
 mod status;
 mod tags;
+mod udev;
 mod views;
 mod volumes;
 

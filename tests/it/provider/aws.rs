@@ -14,6 +14,7 @@ mod seeds;
 mod story;
 mod stuck;
 mod suite;
+mod udev;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ pub fn spec(cloud: &Cloud) -> AwsProviderSpec {
         endpoint_url: Some(Cloud::url().to_owned()),
         device_directory: cloud.devices(),
         sysfs_directory: cloud.sysfs(),
+        udev_directory: cloud.udev(),
         ..AwsProviderSpec::default()
     }
 }
