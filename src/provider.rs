@@ -22,8 +22,8 @@ pub use types::{
     AccessNode, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, DeviceProof, Filter, ImageId,
     ImageMapping, ImageState, ImageView, InstanceId, InstanceState, InstanceTypeFacts, InstanceView,
     ModifyInstance, ModifyVolume, ProviderError, ProviderErrorKind, RegisterImage, RunInstance, SnapshotId,
-    SnapshotState, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeShape, VolumeState, VolumeView,
-    is_user_tag, user_tags,
+    SnapshotState, SnapshotView, StateReason, StatusCheck, TagMap, VolumeId, VolumeShape, VolumeState,
+    VolumeView, is_user_tag, user_tags,
 };
 
 use crate::diagnostic::Diagnostic;

@@ -2,7 +2,7 @@
 //!
 //! | file | its concern |
 //! |---|---|
-//! | `client` | region, credentials, retries: the connection, made at the first call |
+//! | `client`, `proxy` | region, credentials, retries, proxies: the connection, made at the first call |
 //! | `call` | one call: how often it was tried, and whether it may have taken effect unseen |
 //! | `errors` | EC2's error codes as kinds |
 //! | `fresh` | ids that EC2 gave and does not know everywhere yet |
@@ -36,6 +36,7 @@ mod offers;
 mod options;
 mod preflight;
 mod provider;
+mod proxy;
 mod screenshot;
 mod signed;
 mod snapshots;

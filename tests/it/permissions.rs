@@ -21,7 +21,7 @@ const BESIDE: [(&str, &str); 6] = [
 ];
 /// Actions that a plan does not try, and why ("Dry run" is a parameter of EC2's calls only, and not of
 /// all of them).
-const UNTRIED: [(&str, &str); 23] = [
+const UNTRIED: [(&str, &str); 24] = [
     ("ec2:DescribeImages", READ),
     ("ec2:DescribeInstanceAttribute", READ),
     ("ec2:DescribeInstanceCreditSpecifications", READ),
@@ -34,6 +34,7 @@ const UNTRIED: [(&str, &str); 23] = [
     ("ec2:DescribeSnapshots", READ),
     ("ec2:DescribeSubnets", READ),
     ("ec2:DescribeVolumes", READ),
+    ("ec2:GetEbsEncryptionByDefault", READ),
     ("ec2:GetConsoleScreenshot", "it is evidence only: a start without it is as good"),
     ("ec2:ModifyInstancePlacement", "EC2 has no dry run of it"),
     ("iam:PassRole", "RunInstances tries it"),

@@ -3,9 +3,12 @@
 mod calls;
 mod crash;
 mod declared;
+mod ended;
 mod families;
 mod launch;
+mod limits;
 mod preflight;
+mod proxy;
 mod refusals;
 mod restore;
 mod rivals;

@@ -1,9 +1,9 @@
-//! EC2's rules, also with throttling below the SDK and behind the decorator that makes faults.
+//! EC2's rules, also with faults below the SDK and behind the decorator that makes them.
 
 use std::sync::Arc;
 
 use replant::provider::faulty::{Faults, Faulty};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::conformance::{Subject, conforms};
 use super::super::ec2::Cloud;
@@ -11,19 +11,44 @@ use super::{subject, subject_of};
 
 conforms!(subject);
 
+/// A cloud of which some calls fail, and how: the SDK repeats them, the provider finds out what an
+/// attempt whose reply was lost has done, and nobody notices.
+fn with_faults(faults: &Value) -> Subject {
+    let cloud = Cloud::new(json!({ "delay": 0.6 }));
+    cloud.set(&json!({ "faults": faults }));
+    subject_of(cloud)
+}
+
 mod throttled {
     use super::*;
 
-    /// A sixth of all calls is refused as too many: the SDK repeats them, and nobody notices.
     fn subject() -> Subject {
-        let cloud = Cloud::new(json!({ "delay": 0.6 }));
-        cloud.set(&json!({ "faults": { "seed": 3, "throttled": 160 } }));
-        subject_of(cloud)
+        with_faults(&json!({ "seed": 3, "throttled": 160 }))
     }
 
     conforms! { subject:
         tokens_make_one_volume tokens_make_one_instance the_root_is_swapped an_image_is_launched_with_its_volumes
     }
+}
+
+mod faults_of_seed_1 {
+    use super::*;
+
+    fn subject() -> Subject {
+        with_faults(&json!({ "seed": 1, "throttled": 50, "unavailable": 50, "lost": 80 }))
+    }
+
+    conforms!(subject);
+}
+
+mod faults_of_seed_2 {
+    use super::*;
+
+    fn subject() -> Subject {
+        with_faults(&json!({ "seed": 2, "throttled": 50, "unavailable": 50, "lost": 80 }))
+    }
+
+    conforms!(subject);
 }
 
 mod behind_faulty {
