@@ -7,6 +7,7 @@ mod console;
 pub mod faulty;
 pub mod local;
 pub mod preflight;
+mod reason;
 mod slots;
 pub mod types;
 

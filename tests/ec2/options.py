@@ -49,6 +49,7 @@ def check_interfaces(cloud, call):
             held = cloud.backend.enis.get(existing)
             if held is None:
                 raise EC2Error("InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{existing}' does not exist")
+            cloud.brought.add(existing)
             if held.status == "in-use":
                 raise EC2Error("InvalidNetworkInterface.InUse", f"Interface: [{existing}] in use.")
             zones.add(held.subnet.availability_zone)

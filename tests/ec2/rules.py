@@ -68,6 +68,8 @@ class Cloud(Images, Options, Permissions, Volumes):
         self.reasons = {}
         # Images that are described only to whoever asks for deprecated ones.
         self.deprecated = set()
+        # Interfaces that were there before the instance that they are attached to.
+        self.brought = set()
         self.platform_details = "Linux/UNIX"
         self.calls = []
         # (action, token) → (parameters without what may differ, id)
@@ -599,7 +601,11 @@ class Cloud(Images, Options, Permissions, Volumes):
             self.pass_through(id, "shutting-down")
             # guide, "Delete a network interface": the primary one ends with its instance, and its
             # address is free again. moto keeps both.
-            for nic in [nic for index, nic in self.instance(id).nics.items() if int(index) == 0]:
+            nics = list(self.instance(id).nics.items())
+            for nic in [nic for _, nic in nics if nic.id in self.brought]:
+                # One that was there before is free again.
+                nic.status, nic.instance, nic.attachment_id, nic.device_index = "available", None, None, None
+            for nic in [nic for index, nic in nics if int(index) == 0 and nic.id not in self.brought]:
                 nic.subnet.del_subnet_ip(nic.private_ip_address)
                 self.backend.enis.pop(nic.id, None)
             if self.node:

@@ -23,7 +23,7 @@ const PLACES: [&str; 2] = ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_CONTAINER_C
 /// A client that goes through the environment's proxy, when it names one.
 pub(super) fn client(direct: SharedHttpClient) -> SharedHttpClient {
     let is_named = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !VARIABLES.iter().any(|name| is_named(&name)) {
+    if !VARIABLES.iter().any(is_named) {
         return direct;
     }
     let proxied = Builder::new().build_with_connector_fn(|settings, components| {
