@@ -7,6 +7,7 @@ mod console;
 pub mod faulty;
 pub mod local;
 pub mod preflight;
+mod reason;
 mod slots;
 pub mod types;
 
@@ -22,8 +23,8 @@ pub use types::{
     AccessNode, AttachmentView, ConsoleOutput, CreateSnapshot, CreateVolume, DeviceFacts, DeviceProof,
     Filter, ImageId, ImageMapping, ImageState, ImageView, InstanceId, InstanceState, InstanceTypeFacts,
     InstanceView, ModifyInstance, ModifyVolume, Protection, ProviderError, ProviderErrorKind, RegisterImage,
-    RunInstance, SnapshotId, SnapshotState, SnapshotView, StatusCheck, TagMap, VolumeId, VolumeShape,
-    VolumeState, VolumeView, is_user_tag, user_tags,
+    RunInstance, SnapshotId, SnapshotState, SnapshotView, StateReason, StatusCheck, TagMap, VolumeId,
+    VolumeShape, VolumeState, VolumeView, is_user_tag, user_tags,
 };
 
 use crate::diagnostic::Diagnostic;

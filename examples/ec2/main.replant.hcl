@@ -12,6 +12,8 @@ provider "aws" {
   default_tags = { RestoredBy = "replant" }
 }
 
+# The instance that apply runs on, as root: udev there is kept off the guests' disks by a rule in
+# /run/udev/rules.d (docs/src/access-node.md).
 access_node "dr" {
   instance_id = "self"
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Kept;
 use crate::diagnostic::Diagnostic;
 use crate::model::Address;
-use crate::provider::{ProviderError, ProviderErrorKind};
+use crate::provider::{InstanceState, ProviderError, ProviderErrorKind, StateReason};
 use crate::state::StateError;
 
 /// Why a node failed.
@@ -94,6 +94,16 @@ pub enum ApplyError {
         /// From being stopped, and not from being terminated.
         stop: bool,
     },
+    /// EC2 launched or started an instance and gave it up.
+    #[error("{instance} is {} and does not run", word(*state))]
+    Ended {
+        /// The instance.
+        instance: String,
+        /// What it is now.
+        state: InstanceState,
+        /// Why, when EC2 says.
+        reason: Option<StateReason>,
+    },
     /// A started instance did not come up.
     #[error("{instance} did not come up: {reason}")]
     Boot {
@@ -132,6 +142,7 @@ impl ApplyError {
         match self {
             Self::Provider(error) => error.is_retryable(),
             Self::Copy(error) => error.is_retryable(),
+            Self::Ended { reason: Some(reason), .. } => reason.is_retryable(),
             Self::Timeout { .. } | Self::Interrupted => true,
             _ => false,
         }
@@ -239,6 +250,20 @@ impl ApplyError {
                     ))
                     .help("then plan and apply again")
             }
+            Self::Ended { instance, state, reason } => {
+                let why = match reason {
+                    Some(reason) => format!("EC2 says: {reason}."),
+                    None => "EC2 says no reason.".to_owned(),
+                };
+                let diagnostic = Diagnostic::error("apply::instance_ended", "EC2 did not let an instance run")
+                    .detail(format!("{instance} should run and is {}. {why}", word(*state)));
+                match reason.as_ref().and_then(StateReason::advice) {
+                    Some(advice) => diagnostic.help(advice),
+                    None => diagnostic.help(format!(
+                        "look at what EC2 says of it, mend that, and apply again:\naws ec2 describe-instances --instance-ids {instance}"
+                    )),
+                }
+            }
             Self::Boot { instance, reason, evidence, kept } => {
                 let mut detail = format!("{instance}: {reason}\nThe console's last lines:\n{evidence}");
                 if let Some(console) = &kept.console {
@@ -301,6 +326,18 @@ fn copying(error: &crate::copy::CopyError) -> Diagnostic {
         _ => {}
     }
     diagnostic
+}
+
+/// A state as a person is told it.
+fn word(state: InstanceState) -> &'static str {
+    match state {
+        InstanceState::Pending => "pending",
+        InstanceState::Running => "running",
+        InstanceState::Stopping => "stopping",
+        InstanceState::Stopped => "stopped",
+        InstanceState::ShuttingDown => "shutting down",
+        InstanceState::Terminated => "terminated",
+    }
 }
 
 /// How what hangs is freed by hand ("Troubleshoot Amazon EBS volume attachment issues", "Troubleshoot

@@ -75,7 +75,11 @@ impl Context {
     pub async fn stop(&self, address: &Address, id: &InstanceId) -> Result<(), ApplyError> {
         let Some(view) = self.describe_instance(id).await? else { return Ok(()) };
         if view.state == InstanceState::Pending {
-            self.wait_for_instance(id, Some(InstanceState::Running)).await?;
+            match self.wait_for_instance(id, Some(InstanceState::Running)).await {
+                // It fell back by itself.
+                Err(ApplyError::Ended { state: InstanceState::Stopped, .. }) => return Ok(()),
+                done => done?,
+            }
         }
         if view.state != InstanceState::Stopped && view.options.disable_api_stop {
             // Set again with the instance's other attributes.

@@ -51,8 +51,19 @@ impl Context {
                     return Err(ApplyError::Boot { instance: id.to_string(), reason, evidence, kept });
                 }
                 StatusCheck::Initializing => {
-                    let state = self.describe_instance(id).await?.map(|view| view.state);
+                    let view = self.describe_even_terminated(id).await?;
+                    let state = view.as_ref().map(|view| view.state);
                     if !matches!(state, Some(InstanceState::Pending | InstanceState::Running)) {
+                        // That it ended at all, EC2 says before it says why.
+                        if let Some(view) = view
+                            && view.state_reason.as_ref().is_some_and(|reason| !reason.is_wanted())
+                        {
+                            return Err(ApplyError::Ended {
+                                instance: id.to_string(),
+                                state: view.state,
+                                reason: view.state_reason,
+                            });
+                        }
                         return Err(ApplyError::Boot {
                             instance: id.to_string(),
                             reason: "it stopped by itself".to_owned(),

@@ -100,9 +100,20 @@ impl Context {
     /// # Errors
     /// The provider's.
     pub async fn describe_instance(&self, id: &InstanceId) -> Result<Option<InstanceView>, ApplyError> {
+        let found = self.describe_even_terminated(id).await?;
+        Ok(found.filter(|view| view.state != InstanceState::Terminated))
+    }
+
+    /// An instance as it is; one that ended says why, for a while.
+    ///
+    /// # Errors
+    /// The provider's.
+    pub async fn describe_even_terminated(
+        &self,
+        id: &InstanceId,
+    ) -> Result<Option<InstanceView>, ApplyError> {
         let filter = Filter::id(id);
-        let found = retry(&self.cancel, || self.provider.instances(&filter)).await?;
-        Ok(found.into_iter().next().filter(|view| view.state != InstanceState::Terminated))
+        Ok(retry(&self.cancel, || self.provider.instances(&filter)).await?.into_iter().next())
     }
 
     /// Waits until a volume is as wanted. Right after its creation it may not exist yet.
@@ -150,7 +161,7 @@ impl Context {
     /// Waits until an instance is in a state (or gone, for `None`).
     ///
     /// # Errors
-    /// A timeout, the provider's, an interrupt; it is gone and should not be.
+    /// A timeout, the provider's, an interrupt; it ended, or fell back to stopped, and should not.
     pub async fn wait_for_instance(
         &self,
         id: &InstanceId,
@@ -159,9 +170,20 @@ impl Context {
         let mut pauses = Pauses::new(self.options.limits.instance);
         let what = wanted.map_or_else(|| format!("{id} terminated"), |state| format!("{id} {state:?}"));
         loop {
-            let state = self.describe_instance(id).await?.map(|view| view.state);
+            let view = self.describe_even_terminated(id).await?;
+            let state = view.as_ref().map(|view| view.state).filter(|is| *is != InstanceState::Terminated);
             if state == wanted {
                 return Ok(());
+            }
+            if let (Some(wanted), Some(view)) = (wanted, view)
+                && (view.state.is_ending()
+                    || (wanted, view.state) == (InstanceState::Running, InstanceState::Stopped))
+            {
+                return Err(ApplyError::Ended {
+                    instance: id.to_string(),
+                    state: view.state,
+                    reason: view.state_reason,
+                });
             }
             let last = state.map_or_else(|| "it does not exist".to_owned(), |state| format!("{state:?}"));
             pauses.pause(self, &what, &last).await?;

@@ -246,9 +246,10 @@ impl Workspace {
             access_node: evaluated.access_node_span.clone(),
         });
         let blocks = blocks.unwrap_or_default();
-        let reality = runtime
+        let mut reality = runtime
             .block_on(Reality::read(&*self.provider, state, &types, !wishes.no_refresh))
             .map_err(|error| unread(&error, &blocks))?;
+        runtime.block_on(reality.read_keys(&*self.provider, state, &specs));
         let interfaces = data::check_interfaces(&*self.provider, &specs, state, &reality.access_node.zone);
         let interfaces = runtime.block_on(interfaces).map_err(|error| unread(&error, &blocks))?;
         let (cache, inspected) =

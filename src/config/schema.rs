@@ -333,6 +333,7 @@ pub(super) static PROVIDER_AWS: Schema = Schema {
         ("boot_timeout", false),
         ("device_directory", false),
         ("sysfs_directory", false),
+        ("udev_directory", false),
     ]),
     blocks: &[ASSUME_ROLE],
     single: true,

@@ -422,6 +422,13 @@ pub struct AwsProviderSpec {
     pub device_directory: PathBuf,
     /// Where the access node's kernel says which device is which volume.
     pub sysfs_directory: PathBuf,
+    /// The runtime directory of the access node's udev.
+    #[serde(default = "udev_directory")]
+    pub udev_directory: PathBuf,
+}
+
+fn udev_directory() -> PathBuf {
+    PathBuf::from("/run/udev")
 }
 
 impl Default for AwsProviderSpec {
@@ -436,6 +443,7 @@ impl Default for AwsProviderSpec {
             boot_timeout: 600,
             device_directory: PathBuf::from("/dev"),
             sysfs_directory: PathBuf::from("/sys"),
+            udev_directory: udev_directory(),
         }
     }
 }

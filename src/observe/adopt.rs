@@ -77,7 +77,8 @@ pub fn volume(view: &VolumeView, machine: Option<&Machine>, disk: &str, started:
         volume_type: view.volume_type,
         iops: configured.map_or(view.iops, |disk| disk.iops.and(view.iops)),
         throughput: configured.map_or(view.throughput, |disk| disk.throughput.and(view.throughput)),
-        encrypted: configured.map_or(Some(view.encrypted), |disk| disk.encrypted.map(|_| view.encrypted)),
+        encrypted: configured
+            .map_or(Some(view.encrypted), |disk| disk.encrypted.map(|asked| asked && view.encrypted)),
         kms_key_id: match configured {
             Some(disk) => disk.kms_key_id.clone(),
             None => view.kms_key_id.clone(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Diagnostic;
+use crate::model::{InstanceAddress, InstanceSpec, Lookup, LookupKind};
 use crate::provider::{
     AccessNode, Filter, ImageId, ImageView, InstanceId, InstanceTypeFacts, InstanceView, Provider,
     ProviderError, SnapshotId, SnapshotView, StatusCheck, VolumeId, VolumeView,
@@ -24,6 +25,8 @@ pub struct Reality {
     pub snapshots: BTreeMap<SnapshotId, SnapshotView>,
     /// The images of the state that exist.
     pub images: BTreeMap<ImageId, ImageView>,
+    /// Keys of KMS by the aliases that the configuration or the state name them by: their ARNs.
+    pub keys: BTreeMap<String, String>,
     /// Status checks of instances whose last start failed.
     pub statuses: BTreeMap<InstanceId, StatusCheck>,
     /// Whether the views were read (`--refresh=false`: the state is believed).
@@ -55,6 +58,7 @@ impl Reality {
             instances: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             images: BTreeMap::new(),
+            keys: BTreeMap::new(),
             statuses: BTreeMap::new(),
             refreshed: refresh,
             hot_plugs: provider.hot_plugs(),
@@ -64,6 +68,41 @@ impl Reality {
             reality.refresh(provider, state).await?;
         }
         Ok(reality)
+    }
+
+    /// Asks which keys aliases stand for, where a volume of the state is to have a key of another
+    /// name than it was made with. What cannot be read stays a name.
+    pub async fn read_keys(
+        &mut self,
+        provider: &dyn Provider,
+        state: &State,
+        specs: &BTreeMap<InstanceAddress, InstanceSpec>,
+    ) {
+        let mut names = BTreeSet::new();
+        for (address, spec) in specs {
+            for disk in &spec.disks {
+                let volume = state.resources.get(&address.volume(disk.name.as_str()));
+                let (Some(Resource::Volume(volume)), Some(wanted)) = (volume, &disk.kms_key_id) else {
+                    continue;
+                };
+                if volume.kms_key_id.as_ref() != Some(wanted) {
+                    names.extend([Some(wanted), volume.kms_key_id.as_ref()].into_iter().flatten());
+                }
+            }
+        }
+        for name in names.into_iter().filter(|name| name.contains("alias/")) {
+            let lookup = Lookup {
+                kind: LookupKind::KmsKey,
+                id: Some(name.clone()),
+                filters: Vec::new(),
+                owners: Vec::new(),
+                name_regex: None,
+                most_recent: false,
+            };
+            let found = provider.lookup(&lookup).await.unwrap_or_default();
+            let arn = found.first().and_then(|key| key.attributes.get("arn")?.as_str().map(str::to_owned));
+            self.keys.extend(arn.map(|arn| (name.clone(), arn)));
+        }
     }
 
     async fn refresh(&mut self, provider: &dyn Provider, state: &State) -> Result<(), ProviderError> {

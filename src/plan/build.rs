@@ -194,6 +194,7 @@ impl<'a> Draft<'a> {
             }
             self.notes.extend(check::same_addresses(self.machines(), reality));
             self.notes.extend(check::interfaces(self.machines(), reality));
+            self.notes.extend(check::disks(self.machines(), reality));
         }
         self.notes.extend(reality.preflight.iter().cloned());
         self.notes.sort_by_place();

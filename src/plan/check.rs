@@ -416,6 +416,31 @@ pub fn interfaces<'a>(machines: impl Iterator<Item = &'a Machine>, reality: &Rea
     found
 }
 
+/// Machines with more disks than their types take. One that only stands by is no instance.
+#[must_use]
+pub fn disks<'a>(machines: impl Iterator<Item = &'a Machine>, reality: &Reality) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for machine in machines.filter(|machine| machine.spec.state != DesiredState::Standby) {
+        let options = &machine.spec.options;
+        let interfaces = options.network_interfaces.len() + usize::from(options.primary().is_none());
+        let (name, count) = (&machine.spec.instance_type, machine.disks.len());
+        let Some(facts) = reality.instance_types.get(name) else { continue };
+        let Some(most) = facts.volumes_beside(interfaces).filter(|most| count > *most) else { continue };
+        let beside = match facts.shares_limit && interfaces > 1 {
+            true => format!(" beside {interfaces} network interfaces"),
+            false => String::new(),
+        };
+        found.push(
+            Diagnostic::error("plan::too_many_disks", "More disks than the instance type takes")
+                .detail(format!("{} has {count} disks; {name} takes {most} volumes{beside}.", machine.spec.address))
+                .at(machine.spec.span("instance_type"))
+                .about(&machine.spec.address)
+                .help("choose a type that takes more volumes:\naws ec2 describe-instance-types --query \"InstanceTypes[].[InstanceType,EbsInfo.MaximumEbsAttachments]\" --output table"),
+        );
+    }
+    found
+}
+
 /// The addresses that `--target` or `--replace` names and nobody knows.
 #[must_use]
 pub fn unknown_addresses<T: std::fmt::Display + Ord>(

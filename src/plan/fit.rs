@@ -63,6 +63,7 @@ pub fn any(hypervisor: Hypervisor, guest: Architecture) -> InstanceTypeFacts {
         memory: 0,
         max_volumes: None,
         max_interfaces: None,
+        shares_limit: false,
         ebs_bandwidth: None,
     }
 }
@@ -306,6 +307,7 @@ mod tests {
             memory: 4096,
             max_volumes: None,
             max_interfaces: None,
+            shares_limit: false,
             ebs_bandwidth: None,
         }
     }

@@ -1,6 +1,6 @@
 //! What happens to one volume.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::attachment;
 use super::attributes::{Table, drift};
@@ -162,7 +162,9 @@ fn refreshed(
         // What a volume has for the write is no drift.
         iops: if volume.raised { volume.iops } else { volume.iops.and(view.iops) },
         throughput: if volume.raised { volume.throughput } else { volume.throughput.and(view.throughput) },
-        encrypted: volume.encrypted.map(|_| view.encrypted),
+        // Encryption never changes: what was not to be encrypted and is, is so because the account
+        // encrypts by default, and a new volume would be too.
+        encrypted: volume.encrypted.map(|asked| asked && view.encrypted),
         delete_on_termination: fate.unwrap_or(volume.delete_on_termination),
         tags: user_tags(&view.tags),
         ..volume.clone()
@@ -176,6 +178,16 @@ pub fn of_state<'a>(state: &'a State, address: &Address) -> Option<&'a VolumeRes
         Some(Resource::Volume(volume)) => Some(volume),
         _ => None,
     }
+}
+
+/// Whether two names are those of one key ("KeyId", KMS API Reference: a key's id, its ARN, an alias
+/// or the alias's ARN). `keys`: which key an alias stands for.
+fn is_same_key(one: &str, other: &str, keys: &BTreeMap<String, String>) -> bool {
+    let id = |name: &str| {
+        let key = keys.get(name).map_or(name, String::as_str);
+        key.split_once(":key/").map_or(key, |(_, id)| id).to_owned()
+    };
+    id(one) == id(other)
 }
 
 pub(super) fn is_alive(view: &VolumeView) -> bool {
@@ -256,7 +268,7 @@ fn create(
         after.set("restore_iops", Some(raised.iops));
         after.set("restore_throughput", Some(raised.throughput));
         notes.push(
-            "its performance is raised for the write and lowered afterwards; EC2 takes few changes of a volume a day"
+            "its performance is raised for the write and lowered afterwards; EBS changes a volume up to four times in any 24 hours"
                 .to_owned(),
         );
     }
@@ -343,14 +355,29 @@ impl Existing<'_> {
 
     /// What was left to EC2 has no "before"; saying now what it already is changes nothing.
     fn said_as_is(&self, now: &VolumeResource) -> VolumeResource {
-        let Some(view) = self.view.filter(|_| !now.raised) else { return now.clone() };
+        let kms_key_id = self.key_as_is(now);
+        let Some(view) = self.view.filter(|_| !now.raised) else {
+            return VolumeResource { kms_key_id, ..now.clone() };
+        };
         let is = |recorded: Option<u32>, wanted: Option<u32>, has: Option<u32>| {
             recorded.or_else(|| wanted.filter(|wanted| has == Some(*wanted)))
         };
         VolumeResource {
             iops: is(now.iops, self.plan.iops, view.iops),
             throughput: is(now.throughput, self.plan.throughput, view.throughput),
+            kms_key_id,
             ..now.clone()
+        }
+    }
+
+    /// The recorded key, under the name that is wanted now when that names the same key: by its
+    /// id, its ARN or an alias.
+    fn key_as_is(&self, now: &VolumeResource) -> Option<String> {
+        let is = self.view.and_then(|view| view.kms_key_id.as_ref()).or(now.kms_key_id.as_ref());
+        let keys = &self.around.reality.keys;
+        match (&self.plan.kms_key_id, is, &now.kms_key_id) {
+            (Some(wanted), Some(is), _) if is_same_key(wanted, is, keys) => Some(wanted.clone()),
+            (_, _, recorded) => recorded.clone(),
         }
     }
 

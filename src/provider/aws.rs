@@ -2,7 +2,7 @@
 //!
 //! | file | its concern |
 //! |---|---|
-//! | `client` | region, credentials, retries: the connection, made at the first call |
+//! | `client`, `proxy` | region, credentials, retries, proxies: the connection, made at the first call |
 //! | `call` | one call: how often it was tried, and whether it may have taken effect unseen |
 //! | `errors` | EC2's error codes as kinds |
 //! | `fresh` | ids that EC2 gave and does not know everywhere yet |
@@ -12,6 +12,7 @@
 //! | `preflight` | everything that is known to stand in a plan's way before anything is made |
 //! | `signed` | calls of services whose SDK would cost minutes to build: KMS |
 //! | `device` | the proof that a device is a volume (promise 1) |
+//! | `udev` | that nothing else on the access node puts a guest's disk to use |
 //! | `views` | the SDK's shapes as the trait's |
 //!
 //! Nothing but this module names the SDK. It keeps no state that a later process would need: what
@@ -36,11 +37,13 @@ mod options;
 mod preflight;
 mod profile;
 mod provider;
+mod proxy;
 mod screenshot;
 mod signed;
 mod snapshots;
 mod status;
 mod tags;
+mod udev;
 mod views;
 mod volumes;
 

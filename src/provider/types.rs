@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::reason::StateReason;
 use crate::model::{
     Architecture, BootMode, ClientToken, CpuCredits, Digest, FileNode, Hypervisor, InstanceOptions,
     MetadataOptions, PlacementSpec, VolumeType,
@@ -245,8 +246,21 @@ pub struct InstanceTypeFacts {
     /// The most network interfaces, when that is known.
     #[serde(default)]
     pub max_interfaces: Option<u32>,
+    /// Whether each further network interface takes the place of a volume ("Amazon EBS volume limits
+    /// for Amazon EC2 instances": shared limits of Nitro types).
+    #[serde(default)]
+    pub shares_limit: bool,
     /// EBS bandwidth in MiB/s that it can always have, when it is known.
     pub ebs_bandwidth: Option<u32>,
+}
+
+impl InstanceTypeFacts {
+    /// The most volumes beside this many network interfaces, when that is known.
+    #[must_use]
+    pub fn volumes_beside(&self, interfaces: usize) -> Option<usize> {
+        let further = if self.shares_limit { interfaces.saturating_sub(1) } else { 0 };
+        self.max_volumes.map(|most| (most as usize).saturating_sub(further))
+    }
 }
 
 /// CreateVolume.
@@ -546,6 +560,9 @@ pub struct InstanceView {
     pub iam_instance_profile: Option<String>,
     /// Its state.
     pub state: InstanceState,
+    /// Why it last changed, when EC2 says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_reason: Option<StateReason>,
     /// The device name of its root.
     pub root_device: String,
     /// Device name to attached volume.

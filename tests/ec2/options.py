@@ -2,6 +2,7 @@
 CPU credits, protection from stops."""
 
 import ipaddress
+import re
 
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 
@@ -48,6 +49,7 @@ def check_interfaces(cloud, call):
             held = cloud.backend.enis.get(existing)
             if held is None:
                 raise EC2Error("InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{existing}' does not exist")
+            cloud.brought.add(existing)
             if held.status == "in-use":
                 raise EC2Error("InvalidNetworkInterface.InUse", f"Interface: [{existing}] in use.")
             zones.add(held.subnet.availability_zone)
@@ -66,6 +68,11 @@ def check_interfaces(cloud, call):
                            f"Address {address} does not fall within the subnet's address range")
     if len(zones) > 1:
         raise EC2Error("InvalidParameterCombination", "All network interfaces must be in one zone")
+    # Seen on EC2 (kubernetes-sigs/cluster-api-provider-aws, issue 5594).
+    tagged = {value for name, value in call.params.items() if re.fullmatch(r"TagSpecification\.\d+\.ResourceType", name)}
+    if "network-interface" in tagged and all("NetworkInterfaceId" in interface for interface in found):
+        raise EC2Error("InvalidParameterValue", "You cannot specify tags for network interfaces if there are no "
+                       "network interfaces being created by the request")
     call.params.pop("Placement.AvailabilityZone", None)
     return True
 

@@ -63,6 +63,14 @@ class Cloud(Images, Options, Permissions, Profiles, Volumes):
         self.impaired, self.ebs_impaired = set(), set()
         self.console = CONSOLE
         self.screenshot = True
+        # What launches and starts come to: {"launch" | "start": {"code", "message"}}.
+        self.fails = {}
+        # instance → why its state changed
+        self.reasons = {}
+        # Images that are described only to whoever asks for deprecated ones.
+        self.deprecated = set()
+        # Interfaces that were there before the instance that they are attached to.
+        self.brought = set()
         self.platform_details = "Linux/UNIX"
         self.calls = []
         # (action, token) → (parameters without what may differ, id)
@@ -214,6 +222,9 @@ class Cloud(Images, Options, Permissions, Profiles, Volumes):
             return self.described("CreateVolume", made)
         self.check_zone(call.get("AvailabilityZone"))
         self.check_tags(call.tags("TagSpecification.1.Tag"))
+        if self.backend.ebs_encryption_by_default:
+            # EBS, "Enable EBS encryption by default": whatever is asked for.
+            call.params["Encrypted"] = "true"
         kind = call.get("VolumeType", "gp2")
         self.check_shape(kind, int(call.get("Size", 0)), self.number(call, "Iops"), self.number(call, "Throughput"))
         return None
@@ -248,7 +259,11 @@ class Cloud(Images, Options, Permissions, Profiles, Volumes):
             raise EC2Error("InvalidDevice.InUse",
                            f"Invalid value '{device}' for unixDevice. Attachment point {device} is already in use")
         # guide, "Amazon EBS volume limits for Amazon EC2 instances": by type; 39 on Xen.
-        most = self.type(instance.instance_type).get("EbsInfo", {}).get("MaximumEbsAttachments") or 39
+        info = self.type(instance.instance_type)
+        most = info.get("EbsInfo", {}).get("MaximumEbsAttachments") or 39
+        if info["Hypervisor"] == "nitro" and info["EbsInfo"].get("AttachmentLimitType") == "shared":
+            # The first interface and instance stores are counted in it (seen: 26 for m5d.large).
+            most -= max(len(instance.nics) - 1, 0)
         if len(holding) >= most:
             raise EC2Error("AttachmentLimitExceeded", f"{instance.id} has {len(holding)} volumes attached")
         return None
@@ -557,6 +572,13 @@ class Cloud(Images, Options, Permissions, Profiles, Volumes):
         self.checking[id] = self._until() + self.delay
         self.remember(call, id)
         self.begun(id)
+        if "launch" in self.fails:
+            # guide, "Troubleshoot Amazon EC2 instance launch issues": from pending to terminated.
+            self.reasons[id] = self.fails["launch"]
+            for block in instance.block_device_mapping.values():
+                if self.node:
+                    self.node.delete(block.volume_id)
+            self.ask("TerminateInstances", {"InstanceId.1": id})
         # The mapping is filled in while the instance is launched.
         wire.remove(item, "blockDeviceMapping")
 
@@ -565,6 +587,11 @@ class Cloud(Images, Options, Permissions, Profiles, Volumes):
             for id in call.list("InstanceId"):
                 self.instance(id).launch_time = utcnow()
                 self.pass_through(id, "pending")
+                self.reasons.pop(id, None)
+                if "start" in self.fails:
+                    # EBS, "Troubleshoot key access": from pending back to stopped.
+                    self.reasons[id] = self.fails["start"]
+                    self.ask("StopInstances", {"InstanceId.1": id})
                 self.checking[id] = self._until() + self.delay
 
     def after_StopInstances(self, call, root):
@@ -577,7 +604,11 @@ class Cloud(Images, Options, Permissions, Profiles, Volumes):
             self.pass_through(id, "shutting-down")
             # guide, "Delete a network interface": the primary one ends with its instance, and its
             # address is free again. moto keeps both.
-            for nic in [nic for index, nic in self.instance(id).nics.items() if int(index) == 0]:
+            nics = list(self.instance(id).nics.items())
+            for nic in [nic for _, nic in nics if nic.id in self.brought]:
+                # One that was there before is free again.
+                nic.status, nic.instance, nic.attachment_id, nic.device_index = "available", None, None, None
+            for nic in [nic for index, nic in nics if int(index) == 0 and nic.id not in self.brought]:
                 nic.subnet.del_subnet_ip(nic.private_ip_address)
                 self.backend.enis.pop(nic.id, None)
             if self.node:
@@ -624,7 +655,14 @@ class Cloud(Images, Options, Permissions, Profiles, Volumes):
             if call.get("Owner.1") == "self" and wire.text(item, "ownerId") != self.account:
                 parent.remove(item)
             wire.set_text(item, "status", self.state(id, wire.text(item, "status") or "completed"))
-        for item in wire.items(root, "imagesSet")[0]:
+        images, parent = wire.items(root, "imagesSet")
+        for item in images:
+            # API, DescribeImages: IncludeDeprecated.
+            if wire.text(item, "imageId") in self.deprecated:
+                wire.set_text(item, "deprecationTime", "2026-06-30T00:00:00.000Z")
+                if call.get("IncludeDeprecated") != "true":
+                    parent.remove(item)
+                    continue
             self.lay_over_image(item)
         for item in wire.items(root, "instanceStatusSet")[0]:
             self.lay_over_status(item)
@@ -657,6 +695,10 @@ class Cloud(Images, Options, Permissions, Profiles, Volumes):
         wire.set_text(item, "currentInstanceBootMode", self.boot_mode(instance))
         options.lay_over(self, item, instance.id)
         self.lay_over_profile(item, instance.id)
+        reason = self.reasons.get(instance.id)
+        if reason and state in ("stopped", "terminated"):
+            wire.set_text(item, "stateReason/code", reason["code"])
+            wire.set_text(item, "stateReason/message", reason["message"])
         # A volume on its way out is still described.
         if state != "terminated":
             described = {wire.text(entry, "deviceName") for entry in wire.items(item, "blockDeviceMapping")[0]}

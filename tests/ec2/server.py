@@ -22,6 +22,8 @@ PUT  /_cloud/KEY        makes the cloud of an access key, or changes its setting
     console     what consoles show
     screenshot  whether there are screenshots
     platform_details  of images that are registered
+    fails       what launches and starts come to: {"launch" | "start": {"code", "message"}}
+    deprecated  ids of images that are deprecated
     denied      IAM's actions that the caller may not do, as "ec2:AttachVolume"
     conditions  whether the caller's policy has conditions on tags, which what does not exist never meets
     profiles    instance profiles that there are
@@ -177,7 +179,8 @@ class Server:
             cloud.denied = set(settings.get("denied", cloud.denied))
             if "surprise" in settings:
                 cloud.node.surprise = settings["surprise"]
-            for name in ("console", "screenshot", "platform_details"):
+            cloud.deprecated = set(settings.get("deprecated", cloud.deprecated))
+            for name in ("console", "screenshot", "platform_details", "fails"):
                 setattr(cloud, name, settings.get(name, getattr(cloud, name)))
             for id, name in settings.get("associate", {}).items():
                 cloud.associate(id, f"arn:aws:iam::{cloud.account}:instance-profile/{name}")

@@ -21,7 +21,7 @@ const BESIDE: [(&str, &str); 6] = [
 ];
 /// Actions that a plan does not try, and why ("Dry run" is a parameter of EC2's calls only, and not of
 /// all of them).
-const UNTRIED: [(&str, &str); 27] = [
+const UNTRIED: [(&str, &str); 28] = [
     ("ec2:AssociateIamInstanceProfile", PROFILE),
     ("ec2:DescribeIamInstanceProfileAssociations", PROFILE),
     ("ec2:DescribeImages", READ),
@@ -37,6 +37,7 @@ const UNTRIED: [(&str, &str); 27] = [
     ("ec2:DescribeSubnets", READ),
     ("ec2:DescribeVolumes", READ),
     ("ec2:DisassociateIamInstanceProfile", PROFILE),
+    ("ec2:GetEbsEncryptionByDefault", READ),
     ("ec2:GetConsoleScreenshot", "it is evidence only: a start without it is as good"),
     ("ec2:ModifyInstancePlacement", "EC2 has no dry run of it"),
     ("ec2:ReplaceIamInstanceProfileAssociation", PROFILE),

@@ -54,9 +54,11 @@ pub(super) fn provider(evaluator: &Evaluator<'_>, block: &Block, sink: &mut Sink
     if let Some(seconds) = decoder.whole("boot_timeout", 1, 86_400, " seconds") {
         spec.boot_timeout = seconds;
     }
-    for (name, directory) in
-        [("device_directory", &mut spec.device_directory), ("sysfs_directory", &mut spec.sysfs_directory)]
-    {
+    for (name, directory) in [
+        ("device_directory", &mut spec.device_directory),
+        ("sysfs_directory", &mut spec.sysfs_directory),
+        ("udev_directory", &mut spec.udev_directory),
+    ] {
         if let Some((path, _)) = decoder.string(name) {
             *directory = evaluator.directory.join(PathBuf::from(path));
         }

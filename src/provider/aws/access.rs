@@ -20,7 +20,7 @@ pub(super) struct Node {
     pub(super) is_windows: bool,
     /// Volumes that are attached to it now.
     pub(super) attached: usize,
-    /// The most that its type takes, when EC2 says.
+    /// The most that its type takes beside the node's network interfaces, when EC2 says.
     pub(super) most: Option<u32>,
 }
 
@@ -56,7 +56,9 @@ impl Cloud {
         let types = self.instance_types(&BTreeSet::from([view.instance_type.clone()])).await?;
         let facts = types.get(&view.instance_type);
         let hypervisor = facts.map_or(Hypervisor::Nitro, |facts| facts.hypervisor);
-        let most = facts.and_then(|facts| facts.max_volumes);
+        let interfaces = found.network_interfaces().len();
+        let most = facts.and_then(|facts| facts.volumes_beside(interfaces));
+        let most = most.and_then(|most| u32::try_from(most).ok());
         let taken: BTreeSet<String> = view.volumes.keys().filter_map(|device| slots::slot(device)).collect();
         let attached = view.volumes.len();
         Ok(Node {

@@ -17,16 +17,23 @@ use crate::provider::types::{InstanceTypeFacts, ProviderError, ProviderErrorKind
 const LINUX_OWNERS: [&str; 3] = ["amazon", "136693071363", "099720109477"];
 
 /// Names in the order of preference: small, without a price of their own, of long support. Amazon
-/// Linux 2 asks for no boot mode, which the newer ones do.
+/// Linux 2 asks for no boot mode, which the newer ones do: so do the old ones at the end, which are
+/// for guests that boot by BIOS on types that have UEFI too. That nobody maintains them any more is
+/// no matter, since nothing of them is ever run but the start of a stub without the guest's data.
 const LINUX: &[&str] = &[
     "al2023-ami-2023.*-kernel-*",
     "al2023-ami-minimal-2023.*-kernel-*",
     "amzn2-ami-kernel-5.10-hvm-2.0.*-gp2",
     "amzn2-ami-hvm-2.0.*-gp2",
+    "amzn2-ami-minimal-hvm-2.0.*",
     "debian-13-*",
     "debian-12-*",
+    "debian-11-*",
+    "debian-10-*",
     "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-*-server-*",
     "ubuntu/images/hvm-ssd/ubuntu-focal-20.04-*-server-*",
+    "ubuntu/images/hvm-ssd/ubuntu-bionic-18.04-*-server-*",
+    "amzn-ami-hvm-2018.03.*",
 ];
 
 /// Windows images ask for a boot mode by their names: `TPM-` for UEFI, and from 2025 on all.
@@ -88,6 +95,13 @@ impl<'a> Wanted<'a> {
         if image.root_device_type().is_some_and(|kind| *kind != sdk::DeviceType::Ebs) {
             found.push("has no EBS root volume that could be swapped".to_owned());
         }
+        let further = further_volumes(image);
+        if !further.is_empty() {
+            found.push(format!(
+                "brings further volumes along ({}), which would stand in the way of the restored ones",
+                further.join(", ")
+            ));
+        }
         if image.virtualization_type().is_some_and(|kind| *kind != sdk::VirtualizationType::Hvm) {
             found.push("is paravirtual, and restored guests are HVM".to_owned());
         }
@@ -135,14 +149,24 @@ impl Cloud {
         let (owners, names) =
             if wanted.windows { (&LINUX_OWNERS[..1], WINDOWS) } else { (&LINUX_OWNERS[..], LINUX) };
         let architecture = wanted.architecture();
-        let key = format!("{architecture} {} {}", request.boot_mode.as_str(), wanted.windows);
-        let images = self.public_images(&key, owners, names, architecture, wanted.windows).await?;
-        choose(&images, names, &wanted).ok_or_else(|| none_fits(request, architecture))
+        // Deprecated images can be launched, and are shown to whoever asks for them: the stub takes
+        // one where no other fits.
+        for deprecated in [false, true] {
+            let key =
+                format!("{architecture} {} {} {deprecated}", request.boot_mode.as_str(), wanted.windows);
+            let images =
+                self.public_images(&key, owners, names, architecture, wanted.windows, deprecated).await?;
+            if let Some(id) = choose(&images, names, &wanted) {
+                return Ok(id);
+            }
+        }
+        Err(none_fits(request, architecture))
     }
 
     /// The images of these ids that there are.
     pub(super) async fn images_of(&self, ids: Vec<String>) -> Result<Vec<sdk::Image>, ProviderError> {
-        let call = self.ec2().await?.describe_images();
+        // One that is named is named, deprecated or not.
+        let call = self.ec2().await?.describe_images().include_deprecated(true);
         let by_id = sdk::Filter::builder().name("image-id").set_values(Some(ids)).build();
         Ok(send!("DescribeImages", call.filters(by_id))?.images.unwrap_or_default())
     }
@@ -154,6 +178,7 @@ impl Cloud {
         names: &[&str],
         architecture: &str,
         windows: bool,
+        deprecated: bool,
     ) -> Result<Vec<sdk::Image>, ProviderError> {
         if let Some(images) = self.known(|known| known.images.get(key).cloned()) {
             return Ok(images);
@@ -172,10 +197,20 @@ impl Cloud {
         }
         let owners: Vec<String> = owners.iter().map(|owner| (*owner).to_owned()).collect();
         let call = ec2.describe_images().set_owners(Some(owners)).set_filters(Some(filters));
+        let call = call.set_include_deprecated(deprecated.then_some(true));
         let found = pages!("DescribeImages", call.max_results(PAGE), images);
         self.known(|known| known.images.insert(key.to_owned(), found.clone()));
         Ok(found)
     }
+}
+
+/// Device names of an image's volumes beside its root: a stub would bring them along, and the swap
+/// takes no volume off an instance that is neither its root nor the state's.
+fn further_volumes(image: &sdk::Image) -> Vec<&str> {
+    let root = image.root_device_name();
+    let volumes = image.block_device_mappings().iter().filter(|mapping| mapping.ebs().is_some());
+    let names = volumes.filter_map(sdk::BlockDeviceMapping::device_name);
+    names.filter(|name| Some(*name) != root).collect()
 }
 
 /// The newest image of the name that is preferred and fits.
@@ -187,7 +222,7 @@ fn choose(images: &[sdk::Image], names: &[&str], wanted: &Wanted<'_>) -> Option<
             .filter(|image| {
                 wanted.windows == is_windows(image.platform().map_or("", sdk::PlatformValues::as_str))
             })
-            .filter(|image| wanted.boots(image))
+            .filter(|image| wanted.boots(image) && further_volumes(image).is_empty())
             .max_by_key(|image| (image.creation_date(), image.image_id()))
             .and_then(|image| image.image_id().map(str::to_owned))
     })
@@ -245,6 +280,7 @@ mod tests {
             memory: 8192,
             max_volumes: None,
             max_interfaces: None,
+            shares_limit: false,
             ebs_bandwidth: None,
         }
     }
@@ -277,6 +313,37 @@ mod tests {
         assert_eq!(chosen(BootMode::LegacyBios, &both, &images[4..]), None);
         let windows = Wanted { is_arm: false, boot_mode: BootMode::Uefi, windows: true, facts: None };
         assert_eq!(choose(&images, LINUX, &windows), None);
+    }
+
+    #[test]
+    fn an_image_with_further_volumes_is_no_base() {
+        let disk = |name: &str| {
+            let ebs = sdk::EbsBlockDevice::builder().volume_size(8).build();
+            sdk::BlockDeviceMapping::builder().device_name(name).ebs(ebs).build()
+        };
+        let store =
+            sdk::BlockDeviceMapping::builder().device_name("/dev/sdc").virtual_name("ephemeral0").build();
+        let named = |id: &str, name: &str, disks: Vec<sdk::BlockDeviceMapping>| {
+            sdk::Image::builder()
+                .image_id(id)
+                .name(name)
+                .architecture(sdk::ArchitectureValues::X8664)
+                .ena_support(true)
+                .root_device_name("/dev/xvda")
+                .set_block_device_mappings(Some(disks))
+                .build()
+        };
+        let images = [
+            named("ami-1", "amzn2-ami-hvm-2.0.2-x86_64-gp2", vec![disk("/dev/xvda"), disk("/dev/sdb")]),
+            named("ami-2", "amzn2-ami-hvm-2.0.1-x86_64-gp2", vec![disk("/dev/xvda"), store]),
+        ];
+        let both = facts(&[BootMode::LegacyBios, BootMode::Uefi]);
+        let wanted =
+            Wanted { is_arm: false, boot_mode: BootMode::LegacyBios, windows: false, facts: Some(&both) };
+        assert_eq!(choose(&images, LINUX, &wanted).as_deref(), Some("ami-2"));
+        assert_eq!(wanted.misfits(&images[1], true), Vec::<String>::new());
+        let said = wanted.misfits(&images[0], true).join("; ");
+        assert!(said.contains("(/dev/sdb)"), "{said}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ impl Cloud {
         device: &str,
     ) -> Result<(), ProviderError> {
         self.check_device(instance, device).await?;
+        self.keep_udev_off(id, instance, device).await;
         let ec2 = self.ec2().await?;
         let call = ec2.attach_volume().volume_id(&id.0).instance_id(&instance.0).device(device);
         let attached = self

@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 
 use super::errors;
 use super::fresh::Fresh;
+use super::proxy;
 use crate::model::waiting::Wait;
 use crate::model::{AccessNodeSpec, AwsProviderSpec, CpuCredits};
 use crate::provider::types::{InstanceId, InstanceTypeFacts, ProviderError};
@@ -119,7 +120,7 @@ impl Cloud {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client())
+            .http_client(proxy::client(http_client()))
             .retry_config(retries)
             .timeout_config(timeouts);
         if let Ok(name) = AppName::new(concat!("replant-", env!("CARGO_PKG_VERSION"))) {
@@ -174,7 +175,7 @@ impl Cloud {
     }
 }
 
-/// HTTPS with the TLS that images from the web use, and the system's certificates.
+/// HTTPS with the TLS that images from the web use, and the system's certificates; past every proxy.
 pub(super) fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https()
 }

@@ -19,9 +19,11 @@ use crate::provider::slots;
 use crate::provider::types::{DeviceFacts, DeviceProof, ProviderError, ProviderErrorKind, VolumeId};
 
 /// EBS's model, which NVMe pads with blanks.
-const MODEL: &str = "Amazon Elastic Block Store";
+pub(super) const MODEL: &str = "Amazon Elastic Block Store";
 /// For the kernel to show a volume that EC2 calls attached (seconds; more on a busy machine).
 const APPEARS: Duration = Duration::from_secs(60);
+/// What to do about a disk that is in use.
+const HELD: &str = "the access node has put the guest's disk to use (LVM, md or multipath), as it does with a disk that it finds when it starts: stop that, as in\nvgchange --activate n VOLUME_GROUP\nor\nmdadm --stop /dev/md127\nand apply again";
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -50,6 +52,8 @@ enum Doubt {
     NotThere(String),
     /// It never will be this one.
     Wrong(String),
+    /// It is the one, and this machine has put it to use.
+    Held(String),
 }
 
 impl Cloud {
@@ -93,15 +97,28 @@ impl Cloud {
             )));
         }
         let wanted = Wanted { id: id.clone(), slot, hypervisor, size: view.size.saturating_mul(GIB) };
+        // After a restart of the access node, whose rules are gone.
+        let mut is_new = self.keep_udev_off(id, &node, &wanted.slot).await;
         let places =
             Places { devices: self.spec.device_directory.clone(), sysfs: self.spec.sysfs_directory.clone() };
         loop {
             let (asked, looked) = (wanted.clone(), places.clone());
             let found = tokio::task::spawn_blocking(move || find(&looked, &asked)).await;
             match found.map_err(|error| refused(error.to_string()))? {
+                Ok(facts) if is_new => {
+                    is_new = false;
+                    let udev = self.udev();
+                    // Held or not, the next look says.
+                    let _ = tokio::task::spawn_blocking(move || udev.look_again(&facts.path)).await;
+                }
                 Ok(facts) => return Ok(facts),
                 Err(Doubt::NotThere(_)) if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
                 Err(Doubt::NotThere(why) | Doubt::Wrong(why)) => return Err(refused(why)),
+                Err(Doubt::Held(why)) => {
+                    let mut error = refused(why);
+                    error.help = Some(HELD);
+                    return Err(error);
+                }
             }
         }
     }
@@ -111,11 +128,16 @@ impl Cloud {
     pub(super) async fn is_released(&self, id: &VolumeId) -> Result<bool, ProviderError> {
         let (sysfs, serial) = (self.spec.sysfs_directory.clone(), serial_of(id));
         let found = tokio::task::spawn_blocking(move || with_serial(&sysfs, &serial)).await;
-        Ok(found.is_ok_and(|found| found.is_ok_and(|names| names.is_empty())))
+        let is_gone = found.is_ok_and(|found| found.is_ok_and(|names| names.is_empty()));
+        if is_gone {
+            self.release_udev(id).await;
+        }
+        Ok(is_gone)
     }
 }
 
-fn serial_of(id: &VolumeId) -> String {
+/// A volume's serial number: its id without the dash.
+pub(super) fn serial_of(id: &VolumeId) -> String {
     id.0.replacen('-', "", 1)
 }
 
@@ -156,7 +178,7 @@ fn find(places: &Places, wanted: &Wanted) -> Result<DeviceFacts, Doubt> {
         return Err(wrong(format!("has {size} bytes, the volume {}", wanted.size)));
     }
     if let Some((held, holder)) = holder(&places.sysfs.join("block").join(&name)) {
-        return Err(wrong(format!("is in use: {holder} is built on {held}")));
+        return Err(Doubt::Held(format!("{shown} is in use: {holder} is built on {held}")));
     }
     let node = FileNode::of(&facts);
     Ok(DeviceFacts { volume_id: wanted.id.clone(), path, size, is_file, node, proof: Some(proof) })
@@ -215,7 +237,7 @@ fn by_serial(sysfs: &Path, id: &VolumeId) -> Result<(String, DeviceProof), Doubt
 }
 
 /// Names of block devices with this serial number.
-fn with_serial(sysfs: &Path, serial: &str) -> io::Result<Vec<String>> {
+pub(super) fn with_serial(sysfs: &Path, serial: &str) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     let entries = match fs::read_dir(sysfs.join("block")) {
         Ok(entries) => entries,
@@ -285,7 +307,7 @@ mod tests {
 
         fn refusal(&self, hypervisor: Hypervisor) -> String {
             match self.find(hypervisor).unwrap_err() {
-                Doubt::Wrong(why) => why,
+                Doubt::Wrong(why) | Doubt::Held(why) => why,
                 Doubt::NotThere(why) => panic!("only missing: {why}"),
             }
         }

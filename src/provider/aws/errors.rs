@@ -156,7 +156,7 @@ pub(super) fn help(code: &str) -> Option<&'static str> {
             "raise the quota in Service Quotas (EC2 or EBS), then apply again"
         }
         "VolumeModificationRateExceeded" => {
-            "EBS takes few changes of one volume a day; apply again when the time is over that it names"
+            "EBS changes a volume up to four times in any 24 hours; apply again when the time is over that it names"
         }
         "IncorrectModificationState" => {
             "EBS still works on an earlier change of this volume; apply again when it is completed:\naws ec2 describe-volumes-modifications"

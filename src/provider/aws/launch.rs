@@ -102,7 +102,12 @@ pub(super) fn stub(
     request: &RunInstance,
     image: &str,
 ) -> RunInstancesFluentBuilder {
-    let tags = TAGGED.into_iter().filter_map(|kind| views::tag_specification(kind, &request.tags)).collect();
+    let makes_interfaces = options::makes_interfaces(request);
+    let tags = TAGGED
+        .into_iter()
+        .filter(|kind| *kind != sdk::ResourceType::NetworkInterface || makes_interfaces)
+        .filter_map(|kind| views::tag_specification(kind, &request.tags))
+        .collect();
     let mut call = options::launched(call, request)
         .client_token(&request.token.0)
         .image_id(image)

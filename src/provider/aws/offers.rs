@@ -74,9 +74,12 @@ fn facts(info: &sdk::InstanceTypeInfo) -> Option<InstanceTypeFacts> {
         ena_required: matches!(ena, Some(sdk::EnaSupport::Required)),
         vcpus: info.v_cpu_info().and_then(|cpus| u32::try_from(cpus.default_v_cpus()?).ok()).unwrap_or(0),
         memory: info.memory_info().and_then(|memory| u64::try_from(memory.size_in_mib()?).ok()).unwrap_or(0),
-        // Where network interfaces take from the same limit, EC2 has counted the first (seen: 27 for the
-        // types that the documentation gives 28 attachments).
+        // Where network interfaces and instance stores take from the same limit, EC2 has counted the
+        // first interface and the stores (seen: 27 for the types that the documentation gives 28
+        // attachments, 26 for m5d.large with one store, 19 for i3en.24xlarge with eight).
         max_volumes: ebs.and_then(|ebs| u32::try_from(ebs.maximum_ebs_attachments()?).ok()),
+        shares_limit: hypervisor == Hypervisor::Nitro
+            && ebs.and_then(sdk::EbsInfo::attachment_limit_type) == Some(&sdk::AttachmentLimitType::Shared),
         max_interfaces: info
             .network_info()
             .and_then(sdk::NetworkInfo::maximum_network_interfaces)

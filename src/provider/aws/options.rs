@@ -91,6 +91,15 @@ pub(super) fn launched(
     call
 }
 
+/// Whether a launch makes an interface. EC2 takes no tags for interfaces where it makes none ("You
+/// cannot specify tags for network interfaces if there are no network interfaces being created by
+/// the request").
+pub(super) fn makes_interfaces(request: &RunInstance) -> bool {
+    let options = &request.options;
+    let is_new = |interface: &InterfaceSpec| interface.network_interface_id.is_none();
+    options.primary().is_none_or(is_new) || options.network_interfaces.iter().any(is_new)
+}
+
 /// Every interface, the primary one first, which is as the instance itself says.
 fn interfaces(request: &RunInstance) -> Vec<sdk::InstanceNetworkInterfaceSpecification> {
     let own = InterfaceSpec { delete_on_termination: true, ..InterfaceSpec::default() };

@@ -10,6 +10,7 @@ use aws_sdk_ec2::config::http::{HttpRequest, HttpResponse};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_types::body::SdkBody;
@@ -48,7 +49,10 @@ impl Cloud {
             .unwrap_or_else(|| endpoint(service, connection.region.as_ref()));
         let call = Call { connection, service, target, operation, url: &url, body: body.to_string() };
         // Made for each call: there are one or two of them in a plan.
-        let connector = Connector::builder().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build();
+        let connector = Connector::builder()
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .build();
         let attempts = self.spec.max_attempts.max(1);
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {

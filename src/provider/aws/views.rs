@@ -10,7 +10,8 @@ use super::options;
 use crate::model::{BootMode, VolumeType};
 use crate::provider::types::{
     AttachmentView, ImageId, ImageState, ImageView, InstanceId, InstanceState, InstanceView, ProviderError,
-    ProviderErrorKind, SnapshotId, SnapshotState, SnapshotView, TagMap, VolumeId, VolumeState, VolumeView,
+    ProviderErrorKind, SnapshotId, SnapshotState, SnapshotView, StateReason, TagMap, VolumeId, VolumeState,
+    VolumeView,
 };
 
 /// Something that EC2 always says and did not.
@@ -230,6 +231,20 @@ fn platform(instance: &sdk::Instance) -> &'static str {
     if is_windows { "windows" } else { "linux" }
 }
 
+/// Why its state last changed; where there is no reason with a code, the words alone.
+fn state_reason(instance: &sdk::Instance) -> Option<StateReason> {
+    let reason = instance.state_reason();
+    let code = reason.and_then(sdk::StateReason::code).filter(|code| !code.is_empty());
+    let words = instance.state_transition_reason().filter(|words| !words.is_empty());
+    match code {
+        Some(code) => Some(StateReason {
+            code: code.to_owned(),
+            message: reason.and_then(sdk::StateReason::message).unwrap_or_default().to_owned(),
+        }),
+        None => words.map(|words| StateReason { code: words.to_owned(), message: String::new() }),
+    }
+}
+
 /// An instance of DescribeInstances; what its attributes say beside is `protected`.
 pub(super) fn instance(instance: &sdk::Instance, protected: bool) -> Result<InstanceView, ProviderError> {
     const OPERATION: &str = "DescribeInstances";
@@ -262,6 +277,7 @@ pub(super) fn instance(instance: &sdk::Instance, protected: bool) -> Result<Inst
             .iam_instance_profile()
             .and_then(|profile| Some(profile.arn()?.rsplit('/').next()?.to_owned())),
         state,
+        state_reason: state_reason(instance),
         root_device: instance.root_device_name().unwrap_or_default().to_owned(),
         volumes: if state == InstanceState::Terminated { BTreeMap::new() } else { volumes },
         boot_mode: boot_mode(instance),

@@ -133,7 +133,7 @@ impl Cloud {
         let modified =
             self.fresh.settled(&[&id.0], || async { send!("ModifyVolume", call.clone()).map(drop) }).await;
         let Err(failed) = modified else { return Ok(()) };
-        // One change at a time, and few a day: an attempt whose reply was lost forbids the next.
+        // One change at a time, and four in 24 hours: an attempt whose reply was lost forbids the next.
         if !may_be_done(&failed) && !failed.is("VolumeModificationRateExceeded") {
             return Err(failed.into());
         }

@@ -260,6 +260,8 @@ fn facts(
         memory,
         max_volumes: (hypervisor == Hypervisor::Nitro).then_some(NITRO_VOLUMES),
         max_interfaces: Some(max_interfaces(name)),
+        // One limit for all Nitro types here, whatever else is attached.
+        shares_limit: false,
         ebs_bandwidth: None,
     }
 }

@@ -67,7 +67,8 @@ pub struct Settings {
     pub remember: Duration,
     /// How long a guest may take to power off when it is told to, before its plug is pulled.
     pub power_off: Duration,
-    /// The time between two modifications of one volume (EC2: six hours); `None`: any.
+    /// The time between two modifications of one volume (EC2: four in any 24 hours, each after the one
+    /// before is completed); `None`: any.
     pub modify_cooldown: Option<Duration>,
     /// Most bytes of a console log; older lines are dropped whenever somebody looks at it.
     pub console_limit: u64,

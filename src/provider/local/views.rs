@@ -109,6 +109,7 @@ impl Desk<'_> {
                 InstancePhase::ShuttingDown => InstanceState::ShuttingDown,
                 InstancePhase::Terminated => InstanceState::Terminated,
             },
+            state_reason: None,
             root_device: instance.root_device.clone(),
             volumes: self
                 .attached(instance)?

@@ -3,11 +3,14 @@
 mod calls;
 mod crash;
 mod declared;
+mod ended;
 mod families;
 mod launch;
+mod limits;
 mod outside;
 mod platform;
 mod preflight;
+mod proxy;
 mod refusals;
 mod restore;
 mod rivals;
@@ -16,6 +19,7 @@ mod seeds;
 mod story;
 mod stuck;
 mod suite;
+mod udev;
 mod unreachable;
 mod wire;
 
@@ -36,6 +40,7 @@ pub fn spec(cloud: &Cloud) -> AwsProviderSpec {
         endpoint_url: Some(Cloud::url().to_owned()),
         device_directory: cloud.devices(),
         sysfs_directory: cloud.sysfs(),
+        udev_directory: cloud.udev(),
         ..AwsProviderSpec::default()
     }
 }

@@ -137,6 +137,10 @@ impl Cloud {
         self.directory.path().join("sys")
     }
 
+    pub fn udev(&self) -> PathBuf {
+        self.directory.path().join("udev")
+    }
+
     /// The content of a volume that is in no slot.
     pub fn content(&self, volume: &str) -> PathBuf {
         self.directory.path().join("volumes").join(format!("{volume}.raw"))
@@ -145,10 +149,11 @@ impl Cloud {
     /// What a configuration's provider and access node are.
     pub fn blocks(&self, more: &str) -> String {
         format!(
-            "provider \"aws\" {{\n  region = \"{REGION}\"\n  endpoint_url = \"{}\"\n  device_directory = {:?}\n  sysfs_directory = {:?}\n{more}\n}}\n\naccess_node \"dr\" {{ instance_id = \"{}\" }}\n",
+            "provider \"aws\" {{\n  region = \"{REGION}\"\n  endpoint_url = \"{}\"\n  device_directory = {:?}\n  sysfs_directory = {:?}\n  udev_directory = {:?}\n{more}\n}}\n\naccess_node \"dr\" {{ instance_id = \"{}\" }}\n",
             server(),
             self.devices(),
             self.sysfs(),
+            self.udev(),
             self.access_node
         )
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::survey::{Survey, together};
 use crate::diagnostic::Diagnostic;
+use crate::provider::aws::call::send;
 use crate::provider::preflight::{Concern, WantedVolume};
 use crate::provider::types::{ProviderError, ProviderErrorKind};
 
@@ -16,6 +17,39 @@ use crate::provider::types::{ProviderError, ProviderErrorKind};
 pub(super) const OPTIONAL: Duration = Duration::from_secs(8);
 
 impl Survey<'_> {
+    /// Volumes that shall not be encrypted in an account that encrypts all of them.
+    pub(super) async fn encryption(&self) -> Vec<Concern> {
+        let plain: Vec<&WantedVolume> =
+            self.request.volumes.iter().filter(|volume| volume.request.encrypted == Some(false)).collect();
+        if plain.is_empty() {
+            return Vec::new();
+        }
+        let answer = self.unread.read("ec2", self.encrypts_by_default().await);
+        if answer != Some(true) {
+            return Vec::new();
+        }
+        let concern = |volume: &WantedVolume| {
+            let diagnostic = Diagnostic::warning(
+                "aws::encrypted_by_default",
+                "A volume is encrypted although it shall not be",
+            )
+            .detail(format!(
+                "{} says encrypted = false for its disk {}, and this account encrypts every new volume in this region. The restore works all the same.",
+                volume.instance, volume.disk
+            ))
+            .help("leave `encrypted` out, or set it to true")
+            .help("or, if the account shall not do that:\naws ec2 disable-ebs-encryption-by-default");
+            Concern::at(&volume.instance, volume.path("encrypted"), diagnostic)
+        };
+        plain.into_iter().map(concern).collect()
+    }
+
+    async fn encrypts_by_default(&self) -> Result<bool, ProviderError> {
+        let call = self.cloud.ec2().await?.get_ebs_encryption_by_default();
+        let answer = send!("GetEbsEncryptionByDefault", call)?;
+        Ok(answer.ebs_encryption_by_default().unwrap_or(false))
+    }
+
     pub(super) async fn keys(&self) -> Vec<Concern> {
         let mut wanted: BTreeMap<&str, Vec<&WantedVolume>> = BTreeMap::new();
         for volume in &self.request.volumes {

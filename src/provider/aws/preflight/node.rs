@@ -68,9 +68,30 @@ impl Survey<'_> {
                     .help(format!("start it:\naws ec2 start-instances --instance-ids {id}")),
             );
         }
+        if here == Some(id) {
+            found.extend(self.udev().await);
+        }
         found.extend(self.no_slot());
         found.extend(self.slow());
         found.into_iter().map(Concern::node).collect()
+    }
+
+    /// What could take the guests' disks away between two steps.
+    async fn udev(&self) -> Option<Diagnostic> {
+        let udev = self.cloud.udev();
+        let (users, why) = tokio::task::spawn_blocking(move || udev.hindrance()).await.ok()??;
+        Some(
+            Diagnostic::warning(
+                "aws::udev_not_kept_off",
+                "The access node may put the guests' disks to use",
+            )
+            .detail(format!(
+                "Rules of {} are installed, which activate what they find on a disk: a guest's volume group or array would then hold the device that is written. Replant keeps them off its volumes by a rule of its own, and cannot place it: {why}.",
+                users.join(", ")
+            ))
+            .help("apply as root, with udevadm in the PATH")
+            .help("or use an access node without these packages"),
+        )
     }
 
     fn no_slot(&self) -> Option<Diagnostic> {

@@ -33,15 +33,17 @@ impl Cloud {
         };
         let types = unread.read("ec2", self.instance_types(&types(request)).await).unwrap_or_default();
         let survey = Survey { cloud: self, request, node, types, unread };
-        let (node, network, machines, keys, quotas, mut tried) = tokio::join!(
+        let (node, network, machines, keys, encryption, quotas, mut tried) = tokio::join!(
             survey.access_node(),
             survey.network(),
             survey.machines(),
             survey.keys(),
+            survey.encryption(),
             survey.quotas(),
             survey.permissions(),
         );
-        let mut found: Vec<Concern> = [node, network, machines, keys, quotas].into_iter().flatten().collect();
+        let found = [node, network, machines, keys, encryption, quotas];
+        let mut found: Vec<Concern> = found.into_iter().flatten().collect();
         let mut mistakes = Mistakes::new();
         for concern in found.iter().filter(|concern| concern.diagnostic.is_error()) {
             if let Place::Attribute { instance, path } = &concern.place {

@@ -313,6 +313,60 @@ fn an_existing_interface_is_taken_and_left() {
 }
 
 #[test]
+fn a_key_under_another_name_is_the_same_key() {
+    let site = Site::new();
+    let text = DATA.to_owned() + &web("  subnet_id = data.subnet.app.id");
+    site.configure(&text);
+    site.run(&["apply", "--auto-approve"]).success();
+    let id = site.made("key").rsplit('/').next().unwrap().to_owned();
+    for name in ["\"alias/restore\"", &format!("{id:?}"), "data.kms_key.restore.arn"] {
+        site.configure(&text.replace("data.kms_key.restore.arn", name));
+        let plan = site.run(&["plan", "--detailed-exitcode"]);
+        assert_eq!(plan.code, 0, "{name}: {}", plan.both());
+    }
+    // Another key is another volume.
+    let script = "key = kms.create_key()['KeyMetadata']\nkms.create_alias(AliasName='alias/other', TargetKeyId=key['KeyId'])";
+    python(&site.cloud, script);
+    site.configure(&text.replace("data.kms_key.restore.arn", "\"alias/other\""));
+    let plan = site.run(&["plan", "--detailed-exitcode"]).code(2);
+    assert!(plan.stdout.contains("to replace"), "{}", plan.both());
+}
+
+#[test]
+fn an_existing_interface_may_be_the_primary_one() {
+    let site = Site::new();
+    let taken = format!(
+        "  network_interface {{\n    device_index = 0\n    network_interface_id = {:?}\n  }}\n",
+        site.made("eni")
+    );
+    site.configure(&(DATA.to_owned() + &web(&taken)));
+    site.run(&["apply", "--auto-approve"]).success();
+    let launched = &site.cloud.parameters("RunInstances")[0];
+    assert_eq!(launched["NetworkInterface.1.DeviceIndex"], "0");
+    assert_eq!(launched["NetworkInterface.1.NetworkInterfaceId"], site.made("eni"));
+    // No interface is made, and EC2 takes no tags for one.
+    let kinds: Vec<&Value> = launched
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(name, _)| name.ends_with("ResourceType"))
+        .map(|(_, kind)| kind)
+        .collect();
+    assert_eq!(kinds, ["instance", "volume"]);
+    site.run(&["plan", "--detailed-exitcode"]).code(0);
+    site.run(&["destroy", "--auto-approve"]).success();
+    // With a second, new one there are tags again.
+    let both = format!(
+        "{taken}  network_interface {{\n    device_index = 1\n    subnet_id    = data.subnet.app.id\n  }}\n"
+    );
+    site.configure(&(DATA.to_owned() + &web(&both)));
+    site.run(&["apply", "--auto-approve"]).success();
+    let launched = &site.cloud.parameters("RunInstances")[1];
+    assert_eq!(launched["TagSpecification.3.ResourceType"], "network-interface");
+    site.run(&["destroy", "--auto-approve"]).success();
+}
+
+#[test]
 fn what_does_not_match_exactly_one_is_said_with_what_there_is() {
     let site = Site::new();
     site.configure(

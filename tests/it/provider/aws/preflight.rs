@@ -380,6 +380,28 @@ fn the_access_node_itself_is_looked_at() {
 }
 
 #[test]
+fn an_account_that_encrypts_by_default_replaces_nothing() {
+    let body = instance("web", "  state = \"stopped\"\n  disk \"root\" { encrypted = false }");
+    let restore = Restore::new(json!({}), "", &body);
+    restore.workspace.raw_image("web.raw", 4, 1);
+    assert!(!restore.run(&["plan"]).success().both().contains("aws::encrypted_by_default"));
+    restore.cloud.elsewhere("EnableEbsEncryptionByDefault", &json!({}));
+    let planned = restore.run(&["plan"]).success();
+    assert_says(
+        &planned,
+        &["aws::encrypted_by_default", "disable-ebs-encryption-by-default", "main.replant.hcl"],
+    );
+    restore.apply().success();
+    assert_eq!(restore.listed().volumes[0]["Encrypted"], true);
+    restore.run(&["plan", "--detailed-exitcode"]).code(0);
+    // Saying what it is anyway replaces nothing either.
+    restore.configure("", &body.replace("encrypted = false", "encrypted = true"));
+    restore.apply().success();
+    restore.run(&["plan", "--detailed-exitcode"]).code(0);
+    assert_eq!(restore.cloud.parameters("CreateVolume").len(), 1);
+}
+
+#[test]
 fn a_windows_access_node_is_refused() {
     let settings = json!({ "image": "ami-0a3000000000000c1" });
     let (_, refused) = said_of(settings, |_| String::new());

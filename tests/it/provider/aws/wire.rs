@@ -194,6 +194,26 @@ fn the_stub_s_image_fits_the_guest() {
 }
 
 #[test]
+fn a_deprecated_image_serves_where_no_other_fits() {
+    let (subject, aws, cloud) = watched(json!({ "deprecated": ["ami-0a2000000000000b1"] }));
+    run(async {
+        let base = || run_request(&subject.zone);
+        // By BIOS on a type that has UEFI too, only the deprecated one starts.
+        aws.run_instance(&base()).await.unwrap();
+        aws.run_instance(&RunInstance { boot_mode: BootMode::Uefi, ..base() }).await.unwrap();
+        let images: Vec<Value> =
+            cloud.parameters("RunInstances").iter().map(|call| call["ImageId"].clone()).collect();
+        assert_eq!(images, ["ami-0a2000000000000b1", "ami-0a1000000000000a2"]);
+        let asked: Vec<bool> = cloud
+            .parameters("DescribeImages")
+            .iter()
+            .map(|call| call["IncludeDeprecated"] == "true")
+            .collect();
+        assert_eq!(asked, [false, true, false]);
+    });
+}
+
+#[test]
 fn changes_of_an_instance_are_calls_of_one_attribute_each() {
     let (subject, aws, cloud) = watched(json!({}));
     run(async {
