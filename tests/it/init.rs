@@ -107,7 +107,10 @@ fn a_configuration_for_ec2_can_be_rehearsed() {
     }
     // No system is on it: it is restored as it is, as what it is.
     let scratch = text.split("instance \"scratch\"").nth(1).unwrap();
-    assert!(scratch.contains("drivers = \"none\"") && scratch.contains("image_format  = \"raw\""), "{text}");
+    assert!(
+        scratch.contains("drivers = \"none\"") && scratch.contains("image_format       = \"raw\""),
+        "{text}"
+    );
     workspace.run(&["validate"]).success();
     workspace.run(&["plan", "--rehearse"]).success();
 }

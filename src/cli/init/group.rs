@@ -86,7 +86,7 @@ fn parts(file: &Path) -> Vec<PathBuf> {
 /// The images of each machine, its root disk first, with a name for it.
 #[must_use]
 pub fn machines(images: &[Location]) -> Vec<(String, Vec<Location>)> {
-    let stems: BTreeSet<String> = images.iter().map(|image| stem(image)).collect();
+    let stems: BTreeSet<String> = images.iter().map(stem).collect();
     let mut order: Vec<String> = Vec::new();
     let mut groups: BTreeMap<String, Vec<(u32, &Location)>> = BTreeMap::new();
     for (index, image) in images.iter().enumerate() {

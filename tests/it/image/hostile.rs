@@ -212,11 +212,11 @@ fn impossible_vmdk_headers() {
         (20, &100u64.to_le_bytes(), "grain"),
         (20, &huge, "grain"),
         (20, &(1u64 << 14).to_le_bytes(), "grain"),
-        (28, &large, "ends at"),
+        (28, &large, "cut short"),
         (36, &large, "descriptor"),
         (44, &0u32.to_le_bytes(), "grain table"),
         (44, &1024u32.to_le_bytes(), "grain table"),
-        (56, &large, "ends at"),
+        (56, &large, "cut short"),
         (73, b"\n\n\r\n", "text mode"),
         (0, b"KDMW", "x"),
     ] {
@@ -272,7 +272,7 @@ fn impossible_vmdk_tables_and_grains() {
     let directory = u64::from_le_bytes(sound[56..64].try_into().unwrap()) as usize * 512;
     let mut image = sound.clone();
     image[directory..directory + 4].copy_from_slice(&u32::MAX.to_le_bytes());
-    damaged(&written(path, "table.vmdk", &image), "ends at");
+    damaged(&written(path, "table.vmdk", &image), "cut short");
 }
 
 #[test]
@@ -340,15 +340,15 @@ fn impossible_qcow2_headers() {
         (20, &63u32.to_be_bytes(), "clusters"),
         (24, &(1u64 << 40).to_be_bytes(), "too small"),
         (36, &0u32.to_be_bytes(), "too small"),
-        (40, &(1u64 << 62).to_be_bytes(), "ends at"),
+        (40, &(1u64 << 62).to_be_bytes(), "cut short"),
         (79, &[2], "corrupt"),
         (100, &u32::MAX.to_be_bytes(), "header"),
         (100, &10u32.to_be_bytes(), "header"),
         (116, &u32::MAX.to_be_bytes(), "header"),
         (l1, &(0x200u64 | 1 << 63).to_be_bytes(), "aligned"),
-        (l1, &(1u64 << 50).to_be_bytes(), "ends at"),
+        (l1, &(1u64 << 50).to_be_bytes(), "cut short"),
         (l2, &(0x200u64).to_be_bytes(), "aligned"),
-        (l2, &(1u64 << 50).to_be_bytes(), "ends at"),
+        (l2, &(1u64 << 50).to_be_bytes(), "cut short"),
         (l2, &(1u64 << 62 | 1 << 40).to_be_bytes(), ""),
         (l2, &(1u64 << 62 | 0x10).to_be_bytes(), ""),
     ] {
@@ -544,11 +544,11 @@ fn impossible_vhd_headers() {
     let in_footer = |patches: &[(usize, &[u8])]| with(footer, 512, 64, patches);
     let in_header = |patches: &[(usize, &[u8])]| with(512, 1024, 36, patches);
     damaged(&in_footer(&[(63, &[9])]), "kind 9");
-    damaged(&in_footer(&[(16, &[0x7f])]), "ends at");
+    damaged(&in_footer(&[(16, &[0x7f])]), "cut short");
     damaged(&in_footer(&[(63, &[2]), (48, &[0x7f])]), "not within");
     damaged(&in_footer(&[(48, &[0x7f])]), "too small");
     damaged(&in_header(&[(0, b"x")]), "header");
-    damaged(&in_header(&[(16, &[0x7f])]), "ends at");
+    damaged(&in_header(&[(16, &[0x7f])]), "cut short");
     damaged(&in_header(&[(32, &[0, 0, 0, 0])]), "block");
     damaged(&in_header(&[(32, &[0x80, 0, 0, 0])]), "block");
     damaged(&in_header(&[(28, &[0, 0, 0, 0])]), "too small");
