@@ -120,6 +120,7 @@ fn reality() -> Reality {
         memory: 8192,
         max_volumes: Some(27),
         max_interfaces: Some(3),
+        shares_limit: false,
         ebs_bandwidth: None,
     };
     Reality {
@@ -129,6 +130,7 @@ fn reality() -> Reality {
         instances: BTreeMap::new(),
         snapshots: BTreeMap::new(),
         images: BTreeMap::new(),
+        keys: BTreeMap::new(),
         statuses: BTreeMap::new(),
         refreshed: true,
         preflight: Vec::new(),
