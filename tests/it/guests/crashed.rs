@@ -37,7 +37,7 @@ fn is_prepared(variant: &str, root: &str, dirty: &str, boots: bool) {
     in_machine(&[&image], dirty);
     let disks = Disks::prepared(&[image]);
     if boots {
-        check::came_up(&guest, &boot_from_nvme(disks.paths()[0], &guest.fact("FIRMWARE")));
+        check::comes_up(&guest, || boot_from_nvme(disks.paths()[0], &guest.fact("FIRMWARE")));
     }
     disks.need_nothing_more();
     disks.are_clean(&guest);

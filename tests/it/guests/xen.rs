@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::check;
+use super::check::{self, Untouched};
 use crate::sandbox::machine::in_machine;
 use crate::support::guests::{Boot, boot_from_xvda, guest};
 use crate::support::replant;
@@ -38,16 +38,13 @@ fn a_guest_boots_from_xvda_when_prepared_and_not_before() {
     let copied = std::process::Command::new("cp").arg("--sparse=always").arg(guest.raw()).arg(&disk).status();
     assert!(copied.unwrap().success());
     std::fs::set_permissions(&disk, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let untouched = boot(&disk, &kernel);
-    assert_eq!(untouched.verdict, "failed", "{}", untouched.console);
-    assert!(untouched.console.contains("ALERT!"), "{}", untouched.console);
+    check::untouched(|| boot(&disk, &kernel), &Untouched::Fails("ALERT!"));
 
     let image = guest.vmdk();
     let mut arguments = vec!["prepare".as_ref(), image.as_os_str(), "--write".as_ref(), disk.as_os_str()];
     arguments.extend(["--force", "--hypervisor", "xen"].map(std::ffi::OsStr::new));
     replant(directory.path(), arguments).success();
-    let booted = boot(&disk, &kernel);
-    check::came_up(&guest, &booted);
-    assert!(booted.said("swap").starts_with("/dev/xvda"), "{}", booted.console);
+    let booted = check::comes_up(&guest, || boot(&disk, &kernel));
+    assert!(booted.said("swap").unwrap().starts_with("/dev/xvda"), "{}", booted.console);
     eprintln!("bios-ext4 on Xen: untouched and prepared {:.0} s", since.elapsed().as_secs_f64());
 }

@@ -116,11 +116,13 @@ impl Boot {
     }
 
     /// What the guest said of itself: `address`, `mounted`, `swap`.
-    #[track_caller]
-    pub fn said(&self, name: &str) -> &str {
+    ///
+    /// # Errors
+    /// When it said nothing of that.
+    pub fn said(&self, name: &str) -> Result<&str, String> {
         let prefix = format!("guest has {name}:");
         let line = self.console.lines().find_map(|line| Some(line.split_once(&prefix)?.1));
-        line.unwrap_or_else(|| panic!("no {name} in:\n{}", self.console)).trim()
+        line.map(str::trim).ok_or(format!("it says nothing of its {name}"))
     }
 }
 
