@@ -312,8 +312,7 @@ fn impossible_vmfs_sparse_extents() {
     // A grain behind the end, and one in the header.
     let table = u32::from_le_bytes(sound[2048..2052].try_into().unwrap()) as usize * SECTOR;
     damaged(&with(table, 1), "header");
-    let image = try_open(&with(table, u32::MAX)).unwrap();
-    assert!(matches!(image.read_at(0, &mut [0; 512]), Err(SourceError::Damaged { .. })));
+    damaged(&with(table, u32::MAX), "cut short");
 }
 
 #[test]
