@@ -305,15 +305,14 @@ fn impossible_vmfs_sparse_extents() {
     damaged(&with(16, 0), "grain");
     damaged(&with(16, 3), "grain");
     damaged(&with(16, 1 << 20), "grain");
-    damaged(&with(20, u32::MAX), "ends at");
+    damaged(&with(20, u32::MAX), "cut short");
     damaged(&with(24, 1), "too small");
     // A table behind the end.
-    damaged(&with(2048, u32::MAX), "ends at");
+    damaged(&with(2048, u32::MAX), "cut short");
     // A grain behind the end, and one in the header.
     let table = u32::from_le_bytes(sound[2048..2052].try_into().unwrap()) as usize * SECTOR;
     damaged(&with(table, 1), "header");
-    let image = try_open(&with(table, u32::MAX)).unwrap();
-    assert!(matches!(image.read_at(0, &mut [0; 512]), Err(SourceError::Damaged { .. })));
+    damaged(&with(table, u32::MAX), "cut short");
 }
 
 #[test]
@@ -357,12 +356,12 @@ fn impossible_se_sparse_extents() {
         damaged(&with(field, u64::MAX), "absurdly");
     }
     for field in [80, 128] {
-        damaged(&with(field, 1 << 40), "ends at");
+        damaged(&with(field, 1 << 40), "cut short");
     }
     // Entries: of the directory, of a table.
     damaged(&with(16 * SECTOR, 1), "directory's entry");
     damaged(&with(16 * SECTOR, 2 << 60 | 1), "directory's entry");
-    damaged(&with(16 * SECTOR, 0x1000_0000_ffff_ffff), "ends at");
+    damaged(&with(16 * SECTOR, 0x1000_0000_ffff_ffff), "cut short");
     let table = (TABLES_AT + 64) * SECTOR;
     damaged(&with(table, 1), "grain's entry");
     damaged(&with(table, 4 << 60), "grain's entry");
