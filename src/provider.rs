@@ -5,6 +5,7 @@
 pub mod aws;
 mod console;
 pub mod faulty;
+mod images;
 pub mod local;
 pub mod preflight;
 mod reason;
