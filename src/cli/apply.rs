@@ -114,7 +114,8 @@ fn apply(directory: &Path, command: &ApplyCommand) -> Result<Exit, Diagnostics> 
     if let Some((plan, _)) = &saved {
         check_binding(plan, &before, had_state, &workspace)?;
     }
-    if let Some(diagnostic) = command.plan.twins(&workspace, &runtime, &before, Severity::Error)? {
+    let planned = saved.as_ref().map(|(plan, _)| plan);
+    if let Some(diagnostic) = command.plan.twins(&workspace, &runtime, &before, planned, Severity::Error)? {
         return Err(one(diagnostic));
     }
     let store = Arc::new(Store::open(&workspace.paths, &lock).map_err(|error| one(error.diagnostic()))?);

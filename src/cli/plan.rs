@@ -57,12 +57,13 @@ impl PlanArguments {
         workspace: &Workspace,
         runtime: &tokio::runtime::Runtime,
         state: &State,
+        saved: Option<&Plan>,
         severity: Severity,
     ) -> Result<Option<Diagnostic>, Diagnostics> {
         if self.second_set || self.destroy || self.variables.rehearse {
             return Ok(None);
         }
-        twins::of_lost_state(workspace, runtime, state, severity)
+        twins::of_lost_state(workspace, runtime, state, saved, severity)
     }
 
     /// As the planner wants them.
@@ -126,7 +127,7 @@ fn plan(directory: &Path, command: &PlanCommand) -> Result<(Plan, Overlays), Dia
     let runtime = runtime()?;
     let state = Store::read(&workspace.paths).map_err(|error| Diagnostics::from(error.diagnostic()))?;
     let (mut plan, overlays) = workspace.plan(&runtime, &state, has_state(&state), &command.plan.wishes())?;
-    plan.notes.extend(command.plan.twins(&workspace, &runtime, &state, Severity::Warning)?);
+    plan.notes.extend(command.plan.twins(&workspace, &runtime, &state, None, Severity::Warning)?);
     Ok((plan, overlays))
 }
 

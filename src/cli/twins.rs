@@ -9,13 +9,15 @@ use crate::apply;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::model::InstanceAddress;
 use crate::observe::inventory::{Inventory, Others};
+use crate::plan::Plan;
 use crate::state::{State, Store};
 
 /// The most resources that are named one by one.
 const NAMED: usize = 6;
 
 /// Where there is no state, what a first run would make a second time: of this severity, since a
-/// plan only shows it and an apply would do it.
+/// plan only shows it and an apply would do it. A saved plan says itself what it makes: nothing is
+/// looked up anew for it.
 ///
 /// # Errors
 /// Mistakes of the configuration, the provider's.
@@ -23,12 +25,16 @@ pub fn of_lost_state(
     workspace: &Workspace,
     runtime: &tokio::runtime::Runtime,
     state: &State,
+    saved: Option<&Plan>,
     severity: Severity,
 ) -> Result<Option<Diagnostic>, Diagnostics> {
     if has_state(state) {
         return Ok(None);
     }
-    let instances = workspace.instances(runtime, state)?;
+    let instances = match saved {
+        Some(plan) => plan.changes.iter().map(|change| change.address.instance.clone()).collect(),
+        None => workspace.instances(runtime, state)?,
+    };
     let failed = |error| Diagnostics::from(apply::error::provider(&error));
     let inventory = runtime.block_on(Inventory::read_volumes(&*workspace.provider)).map_err(failed)?;
     let others = inventory.others("", &instances);

@@ -108,14 +108,17 @@ fn a_lost_state_is_rebuilt_and_then_there_is_nothing_to_do<P: Place>() {
     let place: P = started("  disk \"root\" {}\n  disk \"data\" { size = 1 }\n  tags = { Name = \"web\" }");
     let before = place.state();
     place.lose_the_state();
-    let plan = place.run(&["plan", "--detailed-exitcode"]).code(2);
+    let plan = place.run(&["plan", "--detailed-exitcode", "--out", "saved.plan"]).code(2);
     assert!(plan.stdout.contains("1 to restore"), "{}", plan.stdout);
     assert!(plan.stdout.contains("warning[plan::second_set]"), "{}", plan.stdout);
     assert!(plan.stdout.contains(place_id(&before, "instance.web.volume.root")), "{}", plan.stdout);
     let left = place.left();
-    let refused = place.apply().code(1);
-    assert!(refused.stderr.contains("replant state rebuild --lineage "), "{}", refused.stderr);
-    assert_eq!(place.left(), left);
+    for saved in [None, Some("saved.plan")] {
+        let arguments: Vec<&str> = ["apply", "--auto-approve"].into_iter().chain(saved).collect();
+        let refused = place.run(&arguments).code(1);
+        assert!(refused.stderr.contains("replant state rebuild --lineage "), "{}", refused.stderr);
+        assert_eq!(place.left(), left);
+    }
 
     place.run(&["state", "rebuild"]).code(1);
     assert!(!place.workspace().path().join("replant.state.json").exists(), "nobody said yes");
