@@ -13,6 +13,7 @@ pub mod linux;
 pub mod locks;
 pub mod mask;
 pub mod prepare;
+pub mod program;
 pub mod report;
 pub mod tree;
 pub mod windows;

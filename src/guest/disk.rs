@@ -10,6 +10,7 @@ pub mod gpt;
 pub mod grow;
 pub mod hibernation;
 pub mod ioctl;
+pub mod jfs;
 pub mod layout;
 pub mod lvm;
 pub mod mbr;

@@ -311,8 +311,8 @@ pub fn cannot_mount(layout: &Layout, volume: &Volume, error: &std::io::Error, ne
     } else if kind == "jfs" {
         (
             "cannot_mount",
-            "A JFS cannot be mounted; its journal may not have been replayed, which only its own fsck does",
-            "Shut the source machine down before its backup is made, or check the filesystem there (fsck.jfs) and make a new backup.",
+            "A JFS cannot be mounted: after a crash only its own fsck can mend it, which is not here or does not",
+            "Install jfsutils on this machine; where it is installed, check the filesystem in the source (fsck.jfs) and make a new backup.",
         )
     } else {
         (

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
+use super::jfs;
 use super::layout::{Layout, Source, Volume};
 use crate::guest::linux::fstab;
 
@@ -109,7 +110,14 @@ impl Mounts {
         if !writable {
             flags |= MountFlags::RDONLY;
         }
-        rustix::mount::mount(device, at, kind, flags, options.as_c_str())?;
+        let mount = || rustix::mount::mount(device, at, kind, flags, options.as_c_str());
+        match mount() {
+            Err(_) if kind == "jfs" && writable && jfs::can_mend() => {
+                jfs::mend(device)?;
+                mount()?;
+            }
+            mounted => mounted?,
+        }
         self.done.push(real.to_owned());
         Ok(())
     }

@@ -1,17 +1,17 @@
 //! Mounting NTFS by ntfs-3g, behind its own gate: nothing is ever cleared on the way, and only what
 //! Windows would put in place itself is.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::mount::UnmountFlags;
 
 use super::files::Files;
 use crate::guest::kernel;
+use crate::guest::program;
 use crate::guest::tree::Tree;
 
 /// Where the sandbox has the programs.
@@ -21,8 +21,6 @@ const FIX: &str = "/bin/ntfsfix";
 const RECOVER: &str = "/bin/ntfsrecover";
 /// Longest that ntfsrecover may take; the largest logs that Windows makes by itself have 64 MiB.
 const RECOVERING: Duration = Duration::from_secs(50);
-/// Most bytes of what it says that are looked at.
-const MOST_SAID: u64 = 64 << 10;
 /// Where a volume is mounted to tell why it is closed.
 const ASIDE: &str = "/run/gate";
 /// Where a hibernated session lies, and how it begins (both are seen); one that is shorter than its
@@ -100,7 +98,7 @@ pub fn apply_log(device: &Path, write: bool) -> io::Result<u32> {
     if !write {
         command.arg("--no-action");
     }
-    let (status, said) = bounded(command.arg(device), RECOVERING)?;
+    let (status, said) = program::bounded(command.arg(device), RECOVERING)?;
     let said = String::from_utf8_lossy(&said);
     if !status.success() {
         let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("ntfsrecover failed");
@@ -108,33 +106,6 @@ pub fn apply_log(device: &Path, write: bool) -> io::Result<u32> {
     }
     let played = said.split("after playing ").nth(1).and_then(|rest| rest.split(' ').next());
     Ok(played.and_then(|count| count.parse().ok()).unwrap_or_default())
-}
-
-/// Runs a program to its end, with what it says; one that takes too long, or says too much, is ended.
-fn bounded(command: &mut Command, most: Duration) -> io::Result<(ExitStatus, Vec<u8>)> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let output = child.stdout.take();
-    let reader = thread::spawn(move || -> io::Result<Vec<u8>> {
-        let mut said = Vec::new();
-        if let Some(output) = output {
-            output.take(MOST_SAID).read_to_end(&mut said)?;
-        }
-        Ok(said)
-    });
-    let end = Instant::now() + most;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() >= end {
-            child.kill()?;
-            child.wait()?;
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        thread::sleep(Duration::from_millis(10));
-    };
-    let said = reader.join().map_err(|_| io::Error::other("what it said cannot be read"))??;
-    Ok((status, said))
 }
 
 /// Clears the log of an NTFS, and marks the volume so that Windows checks it when it starts.

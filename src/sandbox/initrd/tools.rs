@@ -1,5 +1,5 @@
 //! Other people's programs that the sandbox has where the host has them: what NTFS and the
-//! registry are written with.
+//! registry are written with, and what replays JFS's journal.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ pub struct Tool {
     pub place: String,
 }
 
-/// Programs by name: Debian's package `ntfs-3g` has all of them.
-const PROGRAMS: [&str; 4] = ["ntfs-3g", "ntfs-3g.probe", "ntfsfix", "ntfsrecover"];
+/// Programs by name: those of NTFS from Debian's package `ntfs-3g`, JFS's from `jfsutils`.
+const PROGRAMS: [&str; 5] = ["ntfs-3g", "ntfs-3g.probe", "ntfsfix", "ntfsrecover", "jfs_fsck"];
 /// Where programs are.
 const DIRECTORIES: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
 /// Libraries that are looked up when they are needed: Debian's package `libhivex0`.

@@ -76,10 +76,29 @@ fn a_journal_that_is_not_replayed_is_replayed() {
 
 /// JFS's journal is replayed by nothing but its own fsck.
 #[test]
-fn a_jfs_that_was_mounted_is_a_finding() {
+fn a_jfs_that_was_mounted_is_replayed() {
     let directory = tempfile::tempdir().unwrap();
-    let image =
-        single(directory.path(), 40, FSTAB, "mkfs.jfs -q $d >/dev/null; mount $d $m; cp -a $t/. $m/; sync");
+    let script = "mkfs.jfs -q $d >/dev/null; mount $d $m; cp -a $t/. $m/; echo late >$m/etc/late; sync";
+    let image = single(directory.path(), 40, FSTAB, script);
+    // As it is, the kernel refuses it.
+    let refused =
+        in_machine(&[&image], "if mount -t jfs /dev/ubda1 $m; then echo taken; else echo refused; fi");
+    assert!(refused.contains("refused"), "{refused}");
+    let outcome = is_prepared(&image, 40, "jfs");
+    assert!(!blocks(&outcome), "{:#?}", outcome.report.findings);
+    let volumes = prepared(&outcome, &[image.as_path()]);
+    let read = in_machine(&[&volumes[0]], "mount -t jfs -o ro /dev/ubda1 $m; cat $m/etc/late; umount $m");
+    assert!(read.contains("late"), "{read}");
+}
+
+/// What fsck cannot replay blocks, and nothing is written.
+#[test]
+fn a_jfs_with_a_destroyed_journal_is_a_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    // Its superblock says where the journal is; both copies lose that.
+    let script = "mkfs.jfs -q $d >/dev/null; mount $d $m; cp -a $t/. $m/; sync; umount $m
+        for at in 32768 61440; do dd if=/dev/urandom of=$d bs=1 seek=$((at + 8)) count=128 conv=notrunc 2>/dev/null; done";
+    let image = single(directory.path(), 40, FSTAB, script);
     let outcome = run(&request(&[&image]));
     assert!(blocks(&outcome), "{:#?}", outcome.report.findings);
     let finding = outcome.report.findings.iter().find(|finding| finding.code == "disk::cannot_mount");
